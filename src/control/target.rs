@@ -1,0 +1,97 @@
+//! The supervisor behind a pid file, taken hold of so that no stranger is ever signalled.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use crate::error::{Error, Why};
+use crate::files::{Holder, read_holder};
+use crate::sys::pidfd::PidFd;
+use crate::units::Pid;
+use crate::units::Signal;
+
+/// A running supervisor.
+pub(super) struct Target {
+    pub(super) pid: Pid,
+    process: PidFd,
+}
+
+impl Target {
+    /// The supervisor that holds the lock of the pid file.
+    pub(super) fn find(pid_file: &Path) -> Result<Target, Error> {
+        let pid = holder(pid_file)?;
+        let process = PidFd::open(pid).map_err(|e| match e.raw_os_error() {
+            Some(libc::ESRCH) => {
+                let why = format!("locked, but there is no process {pid} (another container?)");
+                not_running(pid_file, &why)
+            }
+            _ => Error::System {
+                action: "take hold of the supervisor",
+                source: e,
+            },
+        })?;
+        // Still locked, still the same pid: it was the supervisor's when we took hold of it.
+        if holder(pid_file)? != pid {
+            return Err(not_running(
+                pid_file,
+                "it has just been restarted, try again",
+            ));
+        }
+        Ok(Target { pid, process })
+    }
+
+    pub(super) fn signal(&self, signal: Signal) -> Result<(), Error> {
+        self.process
+            .kill(signal)
+            .map_err(|e| match e.raw_os_error() {
+                Some(libc::ESRCH) => self.gone(),
+                _ => Error::NotDone(format!(
+                    "failed to send {signal} to the supervisor (pid:{}): {}",
+                    self.pid,
+                    Why(&e)
+                )),
+            })
+    }
+
+    /// Waits for its end, but not longer than `patience`; says whether it has ended.
+    pub(super) fn ends_within(&self, patience: Duration) -> bool {
+        // Rounded up, so that a wait is never a busy one.
+        let millis = patience.as_millis().saturating_add(1);
+        let timeout = PollTimeout::try_from(millis).unwrap_or(PollTimeout::MAX);
+        let mut fds = [PollFd::new(self.process.as_fd(), PollFlags::POLLIN)];
+        loop {
+            match poll(&mut fds, timeout) {
+                Err(Errno::EINTR) => {}
+                ended => return matches!(ended, Ok(1..)),
+            }
+        }
+    }
+
+    pub(super) fn gone(&self) -> Error {
+        Error::NotRunning(format!(
+            "the supervisor (pid:{}) has ended meanwhile",
+            self.pid
+        ))
+    }
+}
+
+fn holder(pid_file: &Path) -> Result<Pid, Error> {
+    match read_holder(pid_file) {
+        Ok(Holder::Supervisor(pid)) => Ok(pid),
+        Ok(Holder::Starting) => Err(not_running(pid_file, "it is still starting")),
+        Ok(Holder::Nobody) => Err(not_running(pid_file, "stale, nobody holds its lock")),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Err(not_running(pid_file, "no such file")),
+        Err(e) => Err(Error::file("pid file", pid_file, e)),
+    }
+}
+
+fn not_running(pid_file: &Path, why: &str) -> Error {
+    Error::NotRunning(format!(
+        "no supervisor is running with pid file {}: {why}",
+        pid_file.display()
+    ))
+}

@@ -1,0 +1,293 @@
+//! `--log-file`: where standard output and standard error of supervisor and workers go.
+
+use std::ffi::{CString, OsStr, OsString};
+use std::fmt;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use nix::fcntl::OFlag;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use crate::error::{Error, Why};
+use crate::log;
+use crate::machine::Time;
+use crate::sys;
+use crate::sys::pidfd::PidFd;
+use crate::sys::process::Program;
+use crate::units::Pid;
+
+/// Where the log goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LogTarget {
+    /// To the end of a file.
+    File(PathBuf),
+    /// To the standard input of a shell command.
+    Command(OsString),
+}
+
+impl LogTarget {
+    /// `FILE`, or `| COMMAND`.
+    pub fn parse(text: &OsStr) -> Result<LogTarget, String> {
+        let bytes = text.as_bytes().trim_ascii_start();
+        let target = match bytes.strip_prefix(b"|") {
+            Some(command) => {
+                LogTarget::Command(OsString::from_vec(command.trim_ascii_start().to_vec()))
+            }
+            None => LogTarget::File(text.into()),
+        };
+        match &target {
+            LogTarget::Command(command) if command.is_empty() => {
+                Err("the command after '|' is missing".to_owned())
+            }
+            LogTarget::File(path) if path.as_os_str().is_empty() => {
+                Err("empty; a file or '| COMMAND' is wanted".to_owned())
+            }
+            _ => Ok(target),
+        }
+    }
+}
+
+impl fmt::Display for LogTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            LogTarget::File(path) => write!(f, "{}", path.display()),
+            LogTarget::Command(command) => write!(f, "| {}", command.to_string_lossy()),
+        }
+    }
+}
+
+/// The open log.
+pub(crate) enum LogFile {
+    /// Standard error, as we found it.
+    Inherited,
+    File(PathBuf),
+    Command(LogCommand),
+}
+
+/// The least time from one start of a log command to the next.
+const RESTART_PAUSE: Duration = Duration::from_secs(1);
+
+/// How long a log command may take to read the rest when all is over.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// A log command and the pipe to it. We keep the read end, too: what is written while no command
+/// runs waits in the pipe for the next one, and no writer ever gets SIGPIPE.
+pub(crate) struct LogCommand {
+    command: OsString,
+    read_end: OwnedFd,
+    /// What standard output and standard error were before, for the command itself.
+    outer: [OwnedFd; 2],
+    child: Option<Pid>,
+    started: Time,
+    restart_at: Option<Time>,
+}
+
+impl LogFile {
+    /// Sends standard output and standard error to `target`. What is opened for this lives at
+    /// descriptor `above` or higher. A daemon's log command gets /dev/null for its own output.
+    pub(crate) fn open(
+        target: Option<&LogTarget>,
+        above: RawFd,
+        daemon: bool,
+        now: Time,
+    ) -> Result<LogFile, Error> {
+        match target {
+            None => Ok(LogFile::Inherited),
+            Some(LogTarget::File(path)) => {
+                let log = LogFile::File(path.clone());
+                log.reopen().map_err(|e| Error::file("log file", path, e))?;
+                Ok(log)
+            }
+            Some(LogTarget::Command(command)) => {
+                LogCommand::open(command, above, daemon, now).map(LogFile::Command)
+            }
+        }
+    }
+
+    /// Opens a log file anew by its name, after somebody has renamed the old one. Workers keep
+    /// the old one until they are replaced.
+    pub(crate) fn reopen(&self) -> io::Result<()> {
+        let LogFile::File(path) = self else {
+            return Ok(());
+        };
+        let mut options = OpenOptions::new();
+        let file = options
+            .append(true)
+            .create(true)
+            .custom_flags(libc::O_NOCTTY)
+            .open(path)?;
+        redirect_output(&file)
+    }
+
+    /// Whether this was the log command; if so, another is started, in [`tick`](LogFile::tick).
+    pub(crate) fn died(&mut self, pid: Pid, now: Time) -> bool {
+        let LogFile::Command(log) = self else {
+            return false;
+        };
+        if log.child != Some(pid) {
+            return false;
+        }
+        log.child = None;
+        log.restart_at = Some(now.max(log.started + RESTART_PAUSE));
+        true
+    }
+
+    /// When [`tick`](LogFile::tick) has something to do.
+    pub(crate) fn deadline(&self) -> Option<Time> {
+        match self {
+            LogFile::Command(log) => log.restart_at,
+            LogFile::Inherited | LogFile::File(_) => None,
+        }
+    }
+
+    /// Starts a log command in place of one that died.
+    pub(crate) fn tick(&mut self, now: Time) {
+        let LogFile::Command(log) = self else { return };
+        if log.restart_at.is_none_or(|at| at > now) {
+            return;
+        }
+        match log.start(now) {
+            Ok(()) => tracing::warn!("the log command died and has been restarted"),
+            Err(e) => {
+                log.restart_at = Some(now + RESTART_PAUSE);
+                tracing::error!("failed to restart the log command: {}", Why(&e));
+            }
+        }
+    }
+
+    /// After the last line: lets a log command read what is left, but not for ever.
+    pub(crate) fn close(self, now: Time) {
+        if let LogFile::Command(log) = self {
+            log.close(now);
+        }
+    }
+}
+
+fn redirect_output(to: impl AsFd) -> io::Result<()> {
+    sys::fd::redirect(&to, libc::STDOUT_FILENO)?;
+    sys::fd::redirect(&to, libc::STDERR_FILENO)
+}
+
+impl LogCommand {
+    fn open(command: &OsStr, above: RawFd, daemon: bool, now: Time) -> Result<LogCommand, Error> {
+        let error = |action| move |source| Error::System { action, source };
+        let pipe = nix::unistd::pipe2(OFlag::O_CLOEXEC).map_err(io::Error::from);
+        let (read_end, write_end) = pipe.map_err(error("make a pipe for the log command"))?;
+        let read_end = sys::fd::raise(read_end, above);
+        let outer = outer_output(above, daemon).map_err(error("keep standard error"))?;
+        let mut log = LogCommand {
+            command: command.to_owned(),
+            read_end,
+            outer,
+            child: None,
+            started: now,
+            restart_at: None,
+        };
+        log.start(now).map_err(error("start the log command"))?;
+        redirect_output(&write_end).map_err(error("redirect the log"))?;
+        log::into_pipe(&write_end);
+        Ok(log)
+    }
+
+    /// In a process group of its own: Ctrl-C at the terminal is for the server, and its last
+    /// words should still be read.
+    fn start(&mut self, now: Time) -> io::Result<()> {
+        self.started = now;
+        self.restart_at = None;
+        let argv = [
+            c"/bin/sh".into(),
+            c"-c".into(),
+            c_string(self.command.clone())?,
+        ];
+        let environment: Vec<CString> = std::env::vars_os()
+            .filter_map(|(mut name, value)| {
+                name.push("=");
+                name.push(value);
+                c_string(name).ok()
+            })
+            .collect();
+        let [out, err] = &self.outer;
+        let program = Program {
+            argv: &argv,
+            environment: &environment,
+            dir: None,
+            keep: &[],
+            stdio: [
+                Some(self.read_end.as_fd()),
+                Some(out.as_fd()),
+                Some(err.as_fd()),
+            ],
+            own_group: true,
+        };
+        self.child = Some(sys::process::spawn(&program).map_err(|e| io::Error::from(e.errno))?);
+        Ok(())
+    }
+
+    fn close(mut self, now: Time) {
+        let deadline = Instant::now() + FAREWELL;
+        if self.child.is_none() {
+            let _ = self.start(now); // somebody has to read the rest
+        }
+        while let Some(pipe) = log::pending() {
+            let mut fds = [PollFd::new(pipe.as_fd(), PollFlags::POLLOUT)];
+            if !matches!(poll(&mut fds, left_until(deadline)), Ok(1..)) {
+                break;
+            }
+            log::flush();
+        }
+        // Without a writer the command sees the end of its input.
+        log::to_stderr();
+        let [out, err] = &self.outer;
+        let _ = sys::fd::redirect(out, libc::STDOUT_FILENO);
+        let _ = sys::fd::redirect(err, libc::STDERR_FILENO);
+        if let Some(Ok(command)) = self.child.map(PidFd::open) {
+            let mut fds = [PollFd::new(command.as_fd(), PollFlags::POLLIN)];
+            let _ = poll(&mut fds, left_until(deadline));
+        }
+    }
+}
+
+fn left_until(deadline: Instant) -> PollTimeout {
+    let left = deadline.saturating_duration_since(Instant::now());
+    PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO)
+}
+
+fn outer_output(above: RawFd, daemon: bool) -> io::Result<[OwnedFd; 2]> {
+    if daemon {
+        let null = File::options().write(true).open("/dev/null")?;
+        let null = OwnedFd::from(null);
+        return Ok([
+            sys::fd::raise(null.try_clone()?, above),
+            sys::fd::raise(null, above),
+        ]);
+    }
+    let keep = |fd: BorrowedFd<'_>| fd.try_clone_to_owned().map(|fd| sys::fd::raise(fd, above));
+    Ok([keep(io::stdout().as_fd())?, keep(io::stderr().as_fd())?])
+}
+
+fn c_string(text: OsString) -> io::Result<CString> {
+    CString::new(text.into_vec()).map_err(|_| io::Error::other("a NUL byte in it"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_and_commands() {
+        let parse = |text: &str| LogTarget::parse(OsStr::new(text));
+        assert_eq!(
+            parse("/var/log/x"),
+            Ok(LogTarget::File("/var/log/x".into()))
+        );
+        assert_eq!(parse(" | cat -u"), Ok(LogTarget::Command("cat -u".into())));
+        assert_eq!(parse("|cat"), Ok(LogTarget::Command("cat".into())));
+        assert!(parse("| ").is_err());
+        assert!(parse("").is_err());
+    }
+}

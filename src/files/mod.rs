@@ -1,0 +1,40 @@
+//! The files a supervisor keeps: each type guards what it made, and touches nothing else.
+
+mod log_file;
+mod pid_file;
+mod status_file;
+
+pub(crate) use log_file::LogFile;
+pub use log_file::LogTarget;
+pub(crate) use pid_file::{Holder, PidFile, read_holder};
+pub(crate) use status_file::{StatusFile, read_status};
+
+use std::fs::{File, Metadata};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+/// Which file something is, whatever it is called: device and inode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Identity {
+    device: u64,
+    inode: u64,
+}
+
+impl Identity {
+    fn of(file: &File) -> Option<Identity> {
+        file.metadata().ok().map(|m| Identity::new(&m))
+    }
+
+    fn at(path: &Path) -> Option<Identity> {
+        std::fs::symlink_metadata(path)
+            .ok()
+            .map(|m| Identity::new(&m))
+    }
+
+    fn new(meta: &Metadata) -> Identity {
+        Identity {
+            device: meta.dev(),
+            inode: meta.ino(),
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! `start_server` holds a server's listening sockets and runs generations of the server on them:
+//! a restart starts a new generation and, if and only if it comes up, stops the old one. Not a
+//! connection is lost. This is the library behind the command; [`run`] is all of it.
+//!
+//! # The house
+//!
+//! | where | what |
+//! |---|---|
+//! | `main.rs`, `cli.rs` | the options, declared once; arguments in, exit status out |
+//! | [`Config`] (`config.rs`) | what is asked for, typed |
+//! | [`machine`] | **the decisions**: a pure state machine, events in, actions out |
+//! | `supervisor.rs` | **the loop**: turns the kernel's news into events, carries out the actions |
+//! | `sockets/` | the grammar of `--port` and `--path`; binding; what workers are told |
+//! | `worker/` | starting a worker; its environment |
+//! | `files/` | pid file, status file, log file: each guards what it owns |
+//! | `log/` | the log lines, and how they are printed |
+//! | [`control`] | talking to a running supervisor: `--restart`, `--stop` |
+//! | [`units`] | signals and spans of time, as people write them |
+//! | `error.rs` | what can keep a supervisor from starting |
+//! | `sys/` | the thin layer over the kernel; the only `unsafe` |
+//!
+//! To know how it works, read `machine/mod.rs`, then `supervisor.rs`.
+//!
+//! # Words
+//!
+//! The *supervisor* is this program. A *worker* is a process of the server; the workers of one
+//! start make a *generation*. A *reload* replaces a generation by the next. A worker is *ready*
+//! when it counts as started; an old one that has been told to leave *drains*. A *socket spec* is
+//! what `--port` says, and the *key* is the name under which workers find that socket.
+
+pub mod control;
+pub mod machine;
+pub mod units;
+
+mod config;
+mod error;
+mod files;
+mod log;
+mod sockets;
+mod supervisor;
+mod sys;
+mod worker;
+
+pub use config::{Config, DEFAULT_AUTO_RESTART_INTERVAL, LiveConfig};
+pub use error::Error;
+pub use files::LogTarget;
+pub use log::init as init_log;
+pub use sockets::{Host, PathSpec, PortSpec};
+pub use supervisor::run;

@@ -1,0 +1,58 @@
+//! A tracing layer that prints an event's message, and nothing around it.
+
+use std::fmt::{self, Write};
+
+use tracing::field::{Field, Visit};
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
+use tracing_subscriber::registry::Registry;
+
+use super::sink;
+
+/// Sends this process's tracing events of `level` and above to standard error, a line each. From
+/// `DEBUG` on, their fields follow the message: ` generation=2 pid=123`.
+///
+/// For programs without a subscriber of their own. A second call does nothing.
+pub fn init(level: LevelFilter) {
+    let lines = Lines {
+        fields: level >= LevelFilter::DEBUG,
+    };
+    let subscriber = Registry::default().with(lines.with_filter(level));
+    let _ = tracing::subscriber::set_global_default(subscriber);
+}
+
+struct Lines {
+    /// Whether structured fields are shown.
+    fields: bool,
+}
+
+impl<S: Subscriber> Layer<S> for Lines {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let mut line = Line::default();
+        event.record(&mut line);
+        if self.fields {
+            line.message.push_str(&line.fields);
+        }
+        line.message.push('\n');
+        sink::write(
+            line.message.as_bytes(),
+            *event.metadata().level() <= Level::WARN,
+        );
+    }
+}
+
+#[derive(Default)]
+struct Line {
+    message: String,
+    fields: String,
+}
+
+impl Visit for Line {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        let _ = match field.name() {
+            "message" => write!(self.message, "{value:?}"),
+            name => write!(self.fields, " {name}={value:?}"),
+        };
+    }
+}

@@ -1,0 +1,243 @@
+//! What happened, in the words that Server::Starter's users grep for.
+
+use std::fmt::Write;
+
+use crate::machine::Report;
+use crate::sys::process::describe_status;
+use crate::units::{Pid, Seconds};
+
+/// The line for a report; none for what the log does not mention.
+pub(crate) fn line(report: &Report) -> Option<String> {
+    let line = match report {
+        Report::Started { pid, .. } => format!("starting new worker {pid}"),
+        Report::FailedToStart { pid, status, .. } => format!(
+            "new worker {pid} seems to have failed to start, exit status:{}",
+            Status(*status)
+        ),
+        Report::GaveUp { attempts, kept } => {
+            let s = if *attempts == 1 { "" } else { "s" };
+            match kept {
+                Some(generation) => format!(
+                    "giving up after {attempts} attempt{s}, generation {generation} keeps serving"
+                ),
+                None => format!("giving up after {attempts} attempt{s}, no worker is left"),
+            }
+        }
+        Report::DiedUnexpectedly {
+            pid, status, pause, ..
+        } => {
+            let status = Status(*status);
+            let mut line =
+                format!("worker {pid} died unexpectedly with status:{status}, restarting");
+            if !pause.is_zero() {
+                let _ = write!(line, " in {} s", Seconds(*pause));
+            }
+            line
+        }
+        Report::OldDied { pid, status, .. } => {
+            format!("old worker {pid} died, status:{}", Status(*status))
+        }
+        Report::Reloading => "received HUP, spawning a new worker".to_owned(),
+        Report::ReloadQueued => {
+            "received HUP while a worker is being started, another one will follow".to_owned()
+        }
+        Report::AutoRestart { interval, forced } => format!(
+            "autorestart triggered ({}interval={})",
+            if *forced { "forced, " } else { "" },
+            Seconds(*interval)
+        ),
+        Report::Replacing { signal, old } => {
+            format!(
+                "new worker is now running, sending {signal} to old workers:{}",
+                list(old)
+            )
+        }
+        Report::KillDelayed(delay) => {
+            format!(
+                "sleeping {} secs before killing old workers",
+                Seconds(*delay)
+            )
+        }
+        Report::KillingOld => "killing old workers".to_owned(),
+        Report::Stopping {
+            received,
+            signal,
+            workers,
+        } => match received {
+            Some(received) => {
+                format!(
+                    "received {received}, sending {signal} to all workers:{}",
+                    list(workers)
+                )
+            }
+            None => format!("sending {signal} to all workers:{}", list(workers)),
+        },
+        Report::StoppedWorker { pid, status } => {
+            format!("worker {pid} died, status:{}", Status(*status))
+        }
+        Report::Overdue { pid, after, .. } => {
+            format!(
+                "worker {pid} is still there after {} s, sending KILL",
+                Seconds(*after)
+            )
+        }
+        Report::Exiting => "exiting".to_owned(),
+        Report::Ready { .. } | Report::NotSpawned { .. } => return None,
+    };
+    Some(line)
+}
+
+/// Sends a report to the log.
+pub(crate) fn tell(report: &Report) {
+    let text = line(report);
+    let text = text.as_deref().unwrap_or_default();
+    match report {
+        Report::Started { generation, pid } => tracing::info!(generation, pid, "{text}"),
+        Report::Ready { generation, pid } => tracing::debug!(generation, pid, "worker is ready"),
+        Report::FailedToStart {
+            generation,
+            pid,
+            status,
+        } => {
+            tracing::error!(generation, pid, status, "{text}")
+        }
+        Report::NotSpawned { generation } => tracing::debug!(generation, "attempt failed"),
+        Report::DiedUnexpectedly {
+            generation,
+            pid,
+            status,
+            ..
+        } => {
+            tracing::error!(generation, pid, status, "{text}")
+        }
+        Report::OldDied {
+            generation,
+            pid,
+            status,
+        } => {
+            tracing::info!(generation, pid, status, "{text}")
+        }
+        Report::StoppedWorker { pid, status } => tracing::info!(pid, status, "{text}"),
+        Report::Overdue {
+            generation, pid, ..
+        } => tracing::warn!(generation, pid, "{text}"),
+        Report::GaveUp { .. } => tracing::error!("{text}"),
+        _ => tracing::info!("{text}"),
+    }
+}
+
+fn list(pids: &[Pid]) -> String {
+    if pids.is_empty() {
+        return "none".to_owned();
+    }
+    let pids: Vec<String> = pids.iter().map(Pid::to_string).collect();
+    pids.join(",")
+}
+
+/// `256 (exit code 1)`: the raw status, then what it means. A clean exit needs no words.
+struct Status(i32);
+
+impl std::fmt::Display for Status {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.0)?;
+        if self.0 != 0 {
+            write!(f, " ({})", describe_status(self.0))
+        } else {
+            Ok(())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::units::Signal;
+    use std::time::Duration;
+
+    #[test]
+    fn the_lines_people_grep_for() {
+        let secs = Duration::from_secs;
+        let (generation, pid) = (7, 12);
+        let cases = [
+            (
+                Report::Started { generation, pid },
+                "starting new worker 12",
+            ),
+            (
+                Report::FailedToStart {
+                    generation,
+                    pid,
+                    status: 256,
+                },
+                "new worker 12 seems to have failed to start, exit status:256 (exit code 1)",
+            ),
+            (
+                Report::DiedUnexpectedly {
+                    generation,
+                    pid,
+                    status: 9,
+                    pause: secs(0),
+                },
+                "worker 12 died unexpectedly with status:9 (killed by KILL), restarting",
+            ),
+            (
+                Report::OldDied {
+                    generation,
+                    pid,
+                    status: 0,
+                },
+                "old worker 12 died, status:0",
+            ),
+            (Report::Reloading, "received HUP, spawning a new worker"),
+            (
+                Report::AutoRestart {
+                    interval: secs(360),
+                    forced: false,
+                },
+                "autorestart triggered (interval=360)",
+            ),
+            (
+                Report::AutoRestart {
+                    interval: secs(2),
+                    forced: true,
+                },
+                "autorestart triggered (forced, interval=2)",
+            ),
+            (
+                Report::Replacing {
+                    signal: Signal::TERM,
+                    old: vec![9, 10],
+                },
+                "new worker is now running, sending TERM to old workers:9,10",
+            ),
+            (
+                Report::Replacing {
+                    signal: Signal::QUIT,
+                    old: vec![],
+                },
+                "new worker is now running, sending QUIT to old workers:none",
+            ),
+            (
+                Report::KillDelayed(secs(5)),
+                "sleeping 5 secs before killing old workers",
+            ),
+            (Report::KillingOld, "killing old workers"),
+            (
+                Report::Stopping {
+                    received: Some(Signal::INT),
+                    signal: Signal::TERM,
+                    workers: vec![3],
+                },
+                "received INT, sending TERM to all workers:3",
+            ),
+            (
+                Report::StoppedWorker { pid, status: 15 },
+                "worker 12 died, status:15 (killed by TERM)",
+            ),
+            (Report::Exiting, "exiting"),
+        ];
+        for (report, expected) in cases {
+            assert_eq!(line(&report).as_deref(), Some(expected));
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! Where the supervisor's own lines go: standard error, which may be a pipe to a log command.
+//!
+//! A pipe whose reader hangs must not stop the supervisor, so there it writes through a
+//! non-blocking description of its own (workers share the other one, which stays blocking) and
+//! keeps what does not fit.
+
+use std::collections::VecDeque;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+static SINK: Mutex<Sink> = Mutex::new(Sink::new());
+
+/// How much is kept for a log command that does not read. Half of it is only for warnings and
+/// errors.
+const LIMIT: usize = 1 << 20;
+
+struct Sink {
+    pipe: Option<Arc<File>>,
+    waiting: VecDeque<u8>,
+    lost: u64,
+}
+
+impl Sink {
+    const fn new() -> Sink {
+        Sink {
+            pipe: None,
+            waiting: VecDeque::new(),
+            lost: 0,
+        }
+    }
+
+    fn write(&mut self, line: &[u8], important: bool) {
+        let Some(pipe) = &self.pipe else {
+            let _ = io::stderr().write_all(line); // closed or full: there is nobody to tell
+            return;
+        };
+        if !self.waiting.is_empty() {
+            return self.keep(line, important);
+        }
+        match (&**pipe).write(line) {
+            Ok(written) if written == line.len() => {}
+            Ok(written) => self.keep(line.get(written..).unwrap_or_default(), true),
+            Err(_) => self.keep(line, important),
+        }
+    }
+
+    fn keep(&mut self, line: &[u8], important: bool) {
+        let limit = if important { LIMIT } else { LIMIT / 2 };
+        if self.waiting.len() + line.len() > limit {
+            self.lost += 1;
+            return;
+        }
+        self.waiting.extend(line);
+    }
+
+    fn flush(&mut self) {
+        let Some(pipe) = self.pipe.clone() else {
+            return;
+        };
+        while !self.waiting.is_empty() {
+            match (&*pipe).write(self.waiting.as_slices().0) {
+                Ok(written) => drop(self.waiting.drain(..written)),
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return,
+            }
+        }
+        self.waiting.shrink_to_fit();
+        if self.lost > 0 {
+            let lost = std::mem::take(&mut self.lost);
+            self.keep(
+                format!("{lost} lines lost: the log command did not read\n").as_bytes(),
+                true,
+            );
+        }
+    }
+}
+
+fn sink() -> MutexGuard<'static, Sink> {
+    SINK.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+pub(super) fn write(line: &[u8], important: bool) {
+    sink().write(line, important);
+}
+
+/// From now on lines go to this pipe, without ever waiting for its reader.
+pub(crate) fn into_pipe(write_end: &OwnedFd) {
+    // Opened anew for a description of our own, whose O_NONBLOCK is seen by nobody else.
+    let path = format!("/proc/self/fd/{}", write_end.as_raw_fd());
+    let opened = OpenOptions::new()
+        .write(true)
+        .custom_flags(libc::O_NONBLOCK)
+        .open(path);
+    // Without /proc: as before, through standard error, which waits.
+    sink().pipe = opened.ok().map(Arc::new);
+}
+
+/// From now on lines go to standard error, whatever that is. What still waits for a log command
+/// is given up.
+pub(crate) fn to_stderr() {
+    let mut sink = sink();
+    sink.pipe = None;
+    sink.waiting = VecDeque::new();
+}
+
+/// The pipe, if lines are waiting for it to take more.
+pub(crate) fn pending() -> Option<Pending> {
+    let sink = sink();
+    if sink.waiting.is_empty() {
+        None
+    } else {
+        sink.pipe.clone().map(Pending)
+    }
+}
+
+/// Writes as much of the waiting lines as fits.
+pub(crate) fn flush() {
+    sink().flush();
+}
+
+/// To be polled for writing; then [`flush`].
+pub(crate) struct Pending(Arc<File>);
+
+impl AsFd for Pending {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}

@@ -1,0 +1,194 @@
+//! What goes into the machine, and what comes out of it.
+
+use std::time::Duration;
+
+use crate::units::{Pid, Signal};
+
+/// The number of a generation: 1 for the first, one more for every attempt, never used twice.
+pub type Generation = u64;
+
+/// Monotonic time since an origin that the caller chooses. The machine has no clock of its own.
+pub type Time = Duration;
+
+/// News from outside, in the order in which it happened.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Event {
+    /// SIGHUP: a new generation is wanted.
+    Hup,
+    /// TERM, INT or QUIT: everything is to end.
+    Stop(Signal),
+    /// The last [`Action::Spawn`] gave this process.
+    Spawned(Pid),
+    /// The last [`Action::Spawn`] gave no process.
+    SpawnFailed(SpawnFailure),
+    /// A worker has ended, with this raw wait status. A pid that is none of ours is ignored.
+    Exited(Pid, i32),
+    /// Rules that may change while the supervisor runs have been read anew.
+    Tuned(Tuning),
+    /// Time has passed; at the latest at [`Machine::deadline`](super::Machine::deadline).
+    Tick,
+}
+
+/// Why there is no new process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SpawnFailure {
+    /// The program cannot be run as it stands (it does not exist, is not executable, its
+    /// directory is gone). At the very first start there is no point in trying again.
+    Hopeless,
+    /// The system could not, just now (EAGAIN, ENOMEM, EMFILE, …).
+    Passing,
+}
+
+/// What the caller has to do, in this order.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Action {
+    /// Start a worker of this generation and say [`Event::Spawned`] or [`Event::SpawnFailed`]
+    /// before any other event.
+    Spawn(Generation),
+    /// Send the signal to the worker. It has not been reaped, so the pid is still its own.
+    Signal(Pid, Signal),
+    /// The list of live workers has changed: write it to the status file.
+    PublishStatus,
+    /// Tell whoever wants to know.
+    Report(Report),
+    /// The end: leave the loop with this exit status.
+    Exit(u8),
+}
+
+/// What has happened, for the log (and whoever else is told).
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Report {
+    /// A worker process exists; it still has to become ready.
+    Started {
+        /// Its generation.
+        generation: Generation,
+        /// Its process.
+        pid: Pid,
+    },
+    /// The newest worker counts as started and is the current one from now on.
+    Ready {
+        /// Its generation.
+        generation: Generation,
+        /// Its process.
+        pid: Pid,
+    },
+    /// A worker died before it was ready.
+    FailedToStart {
+        /// Its generation.
+        generation: Generation,
+        /// Its process.
+        pid: Pid,
+        /// Raw wait status.
+        status: i32,
+    },
+    /// An attempt gave no process; the reason has been logged where it was seen.
+    NotSpawned {
+        /// The number that the attempt used up.
+        generation: Generation,
+    },
+    /// So many attempts in a row have failed that no more are made.
+    GaveUp {
+        /// How many.
+        attempts: u32,
+        /// The generation that keeps serving, if there is one.
+        kept: Option<Generation>,
+    },
+    /// The current worker died, unasked.
+    DiedUnexpectedly {
+        /// Its generation.
+        generation: Generation,
+        /// Its process.
+        pid: Pid,
+        /// Raw wait status.
+        status: i32,
+        /// The pause before its replacement is started.
+        pause: Duration,
+    },
+    /// A worker that is not the current one died.
+    OldDied {
+        /// Its generation.
+        generation: Generation,
+        /// Its process.
+        pid: Pid,
+        /// Raw wait status.
+        status: i32,
+    },
+    /// SIGHUP starts a new generation now.
+    Reloading,
+    /// SIGHUP came while a start is under way: another one follows it.
+    ReloadQueued,
+    /// The auto-restart interval has passed.
+    AutoRestart {
+        /// The interval in force.
+        interval: Duration,
+        /// Old workers are still alive, but twice the interval has passed.
+        forced: bool,
+    },
+    /// A reload has succeeded: these old workers are about to be signalled.
+    Replacing {
+        /// The signal they will get.
+        signal: Signal,
+        /// In numeric order.
+        old: Vec<Pid>,
+    },
+    /// The old workers live on for this long.
+    KillDelayed(Duration),
+    /// The old workers are signalled now.
+    KillingOld,
+    /// A stop was asked for: these workers are signalled.
+    Stopping {
+        /// What the supervisor got; none when it stops because it gave up.
+        received: Option<Signal>,
+        /// What the workers get.
+        signal: Signal,
+        /// In numeric order.
+        workers: Vec<Pid>,
+    },
+    /// A worker died after a stop was asked for.
+    StoppedWorker {
+        /// Its process.
+        pid: Pid,
+        /// Raw wait status.
+        status: i32,
+    },
+    /// A worker has outlived the stop time-out and gets SIGKILL.
+    Overdue {
+        /// Its generation.
+        generation: Generation,
+        /// Its process.
+        pid: Pid,
+        /// The time-out.
+        after: Duration,
+    },
+    /// No worker is left and none will be started.
+    Exiting,
+}
+
+/// The rules the machine plays by.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Rules {
+    /// How long a new worker must live to count as started, and the least time from one attempt
+    /// to the next.
+    pub interval: Duration,
+    /// Sent to old workers after a reload.
+    pub signal_on_hup: Signal,
+    /// Sent to all workers on SIGTERM.
+    pub signal_on_term: Signal,
+    /// A reload is given up after this many failed attempts; 0: never.
+    pub start_attempts: u32,
+    /// The same for the very first start.
+    pub first_start_attempts: u32,
+    /// SIGKILL for a worker that has not left this long after its first signal; none: never.
+    pub stop_timeout: Option<Duration>,
+    /// What may change while the supervisor runs.
+    pub tuning: Tuning,
+}
+
+/// The rules that are read anew (from the envdir) while the supervisor runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Tuning {
+    /// A new generation this long after the last one's readiness; none: only when asked.
+    pub auto_restart: Option<Duration>,
+    /// From the new generation's readiness to the signal to the old ones.
+    pub kill_old_delay: Duration,
+}

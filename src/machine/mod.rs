@@ -1,0 +1,213 @@
+//! The pure machine: it decides when a generation is started and which workers are signalled.
+//!
+//! One sentence rules everything here: *workers are replaced if, and only if, their successor is
+//! ready*. The machine does no I/O, reads no clock and knows no pid it was not told. Whatever can
+//! go wrong outside arrives as an [`Event`]; what is to be done about it leaves as a list of
+//! [`Action`]s. So every race is a unit test, and the whole space of event orders can be walked
+//! through (`explore.rs` does).
+//!
+//! ```text
+//!            +--------------------- failed, try again ------------------+
+//!            v                                                          |
+//! (start) Pausing --time--> Spawning --spawned--> Watching --died-------+
+//!            ^                                       |   \--- failed too often ---> Serving
+//!            | current worker died                   | lived for the interval    (or Stopping,
+//!            |                                       v                            none is left)
+//!         Serving <--------time------------------ Settling (kill-old-delay)
+//!
+//! TERM, INT, QUIT in every state: Stopping --last worker gone--> Ended
+//! ```
+//!
+//! A HUP in `Serving` starts a new generation; in `Pausing` the coming attempt answers it; in the
+//! other states it is remembered, and answered by one more generation when this one is through.
+
+mod backoff;
+mod edges;
+mod event;
+mod worker;
+
+#[cfg(test)]
+mod explore;
+#[cfg(test)]
+mod tests;
+
+pub use event::{Action, Event, Generation, Report, Rules, SpawnFailure, Time, Tuning};
+
+use std::time::Duration;
+
+use crate::units::Pid;
+use backoff::CrashLoop;
+use worker::Workers;
+
+/// The least time from one failed attempt to the next, however short the interval.
+pub const SHORTEST_RETRY: Duration = Duration::from_millis(100);
+
+/// What is under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Phase {
+    /// Nothing: the current worker serves.
+    Serving,
+    /// A start, between two attempts (or before the first).
+    Pausing { until: Time },
+    /// A start: the process has been asked for.
+    Spawning { generation: Generation },
+    /// A start: the new worker has to live until then.
+    Watching { pid: Pid, ready_at: Time },
+    /// The new worker is ready; the old ones may live until then.
+    Settling { kill_at: Time },
+    /// Everyone has been told to leave; this will be the exit status.
+    Stopping { code: u8 },
+    /// No worker is left and none will ever be started.
+    Ended,
+}
+
+/// Why a start is under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Cause {
+    /// Nothing has ever served.
+    First,
+    /// The current worker died.
+    Replacement,
+    /// HUP, or the auto-restart interval.
+    Reload,
+}
+
+/// The start that is under way, or was the last.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Start {
+    cause: Cause,
+    /// Attempts that have failed in a row.
+    failures: u32,
+    /// When the latest attempt began.
+    attempt_at: Time,
+}
+
+/// Decides; see the [module's page](self).
+///
+/// Its caller owes it three things: events in the order in which they happened, a `now` that never
+/// runs backwards, and a [`Event::Tick`] no later than [`deadline`](Machine::deadline).
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Machine {
+    rules: Rules,
+    phase: Phase,
+    start: Start,
+    workers: Workers,
+    last_generation: Generation,
+    /// A HUP is waiting for the start that is under way.
+    reload_wanted: bool,
+    /// Auto-restart counts from here: the last readiness, or the last reload that was given up.
+    restart_base: Time,
+    crashes: CrashLoop,
+}
+
+impl Machine {
+    /// A machine that starts its first generation at the first [`Event::Tick`].
+    pub fn new(rules: Rules) -> Machine {
+        Machine {
+            rules,
+            phase: Phase::Pausing { until: Time::ZERO },
+            start: Start {
+                cause: Cause::First,
+                failures: 0,
+                attempt_at: Time::ZERO,
+            },
+            workers: Workers::default(),
+            last_generation: 0,
+            reload_wanted: false,
+            restart_base: Time::ZERO,
+            crashes: CrashLoop::default(),
+        }
+    }
+
+    /// Takes in what happened and says what to do about it. This is the transition table; the
+    /// edges are in `edges.rs`, one function each.
+    pub fn handle(&mut self, event: Event, now: Time) -> Vec<Action> {
+        use Event::*;
+        use Phase::*;
+        let mut todo = Vec::new();
+        match (self.phase, event) {
+            (Ended, _) => {}
+
+            (Stopping { code }, Stop(received)) => self.stop(received, code, now, &mut todo),
+            (_, Stop(received)) => self.stop(received, 0, now, &mut todo),
+
+            (Serving, Hup) => self.reload(now, &mut todo),
+            (Pausing { until }, Hup) => self.hurry(until, now, &mut todo),
+            (Spawning { .. } | Watching { .. } | Settling { .. }, Hup) => {
+                self.queue_reload(&mut todo)
+            }
+            (Stopping { .. }, Hup) => {}
+
+            (Spawning { generation }, Spawned(pid)) => self.watch(generation, pid, now, &mut todo),
+            (Spawning { generation }, SpawnFailed(why)) => {
+                self.not_spawned(generation, why, now, &mut todo)
+            }
+            (_, Spawned(_) | SpawnFailed(_)) => {} // nobody asked: see Action::Spawn
+
+            (_, Exited(pid, status)) => self.exited(pid, status, now, &mut todo),
+            (_, Tuned(tuning)) => self.rules.tuning = tuning,
+
+            (_, Tick) => {
+                self.kill_overdue(now, &mut todo);
+                match self.phase {
+                    Pausing { until } if until <= now => self.spawn(now, &mut todo),
+                    Watching { pid, ready_at } if ready_at <= now => {
+                        self.ready(pid, now, &mut todo)
+                    }
+                    Settling { kill_at } if kill_at <= now => self.kill_old(now, &mut todo),
+                    Serving => self.auto_restart(now, &mut todo),
+                    _ => {}
+                }
+            }
+        }
+        todo
+    }
+
+    /// A death, by what the dead worker was to us: the second half of the table.
+    fn exited(&mut self, pid: Pid, status: i32, now: Time, todo: &mut Vec<Action>) {
+        use Phase::*;
+        let was_current = self.workers.current().is_some_and(|w| w.pid == pid);
+        let Some(dead) = self.workers.remove(pid) else {
+            return; // not a worker of ours
+        };
+        match self.phase {
+            Stopping { code } => self.stopped_worker(dead, status, code, todo),
+            Watching { pid: new, .. } if new == pid => {
+                self.failed_to_start(dead, status, now, todo)
+            }
+            Serving | Settling { .. } if was_current => self.replace(dead, status, now, todo),
+            // An old worker; or the current one while a start is under way: that is its
+            // replacement.
+            _ => self.old_died(dead, status, todo),
+        }
+    }
+
+    /// When the next [`Event::Tick`] is due at the latest; none: nothing will happen by itself.
+    pub fn deadline(&self) -> Option<Time> {
+        let phase = match self.phase {
+            Phase::Pausing { until } => Some(until),
+            Phase::Watching { ready_at, .. } => Some(ready_at),
+            Phase::Settling { kill_at } => Some(kill_at),
+            Phase::Serving => self.next_auto_restart(),
+            Phase::Spawning { .. } | Phase::Stopping { .. } | Phase::Ended => None,
+        };
+        match (phase, self.workers.next_kill()) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        }
+    }
+
+    /// The workers that have been ready and are still alive, told to leave or not, in the order
+    /// of their generations: what the status file lists.
+    pub fn live(&self) -> impl Iterator<Item = (Generation, Pid)> + '_ {
+        self.workers
+            .iter()
+            .filter(|w| w.stage != worker::Stage::Starting)
+            .map(|w| (w.generation, w.pid))
+    }
+
+    /// Whether this process is one of our workers, as far as the machine knows.
+    pub fn has_worker(&self, pid: Pid) -> bool {
+        self.workers.iter().any(|w| w.pid == pid)
+    }
+}

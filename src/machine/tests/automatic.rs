@@ -1,0 +1,71 @@
+//! Automatic restarts, and rules that change on the way.
+
+use super::*;
+
+#[test]
+fn auto_restart_counts_from_readiness() {
+    let tuning = Tuning {
+        auto_restart: Some(secs(60)),
+        kill_old_delay: Duration::ZERO,
+    };
+    let mut bench = Bench::serving(Rules { tuning, ..rules() });
+    bench.pass(Duration::from_millis(59_999));
+    assert_eq!(bench.spawned(), []);
+    bench
+        .pass(Duration::from_millis(1))
+        .pass(secs(1))
+        .exit(101, 0)
+        .pass(secs(60));
+    assert_eq!(bench.spawned(), [2, 3]);
+}
+
+#[test]
+fn auto_restart_waits_for_an_old_worker_but_not_for_ever() {
+    let tuning = Tuning {
+        auto_restart: Some(secs(60)),
+        kill_old_delay: Duration::ZERO,
+    };
+    let mut bench = Bench::serving(Rules { tuning, ..rules() });
+    bench.hup().pass(secs(1)).done.clear(); // 101 drains
+    bench.pass(Duration::from_millis(119_999));
+    assert_eq!(bench.spawned(), []);
+    bench.pass(Duration::from_millis(1));
+    assert!(bench.reported(|r| matches!(r, Report::AutoRestart { forced: true, .. })));
+    bench.pass(secs(1)).pass(secs(80)).done.clear();
+    bench.exit(101, 0).exit(102, 0);
+    bench.tick();
+    assert!(bench.reported(|r| matches!(r, Report::AutoRestart { forced: false, .. })));
+}
+
+#[test]
+fn a_given_up_auto_restart_is_tried_again_after_the_interval() {
+    let tuning = Tuning {
+        auto_restart: Some(secs(60)),
+        kill_old_delay: Duration::ZERO,
+    };
+    let mut bench = Bench::serving(Rules {
+        tuning,
+        start_attempts: 1,
+        ..rules()
+    });
+    bench.pass(secs(60)).exit(102, 256).pass(secs(59));
+    assert_eq!(bench.spawned(), [2]);
+    bench.pass(secs(1));
+    assert_eq!(bench.spawned(), [2, 3]);
+}
+
+#[test]
+fn the_rules_can_be_tuned_on_the_way() {
+    let mut bench = Bench::serving(rules());
+    let tuning = Tuning {
+        auto_restart: Some(secs(9)),
+        kill_old_delay: secs(3),
+    };
+    bench
+        .event(Event::Tuned(tuning))
+        .pass(secs(9))
+        .pass(secs(1));
+    assert_eq!((bench.spawned(), bench.signals()), (vec![2], vec![]));
+    bench.pass(secs(3));
+    assert_eq!(bench.signals(), [(101, Signal::TERM)]);
+}

@@ -1,0 +1,84 @@
+//! Workers that die unasked.
+
+use super::*;
+
+#[test]
+fn the_current_worker_dies_and_is_replaced_at_once() {
+    let mut bench = Bench::serving(rules());
+    bench.exit(101, 9);
+    assert_eq!(bench.spawned(), [2]);
+    bench.pass(secs(1));
+    assert_eq!(bench.live(), [(2, 102)]);
+    assert_eq!(bench.signals(), []);
+}
+
+#[test]
+fn the_current_worker_dies_during_a_reload_and_the_new_one_replaces_it() {
+    let mut bench = Bench::serving(rules());
+    bench.hup().exit(101, 9).pass(secs(5));
+    assert_eq!(bench.spawned(), [2]);
+    assert_eq!(bench.live(), [(2, 102)]);
+    assert!(bench.reported(|r| matches!(r, Report::Replacing { old, .. } if old.is_empty())));
+}
+
+#[test]
+fn everyone_dies_during_a_reload_and_the_attempts_go_on() {
+    let mut bench = Bench::serving(rules());
+    bench.hup().exit(101, 9).exit(102, 9).pass(secs(5));
+    assert_eq!(bench.spawned(), [2, 3]);
+    assert_eq!(bench.live(), [(3, 103)]);
+}
+
+#[test]
+fn quick_deaths_are_replaced_ever_more_slowly_and_a_hup_cuts_the_pause_short() {
+    let mut bench = Bench::serving(rules());
+    let mut pauses = Vec::new();
+    for generation in 1..=9 {
+        let died = bench.now;
+        bench.exit(100 + generation, 9);
+        while bench.live().is_empty() {
+            bench.pass(bench.machine.deadline().expect("a start") - bench.now);
+        }
+        pauses.push((bench.now - died - secs(1)).as_millis());
+    }
+    assert_eq!(pauses, [0, 200, 400, 800, 1600, 3200, 6400, 12800, 25600]);
+    bench.exit(110, 9);
+    assert_eq!(bench.machine.deadline(), Some(bench.now + secs(30)));
+    bench.done.clear();
+    assert_eq!(bench.hup().spawned(), [11]);
+}
+
+#[test]
+fn the_new_worker_dies_during_the_delay_and_the_old_ones_stay() {
+    let tuning = Tuning {
+        auto_restart: None,
+        kill_old_delay: secs(5),
+    };
+    let mut bench = Bench::serving(Rules { tuning, ..rules() });
+    bench.hup().pass(secs(3)).exit(102, 9);
+    assert_eq!(bench.spawned(), [2, 3], "another takes its place");
+    bench.pass(Duration::from_millis(5999));
+    assert_eq!(bench.signals(), [], "and gets its own delay");
+    assert_eq!(bench.live(), [(1, 101), (3, 103)]);
+    bench.pass(Duration::from_millis(1));
+    assert_eq!(bench.signals(), [(101, Signal::TERM)]);
+}
+
+#[test]
+fn an_old_worker_dies_during_the_delay() {
+    let tuning = Tuning {
+        auto_restart: None,
+        kill_old_delay: secs(5),
+    };
+    let mut bench = Bench::serving(Rules { tuning, ..rules() });
+    bench.hup().pass(secs(3)).exit(101, 9).pass(secs(10));
+    assert_eq!(bench.spawned(), [2]);
+    assert_eq!(bench.signals(), []);
+    assert_eq!(bench.live(), [(2, 102)]);
+}
+
+#[test]
+fn a_death_of_a_stranger_is_nobody_s_business() {
+    let mut bench = Bench::serving(rules());
+    assert_eq!(bench.exit(4711, 0).done, []);
+}

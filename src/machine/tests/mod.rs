@@ -1,0 +1,132 @@
+//! Every race, one by one: what happens when two things happen at the worst of times.
+
+mod automatic;
+mod deaths;
+mod ending;
+mod reloads;
+
+use std::time::Duration;
+
+use super::*;
+use crate::units::Signal;
+
+fn secs(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+
+fn rules() -> Rules {
+    Rules {
+        interval: secs(1),
+        signal_on_hup: Signal::TERM,
+        signal_on_term: Signal::QUIT,
+        start_attempts: 0,
+        first_start_attempts: 0,
+        stop_timeout: None,
+        tuning: Tuning {
+            auto_restart: None,
+            kill_old_delay: Duration::ZERO,
+        },
+    }
+}
+
+/// A machine, a clock, and spawns that succeed: the process of generation N is 100 + N.
+struct Bench {
+    machine: Machine,
+    now: Time,
+    done: Vec<Action>,
+    /// What the next spawns come to, instead of a process.
+    failures: Vec<SpawnFailure>,
+}
+
+impl Bench {
+    /// Before the first tick.
+    fn new(rules: Rules) -> Bench {
+        Bench {
+            machine: Machine::new(rules),
+            now: secs(1000),
+            done: vec![],
+            failures: vec![],
+        }
+    }
+
+    /// Generation 1 serves.
+    fn serving(rules: Rules) -> Bench {
+        let mut bench = Bench::new(rules);
+        bench.tick();
+        bench.pass(secs(1));
+        bench.done.clear();
+        bench
+    }
+
+    fn event(&mut self, event: Event) -> &mut Bench {
+        let mut events = std::collections::VecDeque::from([event]);
+        while let Some(event) = events.pop_front() {
+            for action in self.machine.handle(event, self.now) {
+                if let Action::Spawn(generation) = action {
+                    events.push_back(match self.failures.pop() {
+                        Some(failure) => Event::SpawnFailed(failure),
+                        None => Event::Spawned(100 + generation as Pid),
+                    });
+                }
+                self.done.push(action);
+            }
+        }
+        self
+    }
+
+    fn tick(&mut self) -> &mut Bench {
+        self.event(Event::Tick)
+    }
+
+    fn hup(&mut self) -> &mut Bench {
+        self.event(Event::Hup)
+    }
+
+    fn exit(&mut self, pid: Pid, status: i32) -> &mut Bench {
+        self.event(Event::Exited(pid, status))
+    }
+
+    /// Lets time pass, with a tick at every deadline on the way.
+    fn pass(&mut self, span: Duration) -> &mut Bench {
+        let end = self.now + span;
+        while let Some(at) = self.machine.deadline().filter(|at| *at <= end) {
+            self.now = at.max(self.now);
+            self.tick();
+        }
+        self.now = end;
+        self
+    }
+
+    fn signals(&self) -> Vec<(Pid, Signal)> {
+        let signals = self.done.iter().filter_map(|action| match action {
+            Action::Signal(pid, signal) => Some((*pid, *signal)),
+            _ => None,
+        });
+        signals.collect()
+    }
+
+    fn spawned(&self) -> Vec<Generation> {
+        let spawned = self.done.iter().filter_map(|action| match action {
+            Action::Spawn(generation) => Some(*generation),
+            _ => None,
+        });
+        spawned.collect()
+    }
+
+    fn reported(&self, wanted: impl Fn(&Report) -> bool) -> bool {
+        self.done
+            .iter()
+            .any(|action| matches!(action, Action::Report(r) if wanted(r)))
+    }
+
+    fn exit_code(&self) -> Option<u8> {
+        self.done.iter().find_map(|action| match action {
+            Action::Exit(code) => Some(*code),
+            _ => None,
+        })
+    }
+
+    fn live(&self) -> Vec<(Generation, Pid)> {
+        self.machine.live().collect()
+    }
+}

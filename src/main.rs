@@ -1,0 +1,30 @@
+//! `start_server`: arguments in, exit status out.
+
+mod cli;
+
+use std::process::ExitCode;
+
+use cli::Command;
+use server_starter::{Error, control, init_log, run};
+
+fn main() -> ExitCode {
+    let invocation = match cli::parse() {
+        Ok(invocation) => invocation,
+        Err(exit) => return exit,
+    };
+    init_log(invocation.log_level);
+    let done = match invocation.command {
+        Command::Start(config) => run(*config),
+        Command::Restart(request) => control::restart(&request).map(|()| 0),
+        Command::Stop(request) => control::stop(&request).map(|()| 0),
+    };
+    match done {
+        Ok(status) => status.into(),
+        Err(error) => complain(&error),
+    }
+}
+
+fn complain(error: &Error) -> ExitCode {
+    eprintln!("start_server: {error}");
+    error.exit_status().into()
+}

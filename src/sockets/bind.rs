@@ -1,0 +1,85 @@
+//! TCP and UDP sockets from port specs.
+
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use nix::sys::socket::{
+    AddressFamily, SockFlag, SockType, SockaddrIn, SockaddrIn6, SockaddrStorage, bind, getsockname,
+    setsockopt, socket, sockopt,
+};
+
+use super::socket_error;
+use super::spec::{Host, PortSpec};
+use crate::error::Error;
+use crate::sys;
+
+/// Binds one spec, and listens if it is TCP. Also says which port it is, for specs with port 0.
+pub(super) fn port(spec: &PortSpec, backlog: u32) -> Result<(OwnedFd, u16), Error> {
+    let address = resolve(spec)?;
+    let family = match address {
+        SocketAddr::V4(_) => AddressFamily::Inet,
+        SocketAddr::V6(_) => AddressFamily::Inet6,
+    };
+    let kind = if spec.udp {
+        SockType::Datagram
+    } else {
+        SockType::Stream
+    };
+    let fd = socket(family, kind, SockFlag::SOCK_CLOEXEC, None)
+        .map_err(socket_error("create a socket for", spec))?;
+    if !spec.udp {
+        // For UDP this would let two supervisors share a port in silence.
+        setsockopt(&fd, sockopt::ReuseAddr, &true)
+            .map_err(socket_error("set SO_REUSEADDR for", spec))?;
+    }
+    if address.is_ipv6() {
+        setsockopt(&fd, sockopt::Ipv6V6Only, &true)
+            .map_err(socket_error("set IPV6_V6ONLY for", spec))?;
+    }
+    let bound = match address {
+        SocketAddr::V4(address) => bind(fd.as_raw_fd(), &SockaddrIn::from(address)),
+        SocketAddr::V6(address) => bind(fd.as_raw_fd(), &SockaddrIn6::from(address)),
+    };
+    bound.map_err(socket_error("bind to", spec))?;
+    if !spec.udp {
+        sys::fd::listen(&fd, backlog).map_err(|source| Error::Socket {
+            action: "listen on",
+            address: spec.to_string(),
+            source,
+        })?;
+    }
+    let real = match spec.port {
+        0 => real_port(&fd).map_err(socket_error("read the address of", spec))?,
+        port => port,
+    };
+    Ok((fd, real))
+}
+
+fn resolve(spec: &PortSpec) -> Result<SocketAddr, Error> {
+    let host = match &spec.host {
+        Host::AnyV4 => return Ok(SocketAddr::from(([0, 0, 0, 0], spec.port))),
+        Host::V4(host) | Host::V6(host) => host,
+    };
+    let v6 = matches!(spec.host, Host::V6(_));
+    let error = |source| Error::Resolve {
+        host: host.clone(),
+        source,
+    };
+    let mut found = (host.as_str(), spec.port)
+        .to_socket_addrs()
+        .map_err(error)?;
+    found
+        .find(|address| address.is_ipv6() == v6)
+        .ok_or_else(|| {
+            let hint = "no IPv4 address (IPv6 is written as [ADDRESS]:PORT)";
+            error(std::io::Error::other(hint))
+        })
+}
+
+fn real_port(fd: &OwnedFd) -> nix::Result<u16> {
+    let name: SockaddrStorage = getsockname(fd.as_raw_fd())?;
+    let v4 = name.as_sockaddr_in().map(|a| a.port());
+    Ok(v4
+        .or_else(|| name.as_sockaddr_in6().map(|a| a.port()))
+        .unwrap_or(0))
+}

@@ -1,0 +1,316 @@
+//! The grammar of `--port` and `--path`.
+//!
+//! `PORT`, `HOST:PORT` or `[V6]:PORT`; a `u` before the port number makes it UDP, `=FD` at the end
+//! asks for a descriptor number. White space around the parts does not count.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+/// One `--port`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct PortSpec {
+    /// Whom to listen for.
+    pub host: Host,
+    /// 0 lets the kernel choose.
+    pub port: u16,
+    /// UDP instead of TCP.
+    pub udp: bool,
+    /// The descriptor number that was asked for.
+    pub fd: Option<i32>,
+    /// The port's digits, as typed: workers look for `KEY`s as their administrators write them.
+    digits: String,
+}
+
+/// The host part of a [`PortSpec`].
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Host {
+    /// None given: every IPv4 address.
+    AnyV4,
+    /// A name or an address, to be looked up among the IPv4 ones.
+    V4(String),
+    /// An IPv6 address; the socket is IPv6 only.
+    V6(String),
+}
+
+impl FromStr for PortSpec {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<PortSpec, String> {
+        let spec = text.trim();
+        if spec.is_empty() {
+            return Err("empty; PORT, HOST:PORT or [V6]:PORT is wanted".to_owned());
+        }
+        let (address, fd) = match spec.rsplit_once('=') {
+            Some((address, fd)) => (address.trim_end(), Some(parse_fd(fd.trim())?)),
+            None => (spec, None),
+        };
+        let (host, port) = split_host(address)?;
+        let (udp, digits) = match port.strip_prefix('u') {
+            Some(digits) => (true, digits),
+            None => (false, port),
+        };
+        Ok(PortSpec {
+            host,
+            port: parse_port(digits)?,
+            udp,
+            fd,
+            digits: digits.to_owned(),
+        })
+    }
+}
+
+fn split_host(address: &str) -> Result<(Host, &str), String> {
+    if let Some(rest) = address.strip_prefix('[') {
+        let (host, port) = rest
+            .split_once(']')
+            .ok_or("the closing bracket is missing")?;
+        let port = port
+            .trim_start()
+            .strip_prefix(':')
+            .ok_or("[V6] must be followed by :PORT")?;
+        return Ok((parse_host(host.trim())?, port.trim_start()));
+    }
+    match address.rsplit_once(':') {
+        None => Ok((Host::AnyV4, address)),
+        Some((host, port)) => Ok((parse_host(host.trim())?, port.trim_start())),
+    }
+}
+
+fn parse_host(host: &str) -> Result<Host, String> {
+    if host.is_empty() {
+        return Err("the host before the colon is missing".to_owned());
+    }
+    if host.contains(['[', ']', ';', '=']) || host.contains(char::is_whitespace) {
+        return Err(format!("'{host}' is not a host"));
+    }
+    if !host.contains(':') {
+        return Ok(Host::V4(host.to_owned()));
+    }
+    let address = host
+        .split_once('%')
+        .map_or(host, |(address, _zone)| address);
+    match address.parse::<std::net::Ipv6Addr>() {
+        Ok(_) => Ok(Host::V6(host.to_owned())),
+        Err(_) => Err(format!("'{host}' is not an IPv6 address")),
+    }
+}
+
+fn parse_port(digits: &str) -> Result<u16, String> {
+    if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return Err(format!("'{digits}' is not a port number"));
+    }
+    digits
+        .parse()
+        .map_err(|_| format!("port number {digits} is too large (at most 65535)"))
+}
+
+fn parse_fd(digits: &str) -> Result<i32, String> {
+    if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return Err(format!("'={digits}' is not a descriptor number"));
+    }
+    match digits.parse() {
+        Ok(1 | 2) => Err(format!(
+            "={digits} is standard output or error, where the log goes"
+        )),
+        Ok(fd) => Ok(fd),
+        Err(_) => Err(format!("descriptor number {digits} is too large")),
+    }
+}
+
+impl PortSpec {
+    /// What workers find in `SERVER_STARTER_PORT`, for a socket that is bound to `port`.
+    pub(crate) fn key(&self, port: u16) -> OsString {
+        let digits = if self.port == 0 {
+            port.to_string()
+        } else {
+            self.digits.clone()
+        };
+        match &self.host {
+            Host::AnyV4 => digits,
+            Host::V4(host) => format!("{host}:{digits}"),
+            Host::V6(host) => format!("[{host}]:{digits}"),
+        }
+        .into()
+    }
+}
+
+impl std::fmt::Display for PortSpec {
+    /// The address alone, for messages: `[::1]:80`, `u53`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let u = if self.udp { "u" } else { "" };
+        match &self.host {
+            Host::AnyV4 => write!(f, "{u}{}", self.digits),
+            Host::V4(host) => write!(f, "{host}:{u}{}", self.digits),
+            Host::V6(host) => write!(f, "[{host}]:{u}{}", self.digits),
+        }
+    }
+}
+
+/// One `--path`: where to put a unix stream socket.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct PathSpec(PathBuf);
+
+/// The longest path that fits sockaddr_un with its final NUL, unix(7).
+const LONGEST_PATH: usize = 107;
+
+impl PathSpec {
+    /// Refuses what could not be bound, or not be told to workers.
+    pub fn new(path: &OsStr) -> Result<PathSpec, String> {
+        let bytes = path.as_bytes();
+        if bytes.is_empty() {
+            return Err("empty; the path of a unix socket is wanted".to_owned());
+        }
+        if bytes.contains(&b';') || bytes.contains(&b'=') {
+            return Err("a path with ';' or '=' could not be told to workers".to_owned());
+        }
+        if bytes.len() > LONGEST_PATH {
+            return Err(format!(
+                "{} bytes long, and a unix socket's path has at most {LONGEST_PATH}",
+                bytes.len()
+            ));
+        }
+        Ok(PathSpec(path.into()))
+    }
+
+    /// The path, as typed: it is its socket's key, too.
+    pub fn as_path(&self) -> &Path {
+        &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> PortSpec {
+        text.parse().unwrap_or_else(|e| panic!("{text}: {e}"))
+    }
+
+    #[test]
+    fn every_form() {
+        let v4 = |host: &str| Host::V4(host.to_owned());
+        let cases = [
+            ("8080", Host::AnyV4, 8080, false, None, "8080"),
+            (" 8080 ", Host::AnyV4, 8080, false, None, "8080"),
+            ("u53", Host::AnyV4, 53, true, None, "53"),
+            ("80=0", Host::AnyV4, 80, false, Some(0), "80"),
+            ("80 = 7", Host::AnyV4, 80, false, Some(7), "80"),
+            (
+                "127.0.0.1:80",
+                v4("127.0.0.1"),
+                80,
+                false,
+                None,
+                "127.0.0.1:80",
+            ),
+            (
+                "[127.0.0.1]:80",
+                v4("127.0.0.1"),
+                80,
+                false,
+                None,
+                "127.0.0.1:80",
+            ),
+            (
+                "localhost:u53=9",
+                v4("localhost"),
+                53,
+                true,
+                Some(9),
+                "localhost:53",
+            ),
+            (
+                "[::1]:80",
+                Host::V6("::1".into()),
+                80,
+                false,
+                None,
+                "[::1]:80",
+            ),
+            (
+                " [ ::1 ] : u80 = 5 ",
+                Host::V6("::1".into()),
+                80,
+                true,
+                Some(5),
+                "[::1]:80",
+            ),
+            (
+                "::1:80",
+                Host::V6("::1".into()),
+                80,
+                false,
+                None,
+                "[::1]:80",
+            ),
+            (
+                "[fe80::1%lo]:80",
+                Host::V6("fe80::1%lo".into()),
+                80,
+                false,
+                None,
+                "[fe80::1%lo]:80",
+            ),
+            ("0080", Host::AnyV4, 80, false, None, "0080"),
+        ];
+        for (text, host, port, udp, fd, key) in cases {
+            let spec = parse(text);
+            assert_eq!(
+                (&spec.host, spec.port, spec.udp, spec.fd),
+                (&host, port, udp, fd),
+                "{text}"
+            );
+            assert_eq!(spec.key(port), key, "{text}");
+        }
+    }
+
+    #[test]
+    fn port_zero_is_told_by_its_real_number() {
+        assert_eq!(parse("0").key(4321), "4321");
+        assert_eq!(parse("[::1]:0").key(4321), "[::1]:4321");
+    }
+
+    #[test]
+    fn what_is_refused_says_why() {
+        let cases = [
+            ("", "empty"),
+            ("  ", "empty"),
+            ("70000", "too large"),
+            ("99999999999", "too large"),
+            ("-1", "'-1' is not a port"),
+            ("80=x", "'=x' is not a descriptor"),
+            ("80=", "descriptor"),
+            ("80=-1", "descriptor"),
+            ("80=1", "standard output"),
+            ("80=2", "standard output"),
+            ("80=99999999999", "too large"),
+            ("[::1", "bracket"),
+            ("[::1]", ":PORT"),
+            ("[::1]80", ":PORT"),
+            (":80", "host"),
+            ("host:", "not a port"),
+            ("uu80", "not a port"),
+            ("1:2:80", "not an IPv6"),
+            ("[zz::]:80", "not an IPv6"),
+            ("a b:80", "not a host"),
+            ("80;81", "not a port"),
+            ("[]:80", "host"),
+            ("٣", "not a port"),
+        ];
+        for (text, why) in cases {
+            let error = text.parse::<PortSpec>().expect_err(text);
+            assert!(error.contains(why), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn paths_that_cannot_be_bound_or_told() {
+        for bad in ["", "/tmp/a;b", "/tmp/a=b", &format!("/{}", "x".repeat(107))] {
+            assert!(PathSpec::new(OsStr::new(bad)).is_err(), "{bad}");
+        }
+        let longest = format!("/{}", "x".repeat(106));
+        assert!(PathSpec::new(OsStr::new(&longest)).is_ok());
+    }
+}

@@ -1,0 +1,112 @@
+//! A unix stream socket and its file: we replace what is stale, and remove what we made.
+
+use std::fs;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::sys::socket::{
+    AddressFamily, SockFlag, SockType, UnixAddr, bind as bind_to, connect, socket,
+};
+use nix::sys::stat::{Mode, umask};
+
+use super::socket_error;
+use crate::error::Error;
+use crate::sys;
+
+/// The file of a socket we bound. Dropping it removes the file, if it still is that very one.
+pub(super) struct UnixPath {
+    path: PathBuf,
+    device: u64,
+    inode: u64,
+}
+
+/// Binds and listens. Everybody may connect (mode 0777), as with every other `start_server`.
+pub(super) fn bind(path: &Path, backlog: u32) -> Result<(OwnedFd, UnixPath), Error> {
+    clear_the_way(path)?;
+    let address = UnixAddr::new(path).map_err(socket_error("bind to", path.display()))?;
+    let fd = socket(
+        AddressFamily::Unix,
+        SockType::Stream,
+        SockFlag::SOCK_CLOEXEC,
+        None,
+    )
+    .map_err(socket_error("create a socket for", path.display()))?;
+    // The mode has to be right from the first moment on; nobody else runs in this process.
+    let umask_before = umask(Mode::empty());
+    let bound = bind_to(fd.as_raw_fd(), &address);
+    umask(umask_before);
+    bound.map_err(socket_error("bind to", path.display()))?;
+    let error = |action| {
+        move |source| Error::Socket {
+            action,
+            address: path.display().to_string(),
+            source,
+        }
+    };
+    let meta = fs::symlink_metadata(path).map_err(error("find the socket just bound to"))?;
+    let made = UnixPath {
+        path: path.to_owned(),
+        device: meta.dev(),
+        inode: meta.ino(),
+    };
+    sys::fd::listen(&fd, backlog).map_err(error("listen on"))?;
+    Ok((fd, made))
+}
+
+/// Removes a socket that nobody listens on any more; refuses anything else.
+fn clear_the_way(path: &Path) -> Result<(), Error> {
+    let taken = |what| Error::PathTaken {
+        path: path.to_owned(),
+        what,
+    };
+    let meta = match fs::symlink_metadata(path) {
+        Ok(meta) => meta,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(source) => {
+            return Err(Error::Socket {
+                action: "look at",
+                address: path.display().to_string(),
+                source,
+            });
+        }
+    };
+    if !meta.file_type().is_socket() {
+        return Err(taken("it is not a socket"));
+    }
+    match probe(path) {
+        Err(Errno::ECONNREFUSED) => {}
+        Err(Errno::ENOENT) => return Ok(()),
+        Err(Errno::EACCES | Errno::EPERM) => return Err(taken("it is a socket of somebody else")),
+        // Connected, or its queue is full, or it is of another type: somebody has it.
+        _ => return Err(taken("somebody listens on it")),
+    }
+    tracing::info!("removing existing socket file:{}", path.display());
+    match fs::remove_file(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::Socket {
+            action: "remove existing socket file",
+            address: path.display().to_string(),
+            source: e,
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// Tries to connect, without waiting.
+fn probe(path: &Path) -> nix::Result<()> {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let fd = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
+    connect(fd.as_raw_fd(), &UnixAddr::new(path)?)
+}
+
+impl Drop for UnixPath {
+    fn drop(&mut self) {
+        let ours = fs::symlink_metadata(&self.path)
+            .is_ok_and(|m| m.dev() == self.device && m.ino() == self.inode);
+        if ours {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}

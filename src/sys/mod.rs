@@ -1,0 +1,11 @@
+//! The thin layer over the kernel, and the only place with `unsafe` in it.
+//!
+//! What nix wraps safely is used from there, all over the house. Here is the rest: what needs
+//! fork(2), raw descriptor numbers, process-wide state, or a system call without a wrapper.
+#![allow(unsafe_code)]
+
+pub(crate) mod daemon;
+pub(crate) mod fd;
+pub(crate) mod pidfd;
+pub(crate) mod process;
+pub(crate) mod signals;

@@ -1,0 +1,221 @@
+//! fork(2), exec(3) and wait(2).
+//!
+//! Our own fork and exec instead of `std::process::Command`, because a supervisor needs what that
+//! keeps to itself: sockets that stay open in one child and in no other, dispositions and mask as
+//! after a fresh exec, an environment made before the fork, and, if it fails, at which step.
+
+use std::ffi::{CStr, CString};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::ptr;
+
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+
+use crate::units::{Pid, Signal};
+
+/// A program to be started.
+pub(crate) struct Program<'a> {
+    /// Its arguments; the first is the program, looked up in `environment`'s PATH, execvp(3).
+    pub(crate) argv: &'a [CString],
+    /// `NAME=VALUE`, all of them.
+    pub(crate) environment: &'a [CString],
+    /// Where to start it; a relative program is looked up from there.
+    pub(crate) dir: Option<&'a CStr>,
+    /// Descriptors it keeps, besides 0, 1 and 2, on the same numbers.
+    pub(crate) keep: &'a [RawFd],
+    /// What to put on 0, 1 and 2; none: what we have there. Their own numbers are above 2.
+    pub(crate) stdio: [Option<BorrowedFd<'a>>; 3],
+    /// Whether it leads a process group of its own, out of the reach of the terminal's Ctrl-C.
+    pub(crate) own_group: bool,
+}
+
+/// Why a program was not started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SpawnError {
+    pub(crate) step: Step,
+    pub(crate) errno: Errno,
+}
+
+/// The steps that can fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Step {
+    /// pipe(2) or fork(2), in the parent.
+    Fork,
+    /// dup2(2) or fcntl(2), in the child.
+    Descriptors,
+    /// chdir(2).
+    Chdir,
+    /// execvp(3).
+    Exec,
+}
+
+unsafe extern "C" {
+    static mut environ: *const *const libc::c_char;
+}
+
+/// Starts a program and returns once it runs, or has failed to.
+pub(crate) fn spawn(program: &Program<'_>) -> Result<Pid, SpawnError> {
+    let at_fork = |errno| SpawnError {
+        step: Step::Fork,
+        errno,
+    };
+    let argv = null_terminated(program.argv);
+    let environment = null_terminated(program.environment);
+    // Closed by a successful exec; carries step and errno of a failed one.
+    let (verdict, tell) = nix::unistd::pipe2(OFlag::O_CLOEXEC).map_err(at_fork)?;
+
+    // SAFETY: in the child only functions that are safe after fork are called (see there), and it
+    // ends in exec or _exit.
+    match Errno::result(unsafe { libc::fork() }).map_err(at_fork)? {
+        0 => {
+            // SAFETY: we are in the child; the vectors are null-terminated and outlive the call.
+            let failed = unsafe { become_program(program, argv.as_ptr(), environment.as_ptr()) };
+            let word = [failed.step as u8]
+                .into_iter()
+                .chain((failed.errno as i32).to_ne_bytes());
+            let mut message = [0_u8; 5];
+            message
+                .iter_mut()
+                .zip(word)
+                .for_each(|(to, from)| *to = from);
+            // SAFETY: writes 5 bytes of our stack; then ends without running any destructor.
+            unsafe {
+                libc::write(tell.as_raw_fd(), message.as_ptr().cast(), message.len());
+                libc::_exit(255)
+            }
+        }
+        pid => {
+            drop(tell);
+            let mut message = [0_u8; 5];
+            match read_fully(&verdict, &mut message) {
+                5 => {
+                    reap(pid);
+                    Err(decode(message))
+                }
+                _ => Ok(pid), // end of file: it runs (or was killed: wait() will tell)
+            }
+        }
+    }
+}
+
+/// The child's side. Returns only if something failed.
+///
+/// # Safety
+/// Must be called in a forked child. Allocates nothing and takes no lock: the parent may be a
+/// program with other threads.
+unsafe fn become_program(
+    program: &Program<'_>,
+    argv: *const *const libc::c_char,
+    environment: *const *const libc::c_char,
+) -> SpawnError {
+    let failed = |step| SpawnError {
+        step,
+        errno: Errno::last(),
+    };
+    // SAFETY: plain system calls on integers and on memory that outlives them; `environ` is ours
+    // alone, for there is one thread in a forked child.
+    unsafe {
+        super::signals::reset_dispositions();
+        if program.own_group {
+            libc::setpgid(0, 0);
+        }
+        for (number, fd) in program.stdio.iter().enumerate() {
+            if let Some(fd) = fd {
+                if libc::dup2(fd.as_raw_fd(), number as RawFd) < 0 {
+                    return failed(Step::Descriptors);
+                }
+            }
+        }
+        for fd in program.keep {
+            if libc::fcntl(*fd, libc::F_SETFD, 0) < 0 {
+                return failed(Step::Descriptors);
+            }
+        }
+        if let Some(dir) = program.dir {
+            if libc::chdir(dir.as_ptr()) < 0 {
+                return failed(Step::Chdir);
+            }
+        }
+        environ = environment;
+        super::signals::unblock_all();
+        libc::execvp(*argv, argv);
+    }
+    failed(Step::Exec)
+}
+
+fn null_terminated(strings: &[CString]) -> Vec<*const libc::c_char> {
+    strings
+        .iter()
+        .map(|s| s.as_ptr())
+        .chain([ptr::null()])
+        .collect()
+}
+
+fn read_fully(from: &OwnedFd, buffer: &mut [u8]) -> usize {
+    let mut filled = 0;
+    while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        match nix::unistd::read(from, rest) {
+            Ok(0) => break,
+            Ok(n) => filled += n,
+            Err(Errno::EINTR) => {}
+            Err(_) => break,
+        }
+    }
+    filled
+}
+
+fn decode(message: [u8; 5]) -> SpawnError {
+    let [step, a, b, c, d] = message;
+    let step = match step {
+        1 => Step::Descriptors,
+        2 => Step::Chdir,
+        3 => Step::Exec,
+        _ => Step::Fork,
+    };
+    SpawnError {
+        step,
+        errno: Errno::from_raw(i32::from_ne_bytes([a, b, c, d])),
+    }
+}
+
+/// Waits for a child that is about to end.
+fn reap(pid: Pid) {
+    // SAFETY: a null status pointer is allowed.
+    while unsafe { libc::waitpid(pid, ptr::null_mut(), 0) } < 0 && Errno::last() == Errno::EINTR {}
+}
+
+/// One child that has ended, with its raw wait status; none if there is none just now.
+///
+/// Raw, since that is what goes to the log, and since nix's `waitpid` loses the status of a child
+/// that was killed by a real-time signal.
+pub(crate) fn next_dead_child() -> Option<(Pid, i32)> {
+    let mut status = 0;
+    loop {
+        // SAFETY: writes one int to our stack.
+        match unsafe { libc::waitpid(-1, &mut status, libc::WNOHANG) } {
+            0 => return None,
+            pid if pid > 0 => return Some((pid, status)),
+            _ if Errno::last() == Errno::EINTR => {}
+            _ => return None, // ECHILD: we have no children
+        }
+    }
+}
+
+/// Sends a signal to a child of ours that has not been reaped, kill(2).
+pub(crate) fn kill(pid: Pid, signal: Signal) -> Result<(), Errno> {
+    // SAFETY: no memory is involved.
+    Errno::result(unsafe { libc::kill(pid, signal.number()) }).map(drop)
+}
+
+/// How a child ended, in words: `exit code 1`, `killed by KILL`.
+pub(crate) fn describe_status(status: i32) -> String {
+    if libc::WIFSIGNALED(status) {
+        let number = libc::WTERMSIG(status);
+        return match Signal::from_number(number) {
+            Some(signal) => format!("killed by {signal}"),
+            None => format!("killed by signal {number}"),
+        };
+    }
+    format!("exit code {}", libc::WEXITSTATUS(status))
+}

@@ -1,0 +1,106 @@
+//! Signals as news to be read, signalfd(2), instead of handlers that interrupt.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::ptr;
+
+use nix::errno::Errno;
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal as Known};
+
+use crate::units::Signal;
+
+/// What the supervisor reads; everything else keeps its usual effect.
+const HEARD: [Known; 7] = [
+    Known::SIGHUP,
+    Known::SIGTERM,
+    Known::SIGINT,
+    Known::SIGQUIT,
+    Known::SIGCHLD,
+    Known::SIGUSR1,
+    Known::SIGUSR2,
+];
+
+/// The supervisor's signals, for as long as this lives. Then those that are still unread are
+/// dropped, and the mask is put back.
+pub(crate) struct Signals {
+    fd: OwnedFd,
+    mask_before: SigSet,
+}
+
+impl Signals {
+    /// Blocks the signals and opens a descriptor, `above` or higher, to read them from.
+    pub(crate) fn hear(above: RawFd) -> io::Result<Signals> {
+        let heard: SigSet = HEARD.into_iter().collect();
+        // Ignored by our parent, SIGCHLD would make the kernel reap children behind our back.
+        // Handlers and ignoring do not matter for the others: a blocked signal is kept for us.
+        let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
+        // SAFETY: the default disposition runs no code of ours.
+        unsafe { nix::sys::signal::sigaction(Known::SIGCHLD, &default)? };
+        let mask_before = heard.thread_swap_mask(SigmaskHow::SIG_BLOCK)?;
+        let flags = libc::SFD_CLOEXEC | libc::SFD_NONBLOCK;
+        // SAFETY: the set outlives the call; -1 asks for a new descriptor.
+        let fd = Errno::result(unsafe { libc::signalfd(-1, heard.as_ref(), flags) })?;
+        // SAFETY: the kernel has just made it for us.
+        let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+        Ok(Signals {
+            fd: super::fd::raise(fd, above),
+            mask_before,
+        })
+    }
+
+    /// The next signal that has come in, if any.
+    pub(crate) fn next(&mut self) -> Option<Signal> {
+        let mut info = [0_u8; size_of::<libc::signalfd_siginfo>()];
+        loop {
+            match nix::unistd::read(&self.fd, &mut info) {
+                Ok(_) => break,
+                Err(Errno::EINTR) => {}
+                Err(_) => return None,
+            }
+        }
+        let number = info.first_chunk().map(|first| u32::from_ne_bytes(*first))?;
+        Signal::from_number(number as i32)
+    }
+}
+
+impl AsFd for Signals {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl Drop for Signals {
+    fn drop(&mut self) {
+        while self.next().is_some() {}
+        let _ = self.mask_before.thread_set_mask();
+    }
+}
+
+/// Every signal to its default disposition, as in a fresh process: ignored ones would survive
+/// exec(2).
+///
+/// # Safety
+/// For a forked child, before exec: handlers of the parent's program must not be needed any more.
+pub(super) unsafe fn reset_dispositions() {
+    // SAFETY: an all-zero sigaction is SIG_DFL with no flags and an empty mask; KILL, STOP and the
+    // C library's own signals are refused by the kernel, which is fine.
+    unsafe {
+        let default: libc::sigaction = std::mem::zeroed();
+        for number in 1..=libc::SIGRTMAX() {
+            libc::sigaction(number, &default, ptr::null_mut());
+        }
+    }
+}
+
+/// Lets every signal through.
+///
+/// # Safety
+/// For a forked child, after [`reset_dispositions`].
+pub(super) unsafe fn unblock_all() {
+    // SAFETY: an empty set, made on our stack.
+    unsafe {
+        let mut none: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&mut none);
+        libc::sigprocmask(libc::SIG_SETMASK, &none, ptr::null_mut());
+    }
+}

@@ -1,0 +1,10 @@
+//! The units of the trade, as people write them: processes, signals, spans of time.
+
+mod seconds;
+mod signal;
+
+pub use seconds::{Seconds, parse_seconds};
+pub use signal::Signal;
+
+/// A process id, as the kernel counts them.
+pub type Pid = i32;

@@ -1,0 +1,256 @@
+//! The workers' environment: ours, with the envdir's files on top.
+//!
+//! An envdir holds a file per variable; its first line is the value. It is read again before each
+//! worker is started. A file that is gone takes its value with it.
+
+use std::collections::BTreeMap;
+use std::ffi::{CString, OsStr, OsString};
+use std::fs::{self, OpenOptions};
+use std::io::{self, BufRead, BufReader, Read};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use super::watch::Watch;
+use crate::config::LiveConfig;
+use crate::error::Why;
+use crate::machine::Tuning;
+
+/// A variable longer than this cannot be handed to any program: MAX_ARG_STRLEN of execve(2).
+const LONGEST: u64 = 128 * 1024;
+
+/// Where workers' variables come from, and what they were when last read.
+pub(crate) struct Environment {
+    /// Our own, as we found it.
+    inherited: Vec<(OsString, OsString)>,
+    dir: Option<PathBuf>,
+    watch: Option<Watch>,
+    read: BTreeMap<OsString, OsString>,
+    /// The complaints of the latest reading, so that each is made once and not at every worker.
+    complaints: Vec<String>,
+}
+
+impl Environment {
+    pub(crate) fn new(dir: Option<PathBuf>) -> Environment {
+        Environment {
+            inherited: std::env::vars_os().collect(),
+            watch: dir.as_ref().and_then(|_| Watch::new()),
+            dir,
+            read: BTreeMap::new(),
+            complaints: Vec::new(),
+        }
+    }
+
+    /// Reads the envdir anew and says what it makes of the rules that it may change; none: there
+    /// is no envdir.
+    pub(crate) fn refresh(&mut self, configured: &LiveConfig) -> Option<Tuning> {
+        let dir = self.dir.as_deref()?;
+        if let Some(watch) = &self.watch {
+            watch.renew(dir); // before reading: what changes meanwhile is news
+        }
+        let mut complaints = Vec::new();
+        self.read = read_dir(dir, &mut complaints);
+        let tuning = overlay(configured, &self.read, dir, &mut complaints).tuning();
+        for complaint in complaints.iter().filter(|c| !self.complaints.contains(c)) {
+            tracing::warn!("{complaint}");
+        }
+        self.complaints = complaints;
+        Some(tuning)
+    }
+
+    /// Whether the envdir has changed since this was last asked, or since it was read.
+    pub(crate) fn changed(&self) -> bool {
+        self.watch.as_ref().is_some_and(Watch::any_news)
+    }
+
+    /// Readable when the envdir has changed.
+    pub(crate) fn changes(&self) -> Option<BorrowedFd<'_>> {
+        self.watch.as_ref().map(Watch::as_fd)
+    }
+
+    /// `NAME=VALUE` for each variable.
+    pub(crate) fn block(&self) -> Vec<CString> {
+        let own = self.inherited.iter().map(|(name, value)| (name, value));
+        let own = own.filter(|(name, _)| !self.read.contains_key(*name));
+        // The two that are ours to set are appended by the spawner.
+        let reserved = ["SERVER_STARTER_PORT", "SERVER_STARTER_GENERATION"];
+        own.chain(&self.read)
+            .filter(|(name, _)| !reserved.iter().any(|r| *name == r))
+            .filter_map(|(name, value)| {
+                let mut variable = name.clone();
+                variable.push("=");
+                variable.push(value);
+                CString::new(variable.into_vec()).ok() // no NUL: it came from one, or was checked
+            })
+            .collect()
+    }
+}
+
+fn read_dir(dir: &Path, complaints: &mut Vec<String>) -> BTreeMap<OsString, OsString> {
+    let mut variables = BTreeMap::new();
+    let entries = match fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(e) => {
+            complaints.push(format!("cannot read envdir {}: {}", dir.display(), Why(&e)));
+            return variables;
+        }
+    };
+    for entry in entries {
+        let name = match entry {
+            Ok(entry) => entry.file_name(),
+            Err(e) => {
+                complaints.push(format!("cannot read envdir {}: {}", dir.display(), Why(&e)));
+                break;
+            }
+        };
+        if name.as_bytes().starts_with(b".") {
+            continue;
+        }
+        let path = dir.join(&name);
+        if name.as_bytes().contains(&b'=') {
+            complaints.push(format!(
+                "ignoring {}: '=' in a variable's name",
+                path.display()
+            ));
+            continue;
+        }
+        match first_line(&path) {
+            Ok(Some(value)) => drop(variables.insert(name, value)),
+            Ok(None) => {}
+            Err(e) => complaints.push(format!("ignoring {}: {}", path.display(), Why(&e))),
+        }
+    }
+    variables
+}
+
+/// The first line without its end; none for an empty file and for what is not a file.
+fn first_line(path: &Path) -> io::Result<Option<OsString>> {
+    // Non-blocking, for nobody may ever write to a fifo that lies there.
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK)
+        .open(path)?;
+    if !file.metadata()?.is_file() {
+        return Ok(None);
+    }
+    let mut line = Vec::new();
+    BufReader::new(file.take(LONGEST + 1)).read_until(b'\n', &mut line)?;
+    if line.is_empty() {
+        return Ok(None);
+    }
+    if line.last() == Some(&b'\n') {
+        line.pop();
+    }
+    if line.contains(&0) {
+        return Err(io::Error::other("a NUL byte in its first line"));
+    }
+    let name = path.file_name().unwrap_or_default();
+    if (name.len() + 1 + line.len() + 1) as u64 > LONGEST {
+        return Err(io::Error::other(
+            "its first line is too long for a variable",
+        ));
+    }
+    Ok(Some(OsString::from_vec(line)))
+}
+
+/// The settings, with what the envdir says on top.
+fn overlay(
+    configured: &LiveConfig,
+    variables: &BTreeMap<OsString, OsString>,
+    dir: &Path,
+    complaints: &mut Vec<String>,
+) -> LiveConfig {
+    let variable = |name: &str| variables.get(OsStr::new(name)).map(OsString::as_os_str);
+    let (live, bad) = configured.with_variables(variable);
+    let named = |(name, e): (&str, String)| format!("ignoring {}: {e}", dir.join(name).display());
+    complaints.extend(bad.into_iter().map(named));
+    live
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn reading(files: &[(&str, &[u8])]) -> (BTreeMap<OsString, OsString>, Vec<String>) {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, content) in files {
+            fs::write(dir.path().join(name), content).unwrap();
+        }
+        fs::create_dir(dir.path().join("A_DIRECTORY")).unwrap();
+        let mut complaints = Vec::new();
+        let variables = read_dir(dir.path(), &mut complaints);
+        (variables, complaints)
+    }
+
+    #[test]
+    fn the_first_line_of_each_file() {
+        let (variables, complaints) = reading(&[
+            ("PLAIN", b"value\n"),
+            ("SPACES", b"  a b \t\nsecond line\n"),
+            ("NO_NEWLINE", b"x"),
+            ("EMPTY", b""),
+            ("BLANK", b"\n"),
+            (".hidden", b"x\n"),
+            ("BYTES", b"\xff\xfe\n"),
+        ]);
+        assert_eq!(complaints, [] as [&str; 0]);
+        let expected: [(&str, &[u8]); 5] = [
+            ("BLANK", b""),
+            ("BYTES", b"\xff\xfe"),
+            ("NO_NEWLINE", b"x"),
+            ("PLAIN", b"value"),
+            ("SPACES", b"  a b \t"),
+        ];
+        let got: Vec<(&[u8], &[u8])> = variables
+            .iter()
+            .map(|(n, v)| (n.as_bytes(), v.as_bytes()))
+            .collect();
+        let expected: Vec<(&[u8], &[u8])> =
+            expected.iter().map(|(n, v)| (n.as_bytes(), *v)).collect();
+        assert_eq!(got, expected);
+    }
+
+    #[test]
+    fn bad_names_and_values_are_named_and_the_rest_applies() {
+        let long = vec![b'x'; LONGEST as usize + 10];
+        let (variables, complaints) = reading(&[
+            ("A=B", b"x\n"),
+            ("NUL", b"a\0b\n"),
+            ("LONG", &long),
+            ("GOOD", b"x\n"),
+        ]);
+        assert_eq!(variables.keys().collect::<Vec<_>>(), ["GOOD"]);
+        assert_eq!(complaints.len(), 3);
+        for name in ["A=B", "NUL", "LONG"] {
+            assert!(
+                complaints.iter().any(|c| c.contains(name)),
+                "{name}: {complaints:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_envdir_beats_the_configuration_and_only_where_it_makes_sense() {
+        let configured = LiveConfig {
+            auto_restart: true,
+            auto_restart_interval: Duration::from_secs(60),
+            kill_old_delay: None,
+        };
+        let (variables, mut complaints) = reading(&[
+            ("ENABLE_AUTO_RESTART", b"1\n"),
+            ("AUTO_RESTART_INTERVAL", b"nonsense\n"),
+            ("KILL_OLD_DELAY", b"0\n"),
+        ]);
+        let live = overlay(&configured, &variables, Path::new("/e"), &mut complaints);
+        assert_eq!(live.auto_restart_interval, Duration::from_secs(60));
+        assert_eq!(live.tuning().kill_old_delay, Duration::ZERO);
+        assert!(
+            complaints
+                .iter()
+                .any(|c| c.contains("/e/AUTO_RESTART_INTERVAL")),
+            "{complaints:?}"
+        );
+    }
+}

@@ -1,0 +1,281 @@
+//! The sockets by name: how to find the one you want.
+
+use std::ffi::{OsStr, OsString};
+use std::net::TcpListener;
+use std::os::unix::net::UnixListener;
+use std::{slice, vec};
+
+use crate::environment::{self, Entry};
+use crate::error::Error;
+use crate::socket::Socket;
+use crate::sys;
+
+/// The sockets of this worker, in the order of `SERVER_STARTER_PORT`. Made by
+/// [`listeners`](crate::listeners()).
+///
+/// The `take_…` methods hand sockets out one by one; iterating by value hands out all of them.
+/// Dropping the rest closes them in this worker alone: the supervisor holds them still, so
+/// clients go on queueing there for whoever accepts next.
+#[derive(Debug)]
+pub struct Listeners {
+    all: Vec<Listener>,
+}
+
+/// One of the worker's sockets, and the name it goes by.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Listener {
+    /// The `--port` or `--path` as typed, without the `u` of UDP and without `=FD`: `8080`,
+    /// `127.0.0.1:8080`, `[::1]:8080`, `/run/app.sock`. Bytes, not necessarily UTF-8; and not
+    /// necessarily unique: TCP and UDP on one port share their key.
+    pub key: OsString,
+    /// The socket itself.
+    pub socket: Socket,
+}
+
+impl Listeners {
+    /// Takes over what a `SERVER_STARTER_PORT` of this value names.
+    pub(crate) fn take_over(value: &OsStr) -> Result<Self, Error> {
+        let entries = environment::entries(value)?;
+        let all: Result<_, _> = entries.into_iter().map(Listener::take_over).collect();
+        Ok(Self { all: all? })
+    }
+
+    /// How many sockets there are (left).
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    /// Whether there is no socket (left).
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
+    /// The sockets in order.
+    pub fn iter(&self) -> slice::Iter<'_, Listener> {
+        self.all.iter()
+    }
+
+    /// The first socket of this key, to look at. The key is compared byte for byte: `"8080"` does
+    /// not find a `--port=0.0.0.0:8080`, but [`take_port`](Self::take_port) does.
+    pub fn get(&self, key: impl AsRef<OsStr>) -> Option<&Socket> {
+        let key = key.as_ref();
+        let mut all = self.all.iter();
+        all.find(|listener| listener.key == key)
+            .map(|listener| &listener.socket)
+    }
+
+    /// Takes the first socket of this key; called again, the next one of the same key.
+    pub fn take(&mut self, key: impl AsRef<OsStr>) -> Option<Socket> {
+        let key = key.as_ref();
+        self.take_first(|listener| listener.key == key)
+    }
+
+    /// Takes the first socket bound to this port, TCP or UDP, on whatever address. The port is
+    /// the one `getsockname(2)` tells, whatever the key says.
+    pub fn take_port(&mut self, port: u16) -> Option<Socket> {
+        self.take_first(|listener| listener.socket.port() == Some(port))
+    }
+
+    /// Takes the first TCP listener. All a server with one port needs:
+    ///
+    /// ```no_run
+    /// let listener = server_starter_worker::listeners()?.take_tcp()?;
+    /// # Ok::<(), server_starter_worker::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoTcpListener`] when there is none (left).
+    pub fn take_tcp(&mut self) -> Result<TcpListener, Error> {
+        match self.take_first(|listener| matches!(listener.socket, Socket::Tcp(_))) {
+            Some(Socket::Tcp(listener)) => Ok(listener),
+            _ => Err(Error::NoTcpListener),
+        }
+    }
+
+    /// Takes the first unix stream listener.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoUnixListener`] when there is none (left).
+    pub fn take_unix(&mut self) -> Result<UnixListener, Error> {
+        match self.take_first(|listener| matches!(listener.socket, Socket::Unix(_))) {
+            Some(Socket::Unix(listener)) => Ok(listener),
+            _ => Err(Error::NoUnixListener),
+        }
+    }
+
+    fn take_first(&mut self, wanted: impl FnMut(&Listener) -> bool) -> Option<Socket> {
+        let index = self.all.iter().position(wanted)?;
+        Some(self.all.remove(index).socket)
+    }
+}
+
+impl IntoIterator for Listeners {
+    type Item = Listener;
+    type IntoIter = vec::IntoIter<Listener>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.all.into_iter()
+    }
+}
+
+impl<'a> IntoIterator for &'a Listeners {
+    type Item = &'a Listener;
+    type IntoIter = slice::Iter<'a, Listener>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+impl Listener {
+    fn take_over(entry: Entry) -> Result<Self, Error> {
+        match sys::claim(entry.fd).and_then(Socket::of_its_kind) {
+            Ok(socket) => Ok(Self {
+                key: entry.key,
+                socket,
+            }),
+            Err(reason) => Err(entry.error(reason)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::File;
+    use std::net::UdpSocket;
+    use std::os::fd::{AsFd, AsRawFd, IntoRawFd, OwnedFd, RawFd};
+
+    use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
+
+    const LOCALHOST: &str = "127.0.0.1:0";
+
+    /// Leaves a descriptor open as a supervisor does for its worker: without an owner, and not
+    /// close-on-exec.
+    fn hand_over(fd: impl Into<OwnedFd>) -> RawFd {
+        let fd = fd.into();
+        fcntl(&fd, FcntlArg::F_SETFD(FdFlag::empty())).unwrap();
+        fd.into_raw_fd()
+    }
+
+    fn take_over(value: impl AsRef<OsStr>) -> Result<Listeners, Error> {
+        Listeners::take_over(value.as_ref())
+    }
+
+    fn refused(value: impl AsRef<OsStr>) -> String {
+        take_over(value).expect_err("an error").to_string()
+    }
+
+    #[test]
+    fn an_empty_value_is_no_sockets() {
+        let listeners = take_over("").unwrap();
+        assert!(listeners.is_empty());
+    }
+
+    #[test]
+    fn they_come_in_the_order_of_the_variable() {
+        let tcp = hand_over(TcpListener::bind(LOCALHOST).unwrap());
+        let udp = hand_over(UdpSocket::bind(LOCALHOST).unwrap());
+        let listeners = take_over(format!("b={udp};a={tcp}")).unwrap();
+
+        let names: Vec<_> = (&listeners)
+            .into_iter()
+            .map(|listener| &listener.key)
+            .collect();
+        assert_eq!(names, ["b", "a"]);
+        assert!(matches!(
+            listeners.iter().as_slice()[0].socket,
+            Socket::Udp(_)
+        ));
+        let names: Vec<_> = listeners.into_iter().map(|listener| listener.key).collect();
+        assert_eq!(names, ["b", "a"]);
+    }
+
+    #[test]
+    fn descriptors_become_close_on_exec_and_stay_blocking() {
+        let fd = hand_over(TcpListener::bind(LOCALHOST).unwrap());
+        let listener = take_over(format!("8080={fd}")).unwrap().take_tcp().unwrap();
+
+        assert_eq!(listener.as_raw_fd(), fd);
+        let flags = fcntl(&listener, FcntlArg::F_GETFD).unwrap();
+        assert_eq!(flags, FdFlag::FD_CLOEXEC.bits());
+        let status = fcntl(&listener, FcntlArg::F_GETFL).unwrap();
+        assert!(!OFlag::from_bits_retain(status).contains(OFlag::O_NONBLOCK));
+    }
+
+    #[test]
+    fn sockets_are_found_by_key_and_by_port() {
+        let tcp = TcpListener::bind(LOCALHOST).unwrap();
+        let address = tcp.local_addr().unwrap();
+        // One port, one key, two sockets.
+        let udp = UdpSocket::bind(address).unwrap();
+        let (tcp, udp) = (hand_over(tcp), hand_over(udp));
+        let mut listeners = take_over(format!("{address}={tcp};{address}={udp}")).unwrap();
+
+        let key = address.to_string();
+        assert!(matches!(listeners.get(&key), Some(Socket::Tcp(_))));
+        assert!(listeners.get("8080").is_none());
+        assert!(matches!(listeners.take(&key), Some(Socket::Tcp(_))));
+        assert!(matches!(listeners.take(&key), Some(Socket::Udp(_))));
+        assert!(listeners.take(&key).is_none());
+
+        let other = hand_over(TcpListener::bind(LOCALHOST).unwrap());
+        let mut listeners = take_over(format!("key={other}")).unwrap();
+        let port = listeners.get("key").and_then(Socket::port).unwrap();
+        assert!(listeners.take_port(1).is_none());
+        let found = listeners.take_port(port).unwrap();
+        assert_eq!(found.as_fd().as_raw_fd(), other);
+        assert!(listeners.is_empty());
+    }
+
+    #[test]
+    fn the_first_of_a_kind() {
+        let udp = hand_over(UdpSocket::bind(LOCALHOST).unwrap());
+        let first = hand_over(TcpListener::bind(LOCALHOST).unwrap());
+        let second = hand_over(TcpListener::bind(LOCALHOST).unwrap());
+        let value = format!("a={udp};b={first};c={second}");
+        let mut listeners = take_over(value).unwrap();
+
+        assert_eq!(listeners.take_tcp().unwrap().as_raw_fd(), first);
+        assert_eq!(listeners.take_tcp().unwrap().as_raw_fd(), second);
+        let error = listeners.take_tcp().unwrap_err();
+        assert!(error.to_string().contains("no TCP listener"), "{error}");
+        let error = listeners.take_unix().unwrap_err();
+        assert!(error.to_string().contains("no unix stream"), "{error}");
+        assert_eq!(listeners.len(), 1);
+    }
+
+    #[test]
+    fn what_is_no_socket_is_refused_and_left_open() {
+        let fd = hand_over(File::open("/dev/null").unwrap());
+        let message = refused(format!("8080={fd}"));
+        assert_eq!(
+            message,
+            format!(r#"SERVER_STARTER_PORT: entry "8080={fd}": the descriptor is not a socket"#)
+        );
+        assert!(std::path::Path::new(&format!("/proc/self/fd/{fd}")).exists());
+    }
+
+    #[test]
+    fn a_closed_descriptor_is_refused() {
+        // Beyond any limit on open files, so never open.
+        let message = refused("8080=2147483647");
+        assert!(message.contains("no such descriptor is open"), "{message}");
+    }
+
+    #[test]
+    fn a_socket_of_our_own_is_refused() {
+        let ours = TcpListener::bind(LOCALHOST).unwrap();
+        let message = refused(format!("8080={}", ours.as_raw_fd()));
+        assert!(
+            message.contains("opened by this process itself"),
+            "{message}"
+        );
+        assert!(ours.local_addr().is_ok(), "still ours, still open");
+    }
+}
