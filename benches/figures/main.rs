@@ -1,0 +1,85 @@
+//! What `start_server` costs, side by side with Perl's and with the least any such program can cost.
+//!
+//! ```text
+//! cargo bench --bench figures                    the full run, about a minute
+//! cargo bench --bench figures -- --quick         few rounds, under 20 s: is it still in the right region?
+//! cargo bench --bench figures -- --markdown      the table as Markdown
+//! cargo bench --bench figures -- --start-server /path/to/another/start_server
+//! ```
+//!
+//! # Who is compared
+//!
+//! - **floor**: bind, listen, fork, exec, wait, and nothing else ([`roles::floor`]). It cannot reload.
+//! - **ours**: the `start_server` cargo has just built, or the one `--ours PATH` names.
+//! - **Perl**: `/usr/bin/start_server`, when that is the Perl one; left out with a word otherwise.
+//! - every `--start-server PATH`, under its path.
+//!
+//! All of them run the same worker ([`roles::worker`]): this very binary, started again with another first
+//! argument. It accepts on its first socket and answers each connection at once with one line. So whatever
+//! differs between two rows is the supervisor's doing, and the floor's row holds what the worker and the
+//! client cost.
+//!
+//! # What is measured
+//!
+//! | figure | from | to |
+//! |---|---|---|
+//! | cold start | just before the supervisor is spawned | the worker's answer is read |
+//! | reload, old worker gone | just before HUP is sent | the old worker's end: the kernel closes a connection it held |
+//! | reload, new worker answers | just before HUP is sent | the new worker's answer is read, on a connection made after the old one's end |
+//! | memory | | `VmRSS` and `Pss` of the supervisor, after one reload, at rest |
+//! | wake-ups | | context switches of all threads of the supervisor over 5 s at rest |
+//!
+//! A cold start runs with the contender's default options, reloads with the `--interval` in their row. At
+//! interval 0 a worker counts as ready as soon as it is forked, so the old one's end does not wait for the
+//! new one's exec; the new worker's answer shows the whole turn.
+//!
+//! # How
+//!
+//! - Contenders take turns (A B C A B C …), so that a busy spell of the machine hits them all alike. A round
+//!   that is not counted comes first. Only medians are compared; minimum and maximum show the noise.
+//! - The client connects in a tight loop until it is let in, so it keeps one core busy: on a machine with one
+//!   core, cold starts come out too long, for every contender.
+//! - Before every HUP the supervisor has been at rest for a moment, and the interval has passed.
+//! - Contenders see a bare environment (`PATH` and `TMPDIR`): cargo's own, `LD_LIBRARY_PATH` among it, would
+//!   slow every exec.
+//! - Wake-ups that come less often than every 5 s are not seen.
+//! - For memory and wake-ups all contenders are up at once. Pages shared with other processes are divided
+//!   among them in `Pss`; `VmRSS` counts them in full.
+//! - Every answer is checked: token, generation, worker, number of sockets, key. A wrong one, or a contender
+//!   that does not stop as asked, ends the run with status 1. No figure is too bad to pass: this is a
+//!   measurement, not a test.
+//!
+//! Everything happens on one address of the loopback network that is this run's own, so nothing else can be
+//! met there. Whatever was started is gone at the end, however the run ends (see [`nursery`]); a contender that
+//! leaves a process or a file behind makes it end with status 1, too.
+
+mod answer;
+mod contender;
+mod measure;
+mod nursery;
+mod options;
+mod ports;
+mod proc;
+mod report;
+mod roles;
+mod running;
+mod table;
+
+use std::env::args_os;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let mut arguments = args_os().skip(1).peekable();
+    // The roles come first: the time a worker takes to get here is in every figure.
+    match arguments.peek().and_then(|first| first.to_str()) {
+        Some("--worker") => roles::worker(arguments.skip(1)),
+        Some("--floor") => roles::floor(arguments.skip(1)),
+        Some(nursery::MEASURE) => options::parse(arguments.skip(1))
+            .map_or_else(|code| code, |options| report::run(&options)),
+        _ => {
+            let arguments: Vec<_> = arguments.collect();
+            options::parse(arguments.iter().cloned())
+                .map_or_else(|code| code, |options| nursery::guard(&options, &arguments))
+        }
+    }
+}

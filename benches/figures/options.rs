@@ -1,0 +1,93 @@
+//! The command line.
+
+use std::env;
+use std::ffi::OsString;
+use std::path::{self, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+const HELP: &str = "\
+Compares start_server with the Perl one and with a bare bind+listen+fork+exec.
+
+  --quick               few rounds, less than 20 s
+  --markdown            print the table as Markdown
+  --ours PATH           the start_server to measure, instead of the one just built
+  --start-server PATH   another one to compare with; repeatable
+  --help                this text
+";
+
+/// What was asked for.
+pub(crate) struct Options {
+    /// Few rounds.
+    pub(crate) quick: bool,
+    /// Markdown instead of plain text.
+    pub(crate) markdown: bool,
+    /// The binary this repository is about.
+    pub(crate) ours: PathBuf,
+    /// More binaries to compare with.
+    pub(crate) others: Vec<PathBuf>,
+}
+
+impl Options {
+    /// The most time the whole run may take; it is ended by force after that.
+    pub(crate) fn time_limit(&self) -> Duration {
+        Duration::from_secs(if self.quick { 180 } else { 1200 })
+    }
+}
+
+/// Reads the arguments; the exit code says that there is nothing to do, or that they make no sense.
+pub(crate) fn parse(mut arguments: impl Iterator<Item = OsString>) -> Result<Options, ExitCode> {
+    let mut options = Options {
+        quick: false,
+        markdown: false,
+        ours: PathBuf::from(env!("CARGO_BIN_EXE_start_server")),
+        others: Vec::new(),
+    };
+    let mut run_by_cargo_bench = false;
+    while let Some(argument) = arguments.next() {
+        let text = argument.to_string_lossy();
+        let (name, joined) = match text.split_once('=') {
+            Some((name, value)) => (name, Some(OsString::from(value))),
+            None => (&*text, None),
+        };
+        match (name, &joined) {
+            ("--quick", None) => options.quick = true,
+            ("--markdown", None) => options.markdown = true,
+            ("--bench", None) => run_by_cargo_bench = true,
+            ("--help" | "-h", None) => {
+                print!("{HELP}");
+                return Err(ExitCode::SUCCESS);
+            }
+            ("--ours" | "--start-server", _) => {
+                let Some(path) = joined.or_else(|| arguments.next()) else {
+                    return Err(refuse(&format!("{name}: a path is missing")));
+                };
+                // Absolute, since a bare name would be looked for in PATH.
+                let path = path::absolute(&path).unwrap_or_else(|_| PathBuf::from(path));
+                if !path.is_file() {
+                    return Err(refuse(&format!("{name}={}: no such file", path.display())));
+                }
+                if name == "--ours" {
+                    options.ours = path;
+                } else if !options.others.contains(&path) {
+                    options.others.push(path);
+                }
+            }
+            _ => {
+                return Err(refuse(&format!(
+                    "{text}: unknown option; --help lists them"
+                )));
+            }
+        }
+    }
+    // `cargo test --benches` wants to know that it works, not how fast: cargo is there, its --bench is not.
+    if env::var_os("CARGO").is_some() && !run_by_cargo_bench {
+        options.quick = true;
+    }
+    Ok(options)
+}
+
+fn refuse(reason: &str) -> ExitCode {
+    eprintln!("figures: {reason}");
+    ExitCode::from(2)
+}

@@ -1,0 +1,134 @@
+//! What /proc says about a process.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+fn read(path: &Path) -> Result<String, String> {
+    fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+fn directory(pid: u32) -> PathBuf {
+    PathBuf::from(format!("/proc/{pid}"))
+}
+
+/// The number behind `name:` in a file of `name: number unit` lines.
+fn number(text: &str, name: &str) -> Option<u64> {
+    let rest = text
+        .lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+    rest.split_whitespace().next()?.parse().ok()
+}
+
+/// Resident memory in kB, shared pages counted in full.
+pub(crate) fn rss(pid: u32) -> Result<u64, String> {
+    let text = read(&directory(pid).join("status"))?;
+    number(&text, "VmRSS").ok_or_else(|| format!("process {pid} has no VmRSS"))
+}
+
+/// Resident memory in kB, shared pages divided among those who share them; `None` where the kernel does not tell.
+pub(crate) fn pss(pid: u32) -> Option<u64> {
+    number(&read(&directory(pid).join("smaps_rollup")).ok()?, "Pss")
+}
+
+/// How often the process was put on or taken off a processor since it began: voluntary and other switches, all threads.
+pub(crate) fn switches(pid: u32) -> Result<u64, String> {
+    let tasks = directory(pid).join("task");
+    let entries = fs::read_dir(&tasks).map_err(|error| format!("{}: {error}", tasks.display()))?;
+    let mut sum = 0;
+    for entry in entries.flatten() {
+        let text = read(&entry.path().join("status"))?;
+        for name in ["voluntary_ctxt_switches", "nonvoluntary_ctxt_switches"] {
+            sum += number(&text, name).ok_or_else(|| format!("process {pid} has no {name}"))?;
+        }
+    }
+    Ok(sum)
+}
+
+/// Waits until the process has slept for 25 ms on end, or for a second: one that never rests is a finding, not an error.
+pub(crate) fn wait_for_rest(pid: u32) -> Result<(), String> {
+    let started = Instant::now();
+    let mut before = switches(pid)?;
+    while started.elapsed() < Duration::from_secs(1) {
+        sleep(Duration::from_millis(25));
+        let now = switches(pid)?;
+        if now == before {
+            break;
+        }
+        before = now;
+    }
+    Ok(())
+}
+
+/// Pids whose parent is `parent`.
+pub(crate) fn children(parent: u32) -> Vec<i32> {
+    let Ok(entries) = fs::read_dir("/proc") else {
+        return Vec::new();
+    };
+    let pids = entries
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.filter(|pid: &i32| parent_of(*pid) == Some(parent))
+        .collect()
+}
+
+fn parent_of(pid: i32) -> Option<u32> {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name in parentheses may contain anything; the last one closes it. Then: state, parent.
+    text.rsplit_once(')')?
+        .1
+        .split_whitespace()
+        .nth(1)?
+        .parse()
+        .ok()
+}
+
+/// The command line of a process, to name it by.
+pub(crate) fn command_line(pid: i32) -> String {
+    let bytes = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let words: Vec<_> = bytes
+        .split(|&byte| byte == 0)
+        .map(String::from_utf8_lossy)
+        .collect();
+    words.join(" ").trim_end().chars().take(200).collect()
+}
+
+/// The soft and the hard limit of open files of this process.
+pub(crate) fn open_files() -> Option<(u64, u64)> {
+    let text = fs::read_to_string("/proc/self/limits").ok()?;
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("Max open files"))?;
+    let mut words = line.split_whitespace().map(|word| {
+        if word == "unlimited" {
+            Some(u64::MAX)
+        } else {
+            word.parse().ok()
+        }
+    });
+    Some((words.next()??, words.next()??))
+}
+
+/// The processor's name, or its architecture.
+pub(crate) fn processor() -> String {
+    let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let name = text.lines().find_map(|line| {
+        line.strip_prefix("model name")?
+            .split_once(':')
+            .map(|(_, name)| name.trim())
+    });
+    name.unwrap_or(std::env::consts::ARCH).to_owned()
+}
+
+/// The kernel's release.
+pub(crate) fn kernel() -> String {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    release.trim().to_owned()
+}
+
+/// Load average of the last minute.
+pub(crate) fn load() -> String {
+    let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    text.split(' ').next().unwrap_or("?").to_owned()
+}

@@ -1,0 +1,104 @@
+//! What this binary is when it is started again by itself: the worker under every contender, and the floor.
+
+use std::env;
+use std::ffi::OsString;
+use std::net::TcpListener;
+use std::os::fd::{AsRawFd, RawFd};
+use std::process::{self, Command, ExitCode};
+
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::sys::socket::{MsgFlags, accept, send};
+
+use crate::answer::Answer;
+
+/// `figures --worker TOKEN`: answers on the first socket until a signal ends it; TERM does so at once.
+pub(crate) fn worker(mut arguments: impl Iterator<Item = OsString>) -> ExitCode {
+    let token = arguments
+        .next()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned();
+    match prepare(token) {
+        Ok((listener, answer)) => serve(listener, &answer),
+        Err(reason) => {
+            eprintln!("figures --worker: {reason}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn prepare(token: String) -> Result<(RawFd, Answer), String> {
+    let variable = |name| env::var(name).map_err(|error| format!("{name}: {error}"));
+    let ports = variable("SERVER_STARTER_PORT")?;
+    let generation = variable("SERVER_STARTER_GENERATION")?;
+    let first = ports.split(';').next().unwrap_or_default();
+    let (key, fd) = first
+        .split_once('=')
+        .ok_or_else(|| format!("SERVER_STARTER_PORT: {first:?} has no descriptor"))?;
+    let answer = Answer {
+        token,
+        generation: generation
+            .parse()
+            .map_err(|_| format!("SERVER_STARTER_GENERATION: {generation:?}"))?,
+        pid: process::id() as i32,
+        sockets: ports.split(';').count(),
+        key: key.to_owned(),
+    };
+    let fd = fd
+        .parse()
+        .map_err(|_| format!("SERVER_STARTER_PORT: {fd:?} is no descriptor"))?;
+    Ok((fd, answer))
+}
+
+fn serve(listener: RawFd, answer: &Answer) -> ExitCode {
+    let line = format!("{answer}\n");
+    loop {
+        match accept(listener) {
+            // Never closed: that the kernel does it at the worker's end is how the client sees that end.
+            Ok(connection) => {
+                let _ = send(connection, line.as_bytes(), MsgFlags::MSG_NOSIGNAL);
+            }
+            Err(Errno::EINTR | Errno::ECONNABORTED) => {}
+            Err(error) => {
+                eprintln!("figures --worker: accept on descriptor {listener}: {error}");
+                return ExitCode::FAILURE;
+            }
+        }
+    }
+}
+
+/// `figures --floor TOKEN HOST:PORT…`: the least a supervisor can do, once: bind, listen, start the worker, wait for it.
+pub(crate) fn floor(arguments: impl Iterator<Item = OsString>) -> ExitCode {
+    match start_and_wait(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(reason) => {
+            eprintln!("figures --floor: {reason}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start_and_wait(mut arguments: impl Iterator<Item = OsString>) -> Result<(), String> {
+    let token = arguments.next().ok_or("token missing")?;
+    let mut listeners = Vec::new();
+    let mut entries = Vec::new();
+    for address in arguments {
+        let address = address.to_string_lossy();
+        let listener =
+            TcpListener::bind(&*address).map_err(|error| format!("{address}: {error}"))?;
+        fcntl(&listener, FcntlArg::F_SETFD(FdFlag::empty()))
+            .map_err(|error| format!("{address}: {error}"))?;
+        entries.push(format!("{address}={}", listener.as_raw_fd()));
+        listeners.push(listener);
+    }
+    let exe = env::current_exe().map_err(|error| format!("own path: {error}"))?;
+    Command::new(exe)
+        .arg("--worker")
+        .arg(token)
+        .env("SERVER_STARTER_PORT", entries.join(";"))
+        .env("SERVER_STARTER_GENERATION", "1")
+        .status()
+        .map_err(|error| format!("worker: {error}"))?;
+    Ok(())
+}
