@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{ArgAction, CommandFactory, Parser};
+use nix::unistd::{Group, User};
 use server_starter::control::{Restart, Stop, Until};
 use server_starter::units::{Signal, parse_seconds};
-use server_starter::{Config, LogTarget, PathSpec, PortSpec};
+use server_starter::{Config, LogTarget, PathAccess, PathSpec, PortSpec};
 use tracing_subscriber::filter::LevelFilter;
 
 /// What the command line asks for.
@@ -48,6 +49,19 @@ struct Options {
     #[arg(long, value_name = "PATH", action = ArgAction::Append, value_parser = PathParser,
           help_heading = SOCKETS)]
     path: Vec<PathSpec>,
+
+    /// Permissions of the files of unix sockets, octal: who may write to them may connect
+    #[arg(long, value_name = "MODE", default_value = "0777", value_parser = parse_mode,
+          help_heading = SOCKETS)]
+    path_mode: u32,
+
+    /// Owner of the files of unix sockets, a name or a number. Default: the user this runs as
+    #[arg(long, value_name = "USER", value_parser = find_user, help_heading = SOCKETS)]
+    path_user: Option<u32>,
+
+    /// Group of the files of unix sockets, a name or a number
+    #[arg(long, value_name = "GROUP", value_parser = find_group, help_heading = SOCKETS)]
+    path_group: Option<u32>,
 
     /// Length of the queue of connections that wait to be accepted, listen(2). 0: the system's
     /// maximum, net.core.somaxconn
@@ -247,6 +261,11 @@ impl Options {
         config.envdir = self.envdir.or(envdir.map(PathBuf::from));
         config.ports = self.port;
         config.paths = self.path;
+        config.path_access = PathAccess {
+            mode: self.path_mode,
+            user: self.path_user,
+            group: self.path_group,
+        };
         config.backlog = self.backlog;
         config.dir = self.dir;
         config.interval = self.interval;
@@ -259,6 +278,35 @@ impl Options {
         config.start_attempts = self.start_attempts;
         config.stop_timeout = self.stop_timeout;
         Ok(config)
+    }
+}
+
+fn parse_mode(text: &str) -> Result<u32, String> {
+    let mode = u32::from_str_radix(text, 8)
+        .ok()
+        .filter(|mode| *mode <= 0o777);
+    mode.ok_or_else(|| "not permission bits (an octal number up to 0777)".to_owned())
+}
+
+fn find_user(text: &str) -> Result<u32, String> {
+    match text.parse() {
+        Ok(number) => Ok(number),
+        Err(_) => match User::from_name(text) {
+            Ok(Some(user)) => Ok(user.uid.as_raw()),
+            Ok(None) => Err("no such user".to_owned()),
+            Err(errno) => Err(format!("cannot look up the user: {}", errno.desc())),
+        },
+    }
+}
+
+fn find_group(text: &str) -> Result<u32, String> {
+    match text.parse() {
+        Ok(number) => Ok(number),
+        Err(_) => match Group::from_name(text) {
+            Ok(Some(group)) => Ok(group.gid.as_raw()),
+            Ok(None) => Err("no such group".to_owned()),
+            Err(errno) => Err(format!("cannot look up the group: {}", errno.desc())),
+        },
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::files::LogTarget;
 use crate::machine::{Rules, Tuning};
-use crate::sockets::{PathSpec, PortSpec};
+use crate::sockets::{PathAccess, PathSpec, PortSpec};
 use crate::units::{Signal, parse_seconds};
 
 /// Everything [`run`](crate::run) needs to know. [`Config::new`] has the defaults of the command
@@ -31,6 +31,8 @@ pub struct Config {
     pub ports: Vec<PortSpec>,
     /// Unix stream sockets to bind; workers see them after the ports.
     pub paths: Vec<PathSpec>,
+    /// Who may connect to them.
+    pub path_access: PathAccess,
     /// listen(2) backlog; 0: the system's maximum.
     pub backlog: u32,
     /// Workers start in this directory; it is looked up anew each time.
@@ -73,6 +75,7 @@ impl Config {
             args: args.into_iter().map(Into::into).collect(),
             ports: Vec::new(),
             paths: Vec::new(),
+            path_access: PathAccess::default(),
             backlog: 0,
             dir: None,
             interval: Duration::from_secs(1),

@@ -52,7 +52,7 @@ pub fn run(config: Config) -> Result<u8, Error> {
     if !config.daemonize {
         return Supervisor::start(config).map(Supervisor::run);
     }
-    let side = sys::daemon::detach();
+    let side = sys::daemon::detach(sockets::first_free_number(&config.ports, &config.paths));
     match side.map_err(|source| Error::System {
         action: "fork",
         source,
@@ -69,9 +69,9 @@ pub fn run(config: Config) -> Result<u8, Error> {
                 Ok(supervisor.run())
             }
             Err(error) => {
-                // It will be printed, and standard error still is the caller's.
-                launcher.tell(error.exit_status(), "");
-                Err(error)
+                // The caller prints it, or could be gone before we have.
+                launcher.tell(error.exit_status(), &format!("start_server: {error}"));
+                Ok(error.exit_status())
             }
         },
     }
@@ -116,7 +116,12 @@ impl Supervisor {
         let mut pid_file = pid_file
             .map(|path| PidFile::lock(path, above))
             .transpose()?;
-        let sockets = Sockets::open(&config.ports, &config.paths, config.backlog)?;
+        let sockets = Sockets::open(
+            &config.ports,
+            &config.paths,
+            &config.path_access,
+            config.backlog,
+        )?;
         let status_file = config
             .status_file
             .as_deref()
@@ -306,7 +311,7 @@ impl Supervisor {
     fn publish_status(&mut self) {
         if let Some(file) = &mut self.status_file {
             if let Err(e) = file.publish(self.machine.live()) {
-                tracing::error!("failed to write status file: {}", Why(&e));
+                tracing::error!("failed to write status file {file}: {}", Why(&e));
             }
         }
     }
@@ -327,7 +332,7 @@ impl Supervisor {
     fn reopen_log(&self) {
         match self.log.reopen() {
             Ok(()) => tracing::debug!("log file reopened"),
-            Err(e) => tracing::error!("failed to reopen log file: {}", Why(&e)),
+            Err(e) => tracing::error!("failed to reopen log file {}: {}", self.log_name, Why(&e)),
         }
     }
 }

@@ -87,6 +87,12 @@ impl StatusFile {
     }
 }
 
+impl std::fmt::Display for StatusFile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.path.display().fmt(f)
+    }
+}
+
 impl Drop for StatusFile {
     fn drop(&mut self) {
         if self.ours.is_some() && self.ours == Identity::at(&self.path) {

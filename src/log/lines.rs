@@ -26,13 +26,13 @@ pub(crate) fn line(report: &Report) -> Option<String> {
         Report::DiedUnexpectedly {
             pid, status, pause, ..
         } => {
-            let status = Status(*status);
             let mut line =
                 format!("worker {pid} died unexpectedly with status:{status}, restarting");
+            let _ = write!(line, " ({}", describe_status(*status));
             if !pause.is_zero() {
-                let _ = write!(line, " in {} s", Seconds(*pause));
+                let _ = write!(line, "; after a pause of {} s", Seconds(*pause));
             }
-            line
+            line + ")"
         }
         Report::OldDied { pid, status, .. } => {
             format!("old worker {pid} died, status:{}", Status(*status))
@@ -178,7 +178,7 @@ mod tests {
                     status: 9,
                     pause: secs(0),
                 },
-                "worker 12 died unexpectedly with status:9 (killed by KILL), restarting",
+                "worker 12 died unexpectedly with status:9, restarting (killed by KILL)",
             ),
             (
                 Report::OldDied {

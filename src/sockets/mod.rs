@@ -6,6 +6,7 @@ mod spec;
 mod unix_path;
 
 pub use spec::{Host, PathSpec, PortSpec};
+pub use unix_path::PathAccess;
 
 use std::ffi::OsString;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -36,6 +37,7 @@ impl Sockets {
     pub(crate) fn open(
         ports: &[PortSpec],
         paths: &[PathSpec],
+        access: &PathAccess,
         backlog: u32,
     ) -> Result<Sockets, Error> {
         // 0 and "more than the system allows" are the same to listen(2).
@@ -56,7 +58,7 @@ impl Sockets {
         }
         for spec in paths {
             let path = spec.as_path();
-            let (fd, made) = unix_path::bind(path, backlog)?;
+            let (fd, made) = unix_path::bind(path, access, backlog)?;
             let fd = park(fd, numbers.next(), &path.display())?;
             list.push(Socket {
                 key: path.into(),
@@ -132,18 +134,18 @@ pub(crate) fn check(ports: &[PortSpec], paths: &[PathSpec]) -> Result<(), String
         if let Some(fd) = spec.fd {
             if let Some(other) = numbers.insert(fd, spec) {
                 return Err(format!(
-                    "--port={spec}={fd}: descriptor {fd} is taken by {other}"
+                    "--port: descriptor {fd} cannot be both {other} and {spec}"
                 ));
             }
         }
         if spec.port != 0 && !addresses.insert((&spec.host, spec.port, spec.udp)) {
-            return Err(format!("--port={spec} is given twice"));
+            return Err(format!("--port: {spec} is given twice"));
         }
     }
     let mut seen = std::collections::HashSet::new();
     for path in paths.iter().map(PathSpec::as_path) {
         if !seen.insert(path) {
-            return Err(format!("--path={} is given twice", path.display()));
+            return Err(format!("--path: {} is given twice", path.display()));
         }
     }
     Ok(())

@@ -137,14 +137,10 @@ impl PortSpec {
 }
 
 impl std::fmt::Display for PortSpec {
-    /// The address alone, for messages: `[::1]:80`, `u53`.
+    /// The address, for messages: `[::1]:80`, `53 (UDP)`.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let u = if self.udp { "u" } else { "" };
-        match &self.host {
-            Host::AnyV4 => write!(f, "{u}{}", self.digits),
-            Host::V4(host) => write!(f, "{host}:{u}{}", self.digits),
-            Host::V6(host) => write!(f, "[{host}]:{u}{}", self.digits),
-        }
+        let kind = if self.udp { " (UDP)" } else { "" };
+        write!(f, "{}{kind}", self.key(self.port).to_string_lossy())
     }
 }
 

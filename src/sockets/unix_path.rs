@@ -23,8 +23,34 @@ pub(super) struct UnixPath {
     inode: u64,
 }
 
-/// Binds and listens. Everybody may connect (mode 0777), as with every other `start_server`.
-pub(super) fn bind(path: &Path, backlog: u32) -> Result<(OwnedFd, UnixPath), Error> {
+/// Who may connect to a unix socket: to connect(2) is to write to its file, unix(7).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PathAccess {
+    /// Permission bits, 0 to 0o777.
+    pub mode: u32,
+    /// The file's owner; none: whoever the supervisor runs as.
+    pub user: Option<u32>,
+    /// The file's group; none: that of the supervisor.
+    pub group: Option<u32>,
+}
+
+impl Default for PathAccess {
+    /// Everybody may connect, as with every other `start_server`.
+    fn default() -> PathAccess {
+        PathAccess {
+            mode: 0o777,
+            user: None,
+            group: None,
+        }
+    }
+}
+
+/// Binds, sets who may connect, and only then listens: before that every connection is refused.
+pub(super) fn bind(
+    path: &Path,
+    access: &PathAccess,
+    backlog: u32,
+) -> Result<(OwnedFd, UnixPath), Error> {
     clear_the_way(path)?;
     let address = UnixAddr::new(path).map_err(socket_error("bind to", path.display()))?;
     let fd = socket(
@@ -34,8 +60,8 @@ pub(super) fn bind(path: &Path, backlog: u32) -> Result<(OwnedFd, UnixPath), Err
         None,
     )
     .map_err(socket_error("create a socket for", path.display()))?;
-    // The mode has to be right from the first moment on; nobody else runs in this process.
-    let umask_before = umask(Mode::empty());
+    // Never more open than it is going to be, not for a moment; nobody else runs in this process.
+    let umask_before = umask(Mode::from_bits_truncate(!access.mode & 0o777));
     let bound = bind_to(fd.as_raw_fd(), &address);
     umask(umask_before);
     bound.map_err(socket_error("bind to", path.display()))?;
@@ -52,6 +78,10 @@ pub(super) fn bind(path: &Path, backlog: u32) -> Result<(OwnedFd, UnixPath), Err
         device: meta.dev(),
         inode: meta.ino(),
     };
+    if access.user.is_some() || access.group.is_some() {
+        std::os::unix::fs::lchown(path, access.user, access.group)
+            .map_err(error("change the owner of"))?;
+    }
     sys::fd::listen(&fd, backlog).map_err(error("listen on"))?;
     Ok((fd, made))
 }

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{OwnedFd, RawFd};
 
 use nix::unistd::{ForkResult, fork, pipe2, setsid};
 
@@ -36,8 +36,9 @@ impl Launcher {
 }
 
 /// Forks a daemon that belongs to no terminal. Must be called while there is one thread. The
-/// caller's side returns when the daemon has said [`Launcher::tell`], or is gone.
-pub(crate) fn detach() -> io::Result<Side> {
+/// caller's side returns when the daemon has said [`Launcher::tell`], or is gone. Their line lives
+/// at descriptor `above` or higher.
+pub(crate) fn detach(above: RawFd) -> io::Result<Side> {
     let (read, write) = pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;
     // SAFETY: we are single-threaded (the caller's promise), so the child may do anything.
     if let ForkResult::Parent { .. } = unsafe { fork() }? {
@@ -45,6 +46,7 @@ pub(crate) fn detach() -> io::Result<Side> {
         return Ok(Side::Caller(wait_for_verdict(read)));
     }
     drop(read);
+    let write = super::fd::raise(write, above);
     let _ = setsid(); // fails only for a process group leader, which a fresh child is not
     // SAFETY: as above.
     match unsafe { fork() } {

@@ -82,13 +82,21 @@ impl Drop for Signals {
 /// # Safety
 /// For a forked child, before exec: handlers of the parent's program must not be needed any more.
 pub(super) unsafe fn reset_dispositions() {
-    // SAFETY: an all-zero sigaction is SIG_DFL with no flags and an empty mask; KILL, STOP and the
-    // C library's own signals are refused by the kernel, which is fine.
-    unsafe {
-        let default: libc::sigaction = std::mem::zeroed();
-        for number in 1..=libc::SIGRTMAX() {
-            libc::sigaction(number, &default, ptr::null_mut());
-        }
+    // The system call itself, since the C library keeps 32 and 33 to itself. Its structure is three
+    // words and a mask, and all zeros are SIG_DFL without flags.
+    let default = [0_u64; 8];
+    let (none, mask_size) = (ptr::null_mut::<u64>(), size_of::<u64>());
+    for number in 1..=libc::SIGRTMAX() {
+        // SAFETY: `default` is larger than the structure. KILL and STOP are refused: that is fine.
+        unsafe {
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                number,
+                default.as_ptr(),
+                none,
+                mask_size,
+            )
+        };
     }
 }
 
