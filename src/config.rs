@@ -141,10 +141,10 @@ impl LiveConfig {
         let mut seconds = |name: &'static str| match variable(name)?.to_str() {
             Some("") => Some(Duration::ZERO),
             Some(text) => parse_seconds(text)
-                .map_err(|e| complaints.push((name, e)))
+                .map_err(|e| complaints.push((name, format!("'{text}' is {e}"))))
                 .ok(),
             None => {
-                complaints.push((name, "not a time".to_owned()));
+                complaints.push((name, "not a time, not even text".to_owned()));
                 None
             }
         };
