@@ -28,6 +28,8 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
+    /// What we inherited does not fit what we were told of it.
+    Inherited(String),
     /// There is something at a `--path` that must not be removed.
     PathTaken {
         /// The path.
@@ -93,6 +95,7 @@ impl fmt::Display for Error {
             Error::Usage(message)
             | Error::NotRunning(message)
             | Error::NotDone(message)
+            | Error::Inherited(message)
             | Error::TimedOut(message) => f.write_str(message),
             Error::Resolve { host, source } => {
                 write!(f, "failed to resolve host {host}: {}", Why(source))

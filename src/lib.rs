@@ -45,5 +45,5 @@ pub use config::{Config, DEFAULT_AUTO_RESTART_INTERVAL, LiveConfig};
 pub use error::Error;
 pub use files::LogTarget;
 pub use log::init as init_log;
-pub use sockets::{Host, PathAccess, PathSpec, PortSpec};
+pub use sockets::{AddressSpec, Host, PathAccess, PathSpec, PortSpec};
 pub use supervisor::run;

@@ -17,7 +17,7 @@ use crate::error::{Error, Why};
 use crate::files::{LogFile, PidFile, StatusFile};
 use crate::log;
 use crate::machine::{Action, Event, Generation, Machine, Report, Time};
-use crate::sockets::{self, FIRST_FD, Sockets};
+use crate::sockets::{self, FIRST_FD, Plan, Sockets};
 use crate::sys;
 use crate::sys::daemon::{Launcher, Side, Verdict};
 use crate::sys::signals::Signals;
@@ -47,12 +47,17 @@ use crate::worker::{Environment, Spawner};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn run(config: Config) -> Result<u8, Error> {
-    check(&config)?;
-    sys::fd::close_on_exec_from(FIRST_FD);
-    if !config.daemonize {
-        return Supervisor::start(config).map(Supervisor::run);
+    if config.daemonize && config.log.is_none() {
+        let message = "--log-file must be given together with --daemonize";
+        return Err(Error::Usage(message.to_owned()));
     }
-    let side = sys::daemon::detach(sockets::first_free_number(&config.ports, &config.paths));
+    let inherited = sockets::take_inherited()?;
+    sys::fd::close_on_exec_from(FIRST_FD);
+    let plan = Plan::make(&config.ports, &config.paths, inherited)?;
+    if !config.daemonize {
+        return Supervisor::start(config, plan).map(Supervisor::run);
+    }
+    let side = sys::daemon::detach(plan.above());
     match side.map_err(|source| Error::System {
         action: "fork",
         source,
@@ -63,7 +68,7 @@ pub fn run(config: Config) -> Result<u8, Error> {
             }
             Ok(code)
         }
-        Side::Daemon(launcher) => match Supervisor::start(config) {
+        Side::Daemon(launcher) => match Supervisor::start(config, plan) {
             Ok(mut supervisor) => {
                 supervisor.launcher = Some(launcher);
                 Ok(supervisor.run())
@@ -75,14 +80,6 @@ pub fn run(config: Config) -> Result<u8, Error> {
             }
         },
     }
-}
-
-fn check(config: &Config) -> Result<(), Error> {
-    if config.daemonize && config.log.is_none() {
-        let message = "--log-file must be given together with --daemonize";
-        return Err(Error::Usage(message.to_owned()));
-    }
-    sockets::check(&config.ports, &config.paths).map_err(Error::Usage)
 }
 
 /// Everything a running supervisor holds. The order matters when it is dropped: the files go
@@ -107,21 +104,16 @@ struct Supervisor {
 
 impl Supervisor {
     /// Binds and opens everything. After an error nothing is left behind.
-    fn start(config: Config) -> Result<Supervisor, Error> {
+    fn start(config: Config, plan: Plan) -> Result<Supervisor, Error> {
         let origin = Instant::now();
         tracing::info!("start_server (pid:{}) starting now...", std::process::id());
         // The lock comes first: what a running supervisor uses is not touched.
-        let above = sockets::first_free_number(&config.ports, &config.paths);
+        let above = plan.above();
         let pid_file = config.pid_file.as_deref();
         let mut pid_file = pid_file
             .map(|path| PidFile::lock(path, above))
             .transpose()?;
-        let sockets = Sockets::open(
-            &config.ports,
-            &config.paths,
-            &config.path_access,
-            config.backlog,
-        )?;
+        let sockets = plan.open(&config.path_access, config.backlog)?;
         let status_file = config
             .status_file
             .as_deref()

@@ -9,13 +9,16 @@ use nix::sys::socket::{
 };
 
 use super::socket_error;
-use super::spec::{Host, PortSpec};
+use super::spec::{AddressSpec, Host};
 use crate::error::Error;
 use crate::sys;
 
-/// Binds one spec, and listens if it is TCP. Also says which port it is, for specs with port 0.
-pub(super) fn port(spec: &PortSpec, backlog: u32) -> Result<(OwnedFd, u16), Error> {
-    let address = resolve(spec)?;
+/// Binds one spec to the address it resolves to, and listens if it is TCP. Also says which port it is, for specs with port 0.
+pub(super) fn port(
+    spec: &AddressSpec,
+    address: SocketAddr,
+    backlog: u32,
+) -> Result<(OwnedFd, u16), Error> {
     let family = match address {
         SocketAddr::V4(_) => AddressFamily::Inet,
         SocketAddr::V6(_) => AddressFamily::Inet6,
@@ -55,7 +58,8 @@ pub(super) fn port(spec: &PortSpec, backlog: u32) -> Result<(OwnedFd, u16), Erro
     Ok((fd, real))
 }
 
-fn resolve(spec: &PortSpec) -> Result<SocketAddr, Error> {
+/// The address to bind to.
+pub(super) fn resolve(spec: &AddressSpec) -> Result<SocketAddr, Error> {
     let host = match &spec.host {
         Host::AnyV4 => return Ok(SocketAddr::from(([0, 0, 0, 0], spec.port))),
         Host::V4(host) | Host::V6(host) => host,

@@ -1,7 +1,8 @@
 //! The grammar of `--port` and `--path`.
 //!
 //! `PORT`, `HOST:PORT` or `[V6]:PORT`; a `u` before the port number makes it UDP, `=FD` at the end
-//! asks for a descriptor number. White space around the parts does not count.
+//! asks for a descriptor number. `fd:NAME` is an inherited socket. White space around the parts does
+//! not count.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -10,7 +11,21 @@ use std::str::FromStr;
 
 /// One `--port`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct PortSpec {
+pub enum PortSpec {
+    /// A socket at this address: inherited if there is one, else bound.
+    Address(AddressSpec),
+    /// `fd:NAME`: the inherited sockets of that name, `FileDescriptorName=` in systemd.socket(5).
+    FdName {
+        /// The name.
+        name: String,
+        /// The descriptor number that was asked for.
+        fd: Option<i32>,
+    },
+}
+
+/// An address to listen at.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct AddressSpec {
     /// Whom to listen for.
     pub host: Host,
     /// 0 lets the kernel choose.
@@ -23,7 +38,7 @@ pub struct PortSpec {
     digits: String,
 }
 
-/// The host part of a [`PortSpec`].
+/// The host part of an [`AddressSpec`].
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Host {
     /// None given: every IPv4 address.
@@ -46,19 +61,36 @@ impl FromStr for PortSpec {
             Some((address, fd)) => (address.trim_end(), Some(parse_fd(fd.trim())?)),
             None => (spec, None),
         };
+        if let Some(name) = fd_name(address) {
+            return Ok(PortSpec::FdName {
+                name: name.to_owned(),
+                fd,
+            });
+        }
         let (host, port) = split_host(address)?;
         let (udp, digits) = match port.strip_prefix('u') {
             Some(digits) => (true, digits),
             None => (false, port),
         };
-        Ok(PortSpec {
+        Ok(PortSpec::Address(AddressSpec {
             host,
             port: parse_port(digits)?,
             udp,
             fd,
             digits: digits.to_owned(),
-        })
+        }))
     }
+}
+
+/// The name in `fd:NAME`. Digits alone are a port on a host called "fd".
+fn fd_name(address: &str) -> Option<&str> {
+    let name = address.strip_prefix("fd:")?.trim();
+    let is_port = name
+        .strip_prefix('u')
+        .unwrap_or(name)
+        .bytes()
+        .all(|b| b.is_ascii_digit());
+    (!is_port).then_some(name)
 }
 
 fn split_host(address: &str) -> Result<(Host, &str), String> {
@@ -120,6 +152,16 @@ fn parse_fd(digits: &str) -> Result<i32, String> {
 }
 
 impl PortSpec {
+    /// The descriptor number that was asked for.
+    pub fn fd(&self) -> Option<i32> {
+        match self {
+            PortSpec::Address(spec) => spec.fd,
+            PortSpec::FdName { fd, .. } => *fd,
+        }
+    }
+}
+
+impl AddressSpec {
     /// What workers find in `SERVER_STARTER_PORT`, for a socket that is bound to `port`.
     pub(crate) fn key(&self, port: u16) -> OsString {
         let digits = if self.port == 0 {
@@ -136,11 +178,20 @@ impl PortSpec {
     }
 }
 
-impl std::fmt::Display for PortSpec {
+impl std::fmt::Display for AddressSpec {
     /// The address, for messages: `[::1]:80`, `53 (UDP)`.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let kind = if self.udp { " (UDP)" } else { "" };
         write!(f, "{}{kind}", self.key(self.port).to_string_lossy())
+    }
+}
+
+impl std::fmt::Display for PortSpec {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            PortSpec::Address(spec) => spec.fmt(f),
+            PortSpec::FdName { name, .. } => write!(f, "fd:{name}"),
+        }
     }
 }
 
@@ -180,8 +231,30 @@ impl PathSpec {
 mod tests {
     use super::*;
 
-    fn parse(text: &str) -> PortSpec {
-        text.parse().unwrap_or_else(|e| panic!("{text}: {e}"))
+    fn parse(text: &str) -> AddressSpec {
+        match text.parse() {
+            Ok(PortSpec::Address(spec)) => spec,
+            other => panic!("{text}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn inherited_ones_by_name() {
+        let named = |name: &str, fd| PortSpec::FdName {
+            name: name.to_owned(),
+            fd,
+        };
+        assert_eq!("fd:web".parse(), Ok(named("web", None)));
+        assert_eq!(
+            " fd:web.socket = 7 ".parse(),
+            Ok(named("web.socket", Some(7)))
+        );
+        assert_eq!(
+            parse("fd:80").host,
+            Host::V4("fd".into()),
+            "a host can be called that"
+        );
+        assert!("fd:".parse::<PortSpec>().is_err());
     }
 
     #[test]

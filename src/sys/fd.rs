@@ -40,6 +40,26 @@ pub(crate) fn park(fd: OwnedFd, number: RawFd) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(parked) })
 }
 
+/// Whether something is open on this number.
+pub(crate) fn is_open(number: RawFd) -> bool {
+    // SAFETY: any number may be asked about.
+    unsafe { libc::fcntl(number, libc::F_GETFD) >= 0 }
+}
+
+/// Becomes the owner of a descriptor that came through exec, and makes it close-on-exec. EBADF:
+/// there is none, or it has been made close-on-exec before and so is somebody's already.
+pub(crate) fn adopt(number: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: any number may be asked about.
+    let flags = Errno::result(unsafe { libc::fcntl(number, libc::F_GETFD) })?;
+    if flags & libc::FD_CLOEXEC != 0 {
+        return Err(io::Error::from_raw_os_error(libc::EBADF));
+    }
+    // SAFETY: sets a flag of an open descriptor.
+    Errno::result(unsafe { libc::fcntl(number, libc::F_SETFD, flags | libc::FD_CLOEXEC) })?;
+    // SAFETY: it is open, and nobody owned it: what this process opens is close-on-exec.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
 /// Makes standard stream `number` (0, 1 or 2) the same open file as `fd`, dup2(2). It stays open
 /// across exec.
 pub(crate) fn redirect(fd: impl AsFd, number: RawFd) -> io::Result<()> {

@@ -5,6 +5,7 @@
 #![allow(unsafe_code)]
 
 pub(crate) mod daemon;
+pub(crate) mod environment;
 pub(crate) mod fd;
 pub(crate) mod pidfd;
 pub(crate) mod process;

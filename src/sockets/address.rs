@@ -1,0 +1,186 @@
+//! What a descriptor that we inherited is bound to: does it serve a spec, and what is its key?
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::sys::socket::{
+    AddressFamily, SockType, SockaddrLike, SockaddrStorage, getsockname, getsockopt, sockopt,
+};
+
+/// A socket's own address and type, or what stands in for them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Endpoint {
+    address: Address,
+    datagram: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Address {
+    /// `both`: an IPv6 socket that takes IPv4 as well, as systemd makes them for a bare port.
+    Ip {
+        address: SocketAddr,
+        both: bool,
+    },
+    Path(PathBuf),
+    Abstract(Vec<u8>),
+    /// A FIFO, a netlink socket, …: whatever else systemd can open.
+    Nameless,
+}
+
+/// Why a descriptor cannot be handed to workers as a socket to accept from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unfit {
+    /// It is one connection, and every generation needs the listening socket.
+    Connection,
+    /// The system does not say what it is.
+    Unreadable(Errno),
+}
+
+impl Endpoint {
+    /// Looks at a descriptor, getsockname(2) and getsockopt(2).
+    pub(super) fn of(fd: &OwnedFd) -> Result<Endpoint, Unfit> {
+        let nameless = Endpoint {
+            address: Address::Nameless,
+            datagram: false,
+        };
+        let kind = match getsockopt(fd, sockopt::SockType) {
+            Ok(kind) => kind,
+            Err(Errno::ENOTSOCK) => return Ok(nameless), // a FIFO or a special file
+            Err(errno) => return Err(Unfit::Unreadable(errno)),
+        };
+        let connects = matches!(kind, SockType::Stream | SockType::SeqPacket);
+        if connects && !getsockopt(fd, sockopt::AcceptConn).map_err(Unfit::Unreadable)? {
+            return Err(Unfit::Connection);
+        }
+        let name: SockaddrStorage = getsockname(fd.as_raw_fd()).map_err(Unfit::Unreadable)?;
+        let address = match name.family() {
+            Some(AddressFamily::Inet) => name.as_sockaddr_in().map(|a| Address::Ip {
+                address: SocketAddr::V4((*a).into()),
+                both: false,
+            }),
+            Some(AddressFamily::Inet6) => {
+                let v6_only = getsockopt(fd, sockopt::Ipv6V6Only).unwrap_or(true);
+                name.as_sockaddr_in6().map(|a| Address::Ip {
+                    address: SocketAddr::V6((*a).into()),
+                    both: !v6_only,
+                })
+            }
+            Some(AddressFamily::Unix) => name.as_unix_addr().and_then(|a| {
+                let path = a.path().map(|p| Address::Path(p.to_owned()));
+                path.or_else(|| {
+                    a.as_abstract()
+                        .map(|name| Address::Abstract(name.to_owned()))
+                })
+            }),
+            _ => None,
+        };
+        Ok(match address {
+            Some(address) => Endpoint {
+                address,
+                datagram: kind == SockType::Datagram,
+            },
+            None => nameless,
+        })
+    }
+
+    /// Whether this is the socket that a spec for `wanted` would bind. IPv4's "every address" is
+    /// served by an IPv6 socket that takes both, too: binding beside it would fail.
+    pub(super) fn serves(&self, wanted: SocketAddr, udp: bool) -> bool {
+        let Address::Ip { address, both } = &self.address else {
+            return false;
+        };
+        if self.datagram != udp || address.port() != wanted.port() {
+            return false;
+        }
+        let any = wanted.is_ipv4() && wanted.ip().is_unspecified();
+        address.ip() == wanted.ip() || (any && *both && address.ip().is_unspecified())
+    }
+
+    /// Whether this is the unix stream socket at `path`.
+    pub(super) fn serves_path(&self, path: &Path) -> bool {
+        let Address::Path(own) = &self.address else {
+            return false;
+        };
+        let same = || std::path::absolute(path).is_ok_and(|absolute| absolute == *own);
+        !self.datagram && (own == path || same())
+    }
+
+    /// The key of a socket that no option named: `P` for IPv4's "every address", `HOST:P`,
+    /// `[V6]:P`, a path, `@ABSTRACT`; none if it has no such address.
+    pub(super) fn key(&self) -> Option<OsString> {
+        match &self.address {
+            Address::Ip {
+                address: SocketAddr::V4(v4),
+                ..
+            } if v4.ip().is_unspecified() => Some(v4.port().to_string().into()),
+            Address::Ip { address, .. } => Some(address.to_string().into()),
+            Address::Path(path) => Some(path.clone().into()),
+            Address::Abstract(name) => {
+                let key: Vec<u8> = [b"@", name.as_slice()].concat();
+                Some(OsString::from_vec(key))
+            }
+            Address::Nameless => None,
+        }
+        .filter(|key| !key.as_bytes().iter().any(|b| matches!(b, b';' | b'=' | 0)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::{TcpListener, TcpStream, UdpSocket};
+    use std::os::unix::net::UnixListener;
+
+    fn of(fd: impl Into<OwnedFd>) -> Endpoint {
+        Endpoint::of(&fd.into()).unwrap()
+    }
+
+    #[test]
+    fn an_address_and_type_make_the_match() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let endpoint = of(listener);
+        assert!(endpoint.serves(address, false));
+        assert!(!endpoint.serves(address, true), "TCP is not UDP");
+        assert!(!endpoint.serves(([127, 0, 0, 2], address.port()).into(), false));
+        assert!(!endpoint.serves(([0, 0, 0, 0], address.port()).into(), false));
+        assert_eq!(endpoint.key().unwrap(), *address.to_string());
+    }
+
+    #[test]
+    fn a_dual_stack_socket_serves_the_bare_port() {
+        let Ok(listener) = TcpListener::bind("[::]:0") else {
+            return eprintln!("SKIPPED: no IPv6 here");
+        };
+        let port = listener.local_addr().unwrap().port();
+        let endpoint = of(listener);
+        assert!(endpoint.serves(([0, 0, 0, 0], port).into(), false));
+        assert!(!endpoint.serves(([127, 0, 0, 1], port).into(), false));
+    }
+
+    #[test]
+    fn keys_of_every_kind() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s");
+        let endpoint = of(UnixListener::bind(&path).unwrap());
+        assert!(endpoint.serves_path(&path));
+        assert_eq!(endpoint.key().unwrap(), path);
+        let odd = dir.path().join("a=b");
+        assert_eq!(of(UnixListener::bind(&odd).unwrap()).key(), None);
+        let udp = UdpSocket::bind("0.0.0.0:0").unwrap();
+        let port = udp.local_addr().unwrap().port();
+        assert_eq!(of(udp).key().unwrap(), *port.to_string());
+        assert_eq!(of(std::fs::File::open("/dev/null").unwrap()).key(), None);
+    }
+
+    #[test]
+    fn a_connection_is_not_a_listening_socket() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        assert_eq!(Endpoint::of(&stream.into()), Err(Unfit::Connection));
+    }
+}

@@ -1,0 +1,158 @@
+//! Sockets that are there already: from systemd by `LISTEN_FDS`, sd_listen_fds(3), or the one that
+//! is our standard input, as inetd(8) and `StandardInput=socket` have it.
+
+use std::ffi::{OsStr, OsString};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+
+use listenfd::ListenFd;
+use nix::sys::socket::{getsockopt, sockopt};
+
+use super::FIRST_FD;
+use super::address::{Endpoint, Unfit};
+use crate::error::Error;
+use crate::sys;
+
+/// The variables of the protocol. None of them is for workers as it stands.
+const VARIABLES: [&str; 5] = [
+    "LISTEN_PID",
+    "LISTEN_FDS",
+    "LISTEN_FDNAMES",
+    "LISTEN_PIDFDID",
+    "LISTEN_FDS_FIRST_FD",
+];
+
+/// A socket (or a FIFO, …) that somebody opened for us.
+pub(crate) struct Inherited {
+    pub(super) fd: OwnedFd,
+    /// `FileDescriptorName=`, by default the name of the unit; empty if we were not told.
+    pub(super) name: OsString,
+    pub(super) endpoint: Endpoint,
+}
+
+/// Takes over what we inherited and unsets the variables that say so. To be called first: the
+/// descriptors are given by number.
+pub(crate) fn take() -> Result<Vec<Inherited>, Error> {
+    let told = told_by_environment();
+    let (count, names) = match told {
+        Ok(Some(told)) => told,
+        Ok(None) | Err(_) => {
+            sys::environment::unset(&VARIABLES);
+            return match told {
+                Err(e) => Err(e),
+                _ => Ok(standard_input().into_iter().collect()),
+            };
+        }
+    };
+    sys::environment::unset(&["LISTEN_FDS_FIRST_FD"]); // an extension of listenfd's, not of ours
+    let mut all = ListenFd::from_env(); // unsets two of them
+    sys::environment::unset(&VARIABLES);
+    let mut inherited = Vec::with_capacity(count);
+    for index in 0..count {
+        let Ok(Some(number)) = all.take_raw_fd(index) else {
+            continue;
+        };
+        let fd = sys::fd::adopt(number).map_err(|e| unusable(number, crate::error::Why(&e)))?;
+        let endpoint = Endpoint::of(&fd).map_err(|unfit| match unfit {
+            Unfit::Connection => unusable(
+                number,
+                "a connection, and not a listening socket (Accept=yes in its unit? no is needed)",
+            ),
+            Unfit::Unreadable(errno) => unusable(number, errno.desc()),
+        })?;
+        let name = names.get(index).cloned().unwrap_or_default();
+        inherited.push(Inherited { fd, name, endpoint });
+    }
+    Ok(inherited)
+}
+
+fn unusable(number: RawFd, why: impl std::fmt::Display) -> Error {
+    Error::Inherited(format!("cannot use inherited descriptor {number}: {why}"))
+}
+
+/// How many descriptors there are for us, and their names; none: there are none, or they are for
+/// another process.
+fn told_by_environment() -> Result<Option<(usize, Vec<OsString>)>, Error> {
+    let Some(count) = std::env::var_os("LISTEN_FDS") else {
+        return Ok(None);
+    };
+    let pid = std::env::var_os("LISTEN_PID").unwrap_or_default();
+    if pid.to_str().and_then(|pid| pid.parse::<u32>().ok()) != Some(std::process::id()) {
+        let pid = pid.to_string_lossy();
+        tracing::debug!("ignoring LISTEN_FDS: it is for process '{pid}' (LISTEN_PID), not for us");
+        return Ok(None);
+    }
+    let number = count.to_str().and_then(|count| count.parse::<u16>().ok());
+    let Some(count) = number.map(usize::from) else {
+        let count = count.to_string_lossy();
+        return Err(Error::Inherited(format!(
+            "LISTEN_FDS={count}: not a number of descriptors"
+        )));
+    };
+    let closed = (FIRST_FD..).take(count).find(|fd| !sys::fd::is_open(*fd));
+    if let Some(closed) = closed {
+        let message = format!("LISTEN_FDS={count}, but descriptor {closed} is not open");
+        return Err(Error::Inherited(message));
+    }
+    let names = std::env::var_os("LISTEN_FDNAMES")
+        .map(|names| split(&names))
+        .unwrap_or_default();
+    if !names.is_empty() && names.len() != count {
+        tracing::warn!(
+            "ignoring LISTEN_FDNAMES: it has {} names for {count} descriptors",
+            names.len()
+        );
+        return Ok(Some((count, Vec::new())));
+    }
+    Ok(Some((count, names)))
+}
+
+fn split(names: &OsStr) -> Vec<OsString> {
+    names
+        .as_bytes()
+        .split(|b| *b == b':')
+        .map(|name| OsStr::from_bytes(name).to_owned())
+        .collect()
+}
+
+/// Standard input, if it is a listening socket. It is moved away: workers find it at its place in
+/// the list, and /dev/null on 0 unless they ask for it there (`=0`).
+fn standard_input() -> Option<Inherited> {
+    let stdin = std::io::stdin();
+    let listens = getsockopt(&stdin, sockopt::AcceptConn).ok()?;
+    if !listens {
+        return None;
+    }
+    let fd = sys::fd::duplicate_above(&stdin, FIRST_FD).ok()?;
+    let endpoint = Endpoint::of(&fd).ok()?;
+    sys::fd::redirect(std::fs::File::open("/dev/null").ok()?, libc::STDIN_FILENO).ok()?;
+    Some(Inherited {
+        fd,
+        name: OsString::from("stdin"),
+        endpoint,
+    })
+}
+
+impl Inherited {
+    /// For messages: the name and the number it came on.
+    pub(super) fn label(&self) -> String {
+        let number = self.fd.as_raw_fd();
+        if self.name.is_empty() {
+            return format!("descriptor {number}");
+        }
+        self.name.to_string_lossy().into_owned()
+    }
+
+    /// What workers are told it is called, if no option says otherwise.
+    pub(super) fn key(&self) -> Option<OsString> {
+        let name = || {
+            let fit = !self
+                .name
+                .as_bytes()
+                .iter()
+                .any(|b| matches!(b, b';' | b'='));
+            (fit && !self.name.is_empty()).then(|| self.name.clone())
+        };
+        self.endpoint.key().or_else(name)
+    }
+}

@@ -1,0 +1,366 @@
+//! Who gets which socket, from where, on which number: settled before anything is touched.
+
+use std::collections::{HashMap, HashSet};
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+
+use super::inherit::Inherited;
+use super::spec::{AddressSpec, PathSpec, PortSpec};
+use super::unix_path::PathAccess;
+use super::{FIRST_FD, Socket, Sockets, bind, unix_path};
+use crate::error::Error;
+use crate::sys;
+
+/// The sockets to be, in order, each with its number.
+pub(crate) struct Plan {
+    list: Vec<Planned>,
+    above: RawFd,
+}
+
+struct Planned {
+    source: Source,
+    asked: Option<RawFd>,
+}
+
+enum Source {
+    Bind(AddressSpec, SocketAddr),
+    BindPath(PathSpec),
+    Inherited { socket: Inherited, key: OsString },
+}
+
+impl Plan {
+    /// Looks up host names and matches specs with what was inherited. Refuses two sockets on one
+    /// number and one address twice.
+    pub(crate) fn make(
+        ports: &[PortSpec],
+        paths: &[PathSpec],
+        inherited: Vec<Inherited>,
+    ) -> Result<Plan, Error> {
+        check(ports, paths).map_err(Error::Usage)?;
+        let mut left = inherited;
+        let mut list = Vec::with_capacity(ports.len() + paths.len() + left.len());
+        for spec in ports {
+            match spec {
+                PortSpec::Address(spec) => {
+                    let address = bind::resolve(spec)?;
+                    let same = |s: &Inherited| s.endpoint.serves(address, spec.udp);
+                    let source = match take_first(&mut left, same) {
+                        Some(socket) => Source::Inherited {
+                            socket,
+                            key: spec.key(spec.port),
+                        },
+                        None => Source::Bind(spec.clone(), address),
+                    };
+                    list.push(Planned {
+                        source,
+                        asked: spec.fd,
+                    });
+                }
+                PortSpec::FdName { name, fd } => {
+                    let found = take_named(&mut left, name, *fd)?;
+                    for (at, socket) in found.into_iter().enumerate() {
+                        let asked = fd.filter(|_| at == 0);
+                        list.push(Planned {
+                            source: unnamed(socket)?,
+                            asked,
+                        });
+                    }
+                }
+            }
+        }
+        for spec in paths {
+            let path = spec.as_path();
+            let source = match take_first(&mut left, |s| s.endpoint.serves_path(path)) {
+                Some(socket) => Source::Inherited {
+                    socket,
+                    key: path.into(),
+                },
+                None => Source::BindPath(spec.clone()),
+            };
+            list.push(Planned {
+                source,
+                asked: None,
+            });
+        }
+        for socket in left {
+            list.push(Planned {
+                source: unnamed(socket)?,
+                asked: None,
+            });
+        }
+        let mut plan = Plan {
+            list,
+            above: FIRST_FD,
+        };
+        plan.above = plan
+            .numbers()
+            .into_iter()
+            .max()
+            .map_or(FIRST_FD, |n| n.saturating_add(1));
+        plan.above = plan.above.max(FIRST_FD);
+        plan.step_aside()?;
+        Ok(plan)
+    }
+
+    /// The first number above all sockets': what the supervisor opens for itself lives from there
+    /// on.
+    pub(crate) fn above(&self) -> RawFd {
+        self.above
+    }
+
+    /// The number that was asked for, else the lowest from 3 that nobody asked for.
+    fn numbers(&self) -> Vec<RawFd> {
+        let asked: HashSet<RawFd> = self.list.iter().filter_map(|p| p.asked).collect();
+        let mut free = (FIRST_FD..).filter(|number| !asked.contains(number));
+        self.list
+            .iter()
+            .filter_map(|p| p.asked.or_else(|| free.next()))
+            .collect()
+    }
+
+    /// Inherited sockets come on numbers that belong to others now.
+    fn step_aside(&mut self) -> Result<(), Error> {
+        let numbers = self.numbers();
+        for (planned, number) in self.list.iter_mut().zip(numbers) {
+            if let Source::Inherited { socket, .. } = &mut planned.source {
+                if socket.fd.as_raw_fd() != number && socket.fd.as_raw_fd() < self.above {
+                    socket.fd = sys::fd::duplicate_above(&socket.fd, self.above).map_err(|e| {
+                        let address = socket.label();
+                        Error::Socket {
+                            action: "move inherited",
+                            address,
+                            source: e,
+                        }
+                    })?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Binds what is to be bound, and puts everything on its number. Everything or nothing: after
+    /// an error no socket and no file is left.
+    pub(crate) fn open(self, access: &PathAccess, backlog: u32) -> Result<Sockets, Error> {
+        // 0 and "more than the system allows" are the same to listen(2).
+        let backlog = if backlog == 0 { u32::MAX } else { backlog };
+        let numbers = self.numbers();
+        let mut list = Vec::with_capacity(self.list.len());
+        for (Planned { source, asked }, number) in self.list.into_iter().zip(numbers) {
+            let (key, fd, path) = match source {
+                Source::Bind(spec, address) => {
+                    let (fd, port) = bind::port(&spec, address, backlog)?;
+                    (spec.key(port), fd, None)
+                }
+                Source::BindPath(spec) => {
+                    let (fd, made) = unix_path::bind(spec.as_path(), access, backlog)?;
+                    (spec.as_path().into(), fd, Some(made))
+                }
+                Source::Inherited { socket, key } => {
+                    let (name, key_shown) = (socket.label(), key.to_string_lossy());
+                    tracing::info!("using inherited socket {name} for {key_shown}");
+                    (key, socket.fd, None)
+                }
+            };
+            let fd = park(fd, number, &key)?;
+            if asked.is_some() {
+                tracing::info!("socket is duplicated to file descriptor {number}");
+            }
+            list.push(Socket {
+                key,
+                fd,
+                _path: path,
+            });
+        }
+        Ok(Sockets { list })
+    }
+}
+
+fn take_first(
+    from: &mut Vec<Inherited>,
+    wanted: impl FnMut(&Inherited) -> bool,
+) -> Option<Inherited> {
+    let at = from.iter().position(wanted)?;
+    Some(from.remove(at))
+}
+
+/// All inherited sockets of a name: two lines of one unit share theirs.
+fn take_named(
+    left: &mut Vec<Inherited>,
+    name: &str,
+    fd: Option<RawFd>,
+) -> Result<Vec<Inherited>, Error> {
+    let (found, rest): (Vec<_>, Vec<_>) = left.drain(..).partition(|s| s.name == name);
+    *left = rest;
+    match found.len() {
+        0 => {
+            let there: Vec<String> = left.iter().map(Inherited::label).collect();
+            let there = if there.is_empty() {
+                "none".to_owned()
+            } else {
+                there.join(", ")
+            };
+            Err(Error::Inherited(format!(
+                "--port=fd:{name}: no inherited socket has that name (left to choose from: {there})"
+            )))
+        }
+        1 => Ok(found),
+        several => match fd {
+            None => Ok(found),
+            Some(fd) => Err(Error::Inherited(format!(
+                "--port=fd:{name}={fd}: {several} inherited sockets have that name"
+            ))),
+        },
+    }
+}
+
+/// An inherited socket that no address names.
+fn unnamed(socket: Inherited) -> Result<Source, Error> {
+    match socket.key() {
+        Some(key) => Ok(Source::Inherited { socket, key }),
+        None => Err(Error::Inherited(format!(
+            "cannot tell workers of inherited {}: it has no address, and no name without ';' and '='",
+            socket.label()
+        ))),
+    }
+}
+
+fn park(fd: OwnedFd, number: RawFd, key: &OsString) -> Result<OwnedFd, Error> {
+    sys::fd::park(fd, number).map_err(|source| Error::Socket {
+        action: "find a descriptor number for",
+        address: format!("{} (={number})", key.to_string_lossy()),
+        source,
+    })
+}
+
+/// Refuses what cannot be had as a whole: two sockets on one number, one address twice.
+fn check(ports: &[PortSpec], paths: &[PathSpec]) -> Result<(), String> {
+    let mut numbers = HashMap::new();
+    let mut addresses = HashSet::new();
+    for spec in ports {
+        if let Some(fd) = spec.fd() {
+            if let Some(other) = numbers.insert(fd, spec) {
+                return Err(format!(
+                    "--port: descriptor {fd} cannot be both {other} and {spec}"
+                ));
+            }
+        }
+        let fresh = match spec {
+            PortSpec::Address(s) => s.port == 0 || addresses.insert((&s.host, s.port, s.udp)),
+            PortSpec::FdName { .. } => true, // the second finds nothing left
+        };
+        if !fresh {
+            return Err(format!("--port: {spec} is given twice"));
+        }
+    }
+    let mut seen = HashSet::new();
+    for path in paths.iter().map(PathSpec::as_path) {
+        if !seen.insert(path) {
+            return Err(format!("--path: {} is given twice", path.display()));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sockets::address::Endpoint;
+    use std::net::TcpListener;
+
+    fn ports(specs: &[&str]) -> Vec<PortSpec> {
+        specs.iter().map(|s| s.parse().unwrap()).collect()
+    }
+
+    fn plan(specs: &[&str], inherited: Vec<Inherited>) -> Result<Plan, Error> {
+        Plan::make(&ports(specs), &[], inherited)
+    }
+
+    /// A socket on the loopback address, and its port.
+    fn inherited(name: &str) -> (Inherited, u16) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let fd = OwnedFd::from(listener);
+        let endpoint = Endpoint::of(&fd).unwrap();
+        (
+            Inherited {
+                fd,
+                name: name.into(),
+                endpoint,
+            },
+            port,
+        )
+    }
+
+    fn keys(plan: &Plan) -> Vec<String> {
+        let key = |planned: &Planned| match &planned.source {
+            Source::Bind(spec, _) => format!("bind {spec}"),
+            Source::BindPath(spec) => format!("bind {}", spec.as_path().display()),
+            Source::Inherited { key, .. } => key.to_string_lossy().into_owned(),
+        };
+        plan.list.iter().map(key).collect()
+    }
+
+    #[test]
+    fn numbers_are_the_lowest_nobody_asked_for() {
+        let numbers = |specs: &[&str]| plan(specs, vec![]).unwrap().numbers();
+        assert_eq!(numbers(&["80", "81"]), [3, 4]);
+        assert_eq!(numbers(&["80", "81=3", "82", "83=0"]), [4, 3, 5, 0]);
+        assert_eq!(plan(&[], vec![]).unwrap().above(), 3);
+        assert_eq!(plan(&["80", "81=9"], vec![]).unwrap().above(), 10);
+    }
+
+    #[test]
+    fn conflicts_are_refused_before_anything_is_bound() {
+        let conflict = |specs: &[&str]| plan(specs, vec![]).err().map(|e| e.to_string());
+        assert_eq!(
+            conflict(&["80", "81", "u80", "127.0.0.1:80", "0", "0"]),
+            None
+        );
+        assert!(
+            conflict(&["80=5", "81=5"])
+                .unwrap()
+                .contains("descriptor 5")
+        );
+        assert!(conflict(&["80", "80=7"]).unwrap().contains("twice"));
+    }
+
+    #[test]
+    fn a_spec_takes_the_inherited_socket_at_its_address() {
+        let ((one, port), (other, other_port)) = (inherited("one"), inherited("two"));
+        let spec = format!("127.0.0.1:{port}");
+        let plan = plan(&["127.0.0.1:1", &spec], vec![other, one]).unwrap();
+        let other = format!("127.0.0.1:{other_port}");
+        assert_eq!(keys(&plan), ["bind 127.0.0.1:1", &spec, &other]);
+        for (planned, number) in plan.list.iter().zip(plan.numbers()) {
+            if let Source::Inherited { socket, .. } = &planned.source {
+                let at = socket.fd.as_raw_fd();
+                assert!(
+                    at == number || at >= plan.above(),
+                    "{at} is in somebody's way"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_spec_may_name_an_inherited_socket() {
+        let ((a, port_a), (b, port_b), (c, port_c)) =
+            (inherited("web"), inherited("admin"), inherited("web"));
+        let plan = plan(&["fd:web"], vec![b, a, c]).unwrap();
+        let keys_wanted = [port_a, port_c, port_b].map(|port| format!("127.0.0.1:{port}"));
+        assert_eq!(keys(&plan), keys_wanted);
+    }
+
+    #[test]
+    fn a_name_that_is_not_there_is_an_error_that_lists_those_that_are() {
+        let error = plan(&["fd:web"], vec![inherited("admin").0])
+            .err()
+            .unwrap()
+            .to_string();
+        assert!(
+            error.contains("fd:web") && error.contains("admin"),
+            "{error}"
+        );
+    }
+}
