@@ -13,6 +13,7 @@
 //! | `sockets/` | the grammar of `--port` and `--path`; binding; what workers are told |
 //! | `worker/` | starting a worker; its environment |
 //! | `files/` | pid file, status file, log file: each guards what it owns |
+//! | `systemd/` | what systemd is told, and what it keeps for us |
 //! | `log/` | the log lines, and how they are printed |
 //! | [`control`] | talking to a running supervisor: `--restart`, `--stop` |
 //! | [`units`] | signals and spans of time, as people write them |
@@ -39,6 +40,7 @@ mod log;
 mod sockets;
 mod supervisor;
 mod sys;
+mod systemd;
 mod worker;
 
 pub use config::{Config, DEFAULT_AUTO_RESTART_INTERVAL, LiveConfig};

@@ -21,6 +21,7 @@ use crate::sockets::{self, FIRST_FD, Plan, Sockets};
 use crate::sys;
 use crate::sys::daemon::{Launcher, Side, Verdict};
 use crate::sys::signals::Signals;
+use crate::systemd::{self, Notifier, Patience, Store};
 use crate::units::{Pid, Signal};
 use crate::worker::{Environment, Spawner};
 
@@ -53,7 +54,12 @@ pub fn run(config: Config) -> Result<u8, Error> {
     }
     let inherited = sockets::take_inherited()?;
     sys::fd::close_on_exec_from(FIRST_FD);
-    let plan = Plan::make(&config.ports, &config.paths, inherited)?;
+    let plan = Plan::make(
+        &config.ports,
+        &config.paths,
+        inherited,
+        systemd::store::is_ours,
+    )?;
     if !config.daemonize {
         return Supervisor::start(config, plan).map(Supervisor::run);
     }
@@ -91,6 +97,7 @@ struct Supervisor {
     spawner: Spawner,
     environment: Environment,
     live: LiveConfig,
+    notifier: Notifier,
     log: LogFile,
     log_name: String,
     launcher: Option<Launcher>,
@@ -113,7 +120,10 @@ impl Supervisor {
         let mut pid_file = pid_file
             .map(|path| PidFile::lock(path, above))
             .transpose()?;
-        let sockets = plan.open(&config.path_access, config.backlog)?;
+        plan.stale()
+            .iter()
+            .for_each(|name| systemd::store::forget(name));
+        let mut sockets = plan.open(&config.path_access, config.backlog)?;
         let status_file = config
             .status_file
             .as_deref()
@@ -140,7 +150,17 @@ impl Supervisor {
                 source,
             })?;
         }
+        if let Some(store) = Store::ours() {
+            sockets.keep_bound(|bound| store.keep(bound));
+        }
         let now = origin.elapsed();
+        let notifier = Notifier::new(patience(&config), now);
+        if config.daemonize && systemd::is_listening() {
+            tracing::warn!(
+                "--daemonize is not needed under systemd: leave it out and set Type=notify"
+            );
+            notifier.announce_daemon();
+        }
         let log = LogFile::open(config.log.as_ref(), above, config.daemonize, now)?;
         Ok(Supervisor {
             machine: Machine::new(config.rules()),
@@ -148,6 +168,7 @@ impl Supervisor {
             spawner,
             environment: Environment::new(config.envdir),
             live: config.live,
+            notifier,
             log,
             log_name: config
                 .log
@@ -193,10 +214,14 @@ impl Supervisor {
 
     /// Sleeps until there is news or a deadline.
     fn wait(&self) {
-        let deadline = [self.machine.deadline(), self.log.deadline()]
-            .into_iter()
-            .flatten()
-            .min();
+        let deadline = [
+            self.machine.deadline(),
+            self.log.deadline(),
+            self.notifier.deadline(),
+        ]
+        .into_iter()
+        .flatten()
+        .min();
         let left = deadline.map(|at| TimeSpec::from(at.saturating_sub(self.now())));
         let pending = log::pending();
         let mut fds = vec![PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
@@ -251,6 +276,7 @@ impl Supervisor {
         }
         let now = self.now();
         self.log.tick(now);
+        self.notifier.tick(now);
         let due = self.machine.deadline().is_some_and(|at| at <= now);
         if due || self.environment.changed() {
             self.handle(Event::Tick)
@@ -284,6 +310,7 @@ impl Supervisor {
             Ok(pid) => Event::Spawned(pid),
             Err(failure) => {
                 tracing::error!(generation, "{}", failure.reason);
+                self.notifier.attempt_failed(&failure.reason);
                 self.last_failure = Some(failure.reason);
                 Event::SpawnFailed(failure.kind)
             }
@@ -310,6 +337,7 @@ impl Supervisor {
 
     fn report(&mut self, report: &Report) {
         log::tell(report);
+        self.notifier.report(report, self.machine.current());
         match report {
             Report::Ready { .. } => {
                 if let Some(launcher) = self.launcher.take() {
@@ -326,6 +354,15 @@ impl Supervisor {
             Ok(()) => tracing::debug!("log file reopened"),
             Err(e) => tracing::error!("failed to reopen log file {}: {}", self.log_name, Why(&e)),
         }
+    }
+}
+
+/// How long a start and a stop may take, as far as the configuration bounds them.
+fn patience(config: &Config) -> Patience {
+    Patience {
+        start: config.interval,
+        attempts_are_limited: config.start_attempts > 0,
+        stop: config.stop_timeout,
     }
 }
 

@@ -204,7 +204,8 @@ impl LogCommand {
             c"-c".into(),
             c_string(self.command.clone())?,
         ];
-        let environment: Vec<CString> = std::env::vars_os()
+        let environment: Vec<CString> = sys::environment::to_pass_on()
+            .into_iter()
             .filter_map(|(mut name, value)| {
                 name.push("=");
                 name.push(value);

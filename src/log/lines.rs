@@ -82,7 +82,7 @@ pub(crate) fn line(report: &Report) -> Option<String> {
             )
         }
         Report::Exiting => "exiting".to_owned(),
-        Report::Ready { .. } | Report::NotSpawned { .. } => return None,
+        Report::Ready { .. } | Report::NotSpawned { .. } | Report::Settled => return None,
     };
     Some(line)
 }
@@ -101,6 +101,7 @@ pub(crate) fn tell(report: &Report) {
         } => {
             tracing::error!(generation, pid, status, "{text}")
         }
+        Report::Settled => {}
         Report::NotSpawned { generation } => tracing::debug!(generation, "attempt failed"),
         Report::DiedUnexpectedly {
             generation,

@@ -33,13 +33,14 @@ impl Machine {
         if self.start.cause != Cause::First {
             self.start.cause = Cause::Reload;
         }
+        // Once per attempt: the next spawn resets it.
+        if !std::mem::replace(&mut self.reload_wanted, true) {
+            report(todo, Report::Reloading);
+        }
         let soonest = until.min(self.next_attempt().max(now));
         self.phase = Phase::Pausing { until: soonest };
         if soonest <= now {
-            report(todo, Report::Reloading);
             self.spawn(now, todo);
-        } else {
-            self.queue_reload(todo);
         }
     }
 
@@ -237,6 +238,7 @@ impl Machine {
 
     fn serve(&mut self, now: Time, todo: &mut Todo) {
         self.phase = Phase::Serving;
+        report(todo, Report::Settled);
         if self.reload_wanted {
             self.reload(now, todo);
         }

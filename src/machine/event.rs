@@ -135,6 +135,8 @@ pub enum Report {
     KillDelayed(Duration),
     /// The old workers are signalled now.
     KillingOld,
+    /// Nothing is under way any more: whatever was, has succeeded or been given up.
+    Settled,
     /// A stop was asked for: these workers are signalled.
     Stopping {
         /// What the supervisor got; none when it stops because it gave up.

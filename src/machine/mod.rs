@@ -206,6 +206,11 @@ impl Machine {
             .map(|w| (w.generation, w.pid))
     }
 
+    /// Who serves: the newest worker that is ready and has not been told to leave.
+    pub fn current(&self) -> Option<(Generation, Pid)> {
+        self.workers.current().map(|w| (w.generation, w.pid))
+    }
+
     /// Whether this process is one of our workers, as far as the machine knows.
     pub fn has_worker(&self, pid: Pid) -> bool {
         self.workers.iter().any(|w| w.pid == pid)

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -100,13 +101,15 @@ impl Endpoint {
         address.ip() == wanted.ip() || (any && *both && address.ip().is_unspecified())
     }
 
-    /// Whether this is the unix stream socket at `path`.
+    /// Whether this is the unix stream socket at `path`. Its file has to be there still: nobody can
+    /// connect to a socket that has lost its name.
     pub(super) fn serves_path(&self, path: &Path) -> bool {
         let Address::Path(own) = &self.address else {
             return false;
         };
-        let same = || std::path::absolute(path).is_ok_and(|absolute| absolute == *own);
-        !self.datagram && (own == path || same())
+        let same = own == path || std::path::absolute(path).is_ok_and(|path| path == *own);
+        let is_there = || std::fs::symlink_metadata(path).is_ok_and(|m| m.file_type().is_socket());
+        !self.datagram && same && is_there()
     }
 
     /// The key of a socket that no option named: `P` for IPv4's "every address", `HOST:P`,

@@ -13,8 +13,8 @@ pub(crate) use plan::Plan;
 pub use spec::{AddressSpec, Host, PathSpec, PortSpec};
 pub use unix_path::PathAccess;
 
-use std::ffi::OsString;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::ffi::{OsStr, OsString};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use crate::error::Error;
 use unix_path::UnixPath;
@@ -33,14 +33,50 @@ pub(crate) struct Sockets {
 struct Socket {
     key: OsString,
     fd: OwnedFd,
-    /// Removes the socket's file at the end, if we made it.
-    _path: Option<UnixPath>,
+    origin: Origin,
+}
+
+enum Origin {
+    Inherited,
+    /// By us. Dropping the path removes the socket's file.
+    Bound {
+        datagram: bool,
+        path: Option<UnixPath>,
+    },
 }
 
 impl Sockets {
     /// The numbers they are parked on, in order.
     pub(crate) fn numbers(&self) -> Vec<RawFd> {
         self.list.iter().map(|s| s.fd.as_raw_fd()).collect()
+    }
+
+    /// Has the sockets that we bound kept by `keep`, which is given their keys, whether they are
+    /// datagram sockets, and their descriptors, and says how many it has kept. Their files stay
+    /// when we go.
+    pub(crate) fn keep_bound<F>(&mut self, keep: F)
+    where
+        F: FnOnce(std::vec::IntoIter<(&OsStr, bool, BorrowedFd<'_>)>) -> usize,
+    {
+        let bound = self.list.iter().filter_map(|socket| match &socket.origin {
+            Origin::Inherited => None,
+            Origin::Bound { datagram, .. } => {
+                Some((socket.key.as_os_str(), *datagram, socket.fd.as_fd()))
+            }
+        });
+        let kept = keep(bound.collect::<Vec<_>>().into_iter());
+        let ours = self
+            .list
+            .iter_mut()
+            .filter_map(|socket| match &mut socket.origin {
+                Origin::Inherited => None,
+                Origin::Bound { path, .. } => Some(path),
+            });
+        for path in ours.take(kept) {
+            if let Some(path) = path.take() {
+                path.leave();
+            }
+        }
     }
 
     /// Whether one of them sits on standard input, as inetd(8) has it.

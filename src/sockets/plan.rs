@@ -1,14 +1,14 @@
 //! Who gets which socket, from where, on which number: settled before anything is touched.
 
 use std::collections::{HashMap, HashSet};
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 use super::inherit::Inherited;
 use super::spec::{AddressSpec, PathSpec, PortSpec};
 use super::unix_path::PathAccess;
-use super::{FIRST_FD, Socket, Sockets, bind, unix_path};
+use super::{FIRST_FD, Origin, Socket, Sockets, bind, unix_path};
 use crate::error::Error;
 use crate::sys;
 
@@ -16,6 +16,7 @@ use crate::sys;
 pub(crate) struct Plan {
     list: Vec<Planned>,
     above: RawFd,
+    stale: Vec<OsString>,
 }
 
 struct Planned {
@@ -30,12 +31,14 @@ enum Source {
 }
 
 impl Plan {
-    /// Looks up host names and matches specs with what was inherited. Refuses two sockets on one
-    /// number and one address twice.
+    /// Looks up host names and matches specs with what was inherited. What is left over is handed
+    /// on, too, unless its name says that we bound it in an earlier life (`was_ours`): then nobody
+    /// wants it any more. Refuses two sockets on one number and one address twice.
     pub(crate) fn make(
         ports: &[PortSpec],
         paths: &[PathSpec],
         inherited: Vec<Inherited>,
+        was_ours: impl Fn(&OsStr) -> bool,
     ) -> Result<Plan, Error> {
         check(ports, paths).map_err(Error::Usage)?;
         let mut left = inherited;
@@ -83,6 +86,7 @@ impl Plan {
                 asked: None,
             });
         }
+        let (stale, left): (Vec<_>, Vec<_>) = left.into_iter().partition(|s| was_ours(&s.name));
         for socket in left {
             list.push(Planned {
                 source: unnamed(socket)?,
@@ -92,6 +96,7 @@ impl Plan {
         let mut plan = Plan {
             list,
             above: FIRST_FD,
+            stale: stale.into_iter().map(|s| s.name).collect(),
         };
         plan.above = plan
             .numbers()
@@ -107,6 +112,12 @@ impl Plan {
     /// on.
     pub(crate) fn above(&self) -> RawFd {
         self.above
+    }
+
+    /// The names of sockets that came back from the fd store and that nobody wants any more. They
+    /// have been closed here.
+    pub(crate) fn stale(&self) -> &[OsString] {
+        &self.stale
     }
 
     /// The number that was asked for, else the lowest from 3 that nobody asked for.
@@ -147,30 +158,38 @@ impl Plan {
         let numbers = self.numbers();
         let mut list = Vec::with_capacity(self.list.len());
         for (Planned { source, asked }, number) in self.list.into_iter().zip(numbers) {
-            let (key, fd, path) = match source {
+            let (key, fd, origin) = match source {
                 Source::Bind(spec, address) => {
                     let (fd, port) = bind::port(&spec, address, backlog)?;
-                    (spec.key(port), fd, None)
+                    let datagram = spec.udp;
+                    (
+                        spec.key(port),
+                        fd,
+                        Origin::Bound {
+                            datagram,
+                            path: None,
+                        },
+                    )
                 }
                 Source::BindPath(spec) => {
                     let (fd, made) = unix_path::bind(spec.as_path(), access, backlog)?;
-                    (spec.as_path().into(), fd, Some(made))
+                    let origin = Origin::Bound {
+                        datagram: false,
+                        path: Some(made),
+                    };
+                    (spec.as_path().into(), fd, origin)
                 }
                 Source::Inherited { socket, key } => {
                     let (name, key_shown) = (socket.label(), key.to_string_lossy());
                     tracing::info!("using inherited socket {name} for {key_shown}");
-                    (key, socket.fd, None)
+                    (key, socket.fd, Origin::Inherited)
                 }
             };
             let fd = park(fd, number, &key)?;
             if asked.is_some() {
                 tracing::info!("socket is duplicated to file descriptor {number}");
             }
-            list.push(Socket {
-                key,
-                fd,
-                _path: path,
-            });
+            list.push(Socket { key, fd, origin });
         }
         Ok(Sockets { list })
     }
@@ -273,7 +292,7 @@ mod tests {
     }
 
     fn plan(specs: &[&str], inherited: Vec<Inherited>) -> Result<Plan, Error> {
-        Plan::make(&ports(specs), &[], inherited)
+        Plan::make(&ports(specs), &[], inherited, |name| name == "stale")
     }
 
     /// A socket on the loopback address, and its port.
@@ -362,5 +381,13 @@ mod tests {
             error.contains("fd:web") && error.contains("admin"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn what_came_back_and_is_not_wanted_is_stale() {
+        let ((kept, port), (stale, _)) = (inherited("stale"), inherited("stale"));
+        let plan = plan(&[&format!("127.0.0.1:{port}")], vec![stale, kept]).unwrap();
+        assert_eq!(keys(&plan), [format!("127.0.0.1:{port}")]);
+        assert_eq!(plan.stale(), ["stale"]);
     }
 }

@@ -131,6 +131,13 @@ fn probe(path: &Path) -> nix::Result<()> {
     connect(fd.as_raw_fd(), &UnixAddr::new(path)?)
 }
 
+impl UnixPath {
+    /// Lets the file be: the socket will outlive us.
+    pub(super) fn leave(self) {
+        std::mem::forget(self); // a path's few bytes, once
+    }
+}
+
 impl Drop for UnixPath {
     fn drop(&mut self) {
         let ours = fs::symlink_metadata(&self.path)

@@ -16,6 +16,7 @@ use super::watch::Watch;
 use crate::config::LiveConfig;
 use crate::error::Why;
 use crate::machine::Tuning;
+use crate::sys;
 
 /// A variable longer than this cannot be handed to any program: MAX_ARG_STRLEN of execve(2).
 const LONGEST: u64 = 128 * 1024;
@@ -34,7 +35,7 @@ pub(crate) struct Environment {
 impl Environment {
     pub(crate) fn new(dir: Option<PathBuf>) -> Environment {
         Environment {
-            inherited: std::env::vars_os().collect(),
+            inherited: sys::environment::to_pass_on(),
             watch: dir.as_ref().and_then(|_| Watch::new()),
             dir,
             read: BTreeMap::new(),

@@ -1,0 +1,196 @@
+//! sd_notify(3): the truth about us, in systemd's words.
+//!
+//! READY once the first generation serves; RELOADING when a reload begins and READY on every way
+//! out of it, failure included; STOPPING; a STATUS line for `systemctl status`; WATCHDOG from the
+//! loop, so that a supervisor that hangs is noticed.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use sd_notify::NotifyState;
+
+use super::is_listening;
+use crate::error::Why;
+use crate::machine::{Generation, Report, Time};
+use crate::sys::clock::local_time;
+use crate::sys::process::describe_status;
+use crate::units::Pid;
+
+/// More than any turn of ours takes: what is added to a span that systemd is asked to wait.
+const MARGIN: Duration = Duration::from_secs(10);
+
+/// Our line to the service manager. Without one, nothing happens.
+pub(crate) struct Notifier {
+    listening: bool,
+    /// A ping is due this often: half of what systemd would put up with.
+    ping_every: Option<Duration>,
+    next_ping: Time,
+    rules: Patience,
+    /// How the last attempt failed.
+    failure: Option<String>,
+    /// How the last reload ended.
+    verdict: Option<String>,
+    reloading: bool,
+}
+
+/// How long what we do may take, as far as that is bounded.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Patience {
+    /// From a worker's start to its readiness.
+    pub(crate) start: Duration,
+    /// Whether failed attempts come to an end.
+    pub(crate) attempts_are_limited: bool,
+    /// From the signal to SIGKILL.
+    pub(crate) stop: Option<Duration>,
+}
+
+impl Notifier {
+    pub(crate) fn new(rules: Patience, now: Time) -> Notifier {
+        let listening = is_listening();
+        let ping_every = sd_notify::watchdog_enabled()
+            .filter(|_| listening)
+            .map(|every| every / 2);
+        Notifier {
+            listening,
+            ping_every: ping_every.filter(|every| !every.is_zero()),
+            next_ping: now,
+            rules,
+            failure: None,
+            verdict: None,
+            reloading: false,
+        }
+    }
+
+    /// After `--daemonize`, systemd has to be told which of its children is the service.
+    pub(crate) fn announce_daemon(&self) {
+        self.send(&[NotifyState::MainPid(std::process::id())]);
+    }
+
+    /// When the next ping is due.
+    pub(crate) fn deadline(&self) -> Option<Time> {
+        self.ping_every.map(|_| self.next_ping)
+    }
+
+    /// Pings if it is time to.
+    pub(crate) fn tick(&mut self, now: Time) {
+        let Some(every) = self.ping_every else { return };
+        if self.next_ping <= now {
+            self.send(&[NotifyState::Watchdog]);
+            self.next_ping = now.saturating_add(every);
+        }
+    }
+
+    /// Why an attempt gave no process; told before the machine reports it.
+    pub(crate) fn attempt_failed(&mut self, reason: &str) {
+        self.failure = Some(reason.to_owned());
+    }
+
+    /// Passes on what has happened. `current` is who serves now.
+    pub(crate) fn report(&mut self, report: &Report, current: Option<(Generation, Pid)>) {
+        if !self.listening {
+            return;
+        }
+        match report {
+            Report::Started { generation, pid } => {
+                let doing = format!("starting generation {generation} (pid {pid})");
+                let status = self.status(current, Some(&doing));
+                // One try is always granted its time; many only if their number is bounded.
+                if self.failure.is_none() || self.rules.attempts_are_limited {
+                    let wait = extend(self.rules.start.saturating_add(MARGIN));
+                    self.send(&[wait, NotifyState::Status(&status)]);
+                } else {
+                    self.send(&[NotifyState::Status(&status)]);
+                }
+            }
+            Report::FailedToStart {
+                generation, status, ..
+            } => {
+                let how = describe_status(*status);
+                let doing = format!("generation {generation} failed to start: {how}, trying again");
+                self.failure = Some(how);
+                self.send(&[NotifyState::Status(&self.status(current, Some(&doing)))]);
+            }
+            Report::NotSpawned { generation } => {
+                let how = self.failure.as_deref().unwrap_or("no process");
+                let doing = format!("generation {generation} failed to start: {how}, trying again");
+                self.send(&[NotifyState::Status(&self.status(current, Some(&doing)))]);
+            }
+            Report::DiedUnexpectedly { pid, status, .. } => {
+                let how = describe_status(*status);
+                let doing = format!("worker {pid} died ({how}), replacing it");
+                self.send(&[NotifyState::Status(&self.status(current, Some(&doing)))]);
+            }
+            Report::Reloading | Report::AutoRestart { .. } => {
+                self.reloading = true;
+                self.failure = None;
+                let status = self.status(current, Some("reloading"));
+                // Both in one datagram: that is how systemd tells it from an older one.
+                match NotifyState::monotonic_usec_now() {
+                    Ok(time) => {
+                        self.send(&[NotifyState::Reloading, time, NotifyState::Status(&status)])
+                    }
+                    Err(e) => tracing::warn!("cannot read the clock for systemd: {}", Why(&e)),
+                }
+            }
+            Report::GaveUp {
+                kept: Some(generation),
+                ..
+            } => {
+                let how = self.failure.as_deref().unwrap_or("it did not start");
+                let time = local_time();
+                self.verdict = Some(format!(
+                    "reload at {time} failed: {how}, generation {generation} kept"
+                ));
+                self.reloading = false;
+            }
+            Report::GaveUp { kept: None, .. } => {
+                let how = self.failure.as_deref().unwrap_or("it did not start");
+                self.send(&[NotifyState::Status(&format!("gave up: {how}"))]);
+            }
+            Report::Settled => {
+                if std::mem::take(&mut self.reloading) {
+                    self.verdict = Some(format!("reload at {} succeeded", local_time()));
+                }
+                self.failure = None;
+                let status = self.status(current, None);
+                self.send(&[NotifyState::Ready, NotifyState::Status(&status)]);
+            }
+            Report::Stopping { workers, .. } => {
+                let status = format!("stopping, waiting for {} workers", workers.len());
+                let (stopping, status) = (NotifyState::Stopping, NotifyState::Status(&status));
+                // Without a stop time-out of ours, the unit's own is the only bound: it stays.
+                match self.rules.stop {
+                    Some(stop) => self.send(&[stopping, extend(stop + MARGIN), status]),
+                    None => self.send(&[stopping, status]),
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// One line: who serves, and what is being done or how the last reload ended.
+    fn status(&self, current: Option<(Generation, Pid)>, doing: Option<&str>) -> String {
+        let mut line = match current {
+            Some((generation, pid)) => format!("generation {generation} serving (pid {pid})"),
+            None => "no worker is serving".to_owned(),
+        };
+        if let Some(more) = doing.or(self.verdict.as_deref()) {
+            let _ = write!(line, "; {more}");
+        }
+        // A newline would begin another field.
+        line.replace(char::is_control, " ")
+    }
+
+    fn send(&self, states: &[NotifyState<'_>]) {
+        if !self.listening {
+            return;
+        }
+        if let Err(e) = sd_notify::notify(states) {
+            tracing::warn!("failed to notify systemd: {}", Why(&e));
+        }
+    }
+}
+
+fn extend(by: Duration) -> NotifyState<'static> {
+    NotifyState::ExtendTimeoutUsec(u32::try_from(by.as_micros()).unwrap_or(u32::MAX))
+}
