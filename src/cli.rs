@@ -294,7 +294,10 @@ fn find_user(text: &str) -> Result<u32, String> {
         Err(_) => match User::from_name(text) {
             Ok(Some(user)) => Ok(user.uid.as_raw()),
             Ok(None) => Err("no such user".to_owned()),
-            Err(errno) => Err(format!("cannot look up the user: {}", errno.desc())),
+            Err(errno) => Err(format!(
+                "cannot look up the user: {}",
+                std::io::Error::from(errno)
+            )),
         },
     }
 }
@@ -305,7 +308,10 @@ fn find_group(text: &str) -> Result<u32, String> {
         Err(_) => match Group::from_name(text) {
             Ok(Some(group)) => Ok(group.gid.as_raw()),
             Ok(None) => Err("no such group".to_owned()),
-            Err(errno) => Err(format!("cannot look up the group: {}", errno.desc())),
+            Err(errno) => Err(format!(
+                "cannot look up the group: {}",
+                std::io::Error::from(errno)
+            )),
         },
     }
 }

@@ -141,14 +141,22 @@ impl std::error::Error for Error {
     }
 }
 
-/// An I/O error as strerror(3) has it, without Rust's "(os error 2)".
+/// An I/O error in the words of strerror(3), without Rust's "(os error 2)".
 pub(crate) struct Why<'a>(pub(crate) &'a io::Error);
 
 impl fmt::Display for Why<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0.raw_os_error() {
-            Some(code) => f.write_str(Errno::from_raw(code).desc()),
+            Some(code) => {
+                let text = self.0.to_string();
+                f.write_str(text.trim_end_matches(&format!(" (os error {code})")))
+            }
             None => self.0.fmt(f),
         }
     }
+}
+
+/// The same for a bare errno.
+pub(crate) fn why(errno: Errno) -> String {
+    Why(&errno.into()).to_string()
 }

@@ -2,6 +2,7 @@
 
 mod cli;
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use cli::Command;
@@ -25,6 +26,7 @@ fn main() -> ExitCode {
 }
 
 fn complain(error: &Error) -> ExitCode {
-    eprintln!("start_server: {error}");
+    // Standard error may be closed or full: the exit status says it, too.
+    let _ = writeln!(std::io::stderr(), "start_server: {error}");
     error.exit_status().into()
 }

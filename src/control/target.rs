@@ -9,7 +9,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::error::{Error, Why};
-use crate::files::{Holder, read_holder};
+use crate::files::{Holder, is_held_by, read_holder};
 use crate::sys::pidfd::PidFd;
 use crate::units::Pid;
 use crate::units::Signal;
@@ -34,12 +34,15 @@ impl Target {
                 source: e,
             },
         })?;
-        // Still locked, still the same pid: it was the supervisor's when we took hold of it.
-        if holder(pid_file)? != pid {
-            return Err(not_running(
-                pid_file,
-                "it has just been restarted, try again",
-            ));
+        // The file says a pid and is locked, but by that process? Only what has it open can hold
+        // its lock, and if it still lives when we have seen that, it is the one we hold.
+        let held = is_held_by(pid_file, pid).map_err(|e| match e.kind() {
+            io::ErrorKind::NotFound => not_running(pid_file, "it has just ended"),
+            _ => Error::NotDone(format!("cannot look at process {pid}: {}", Why(&e))),
+        })?;
+        if !held || holder(pid_file)? != pid {
+            let why = format!("locked, but not by process {pid} (another container?)");
+            return Err(not_running(pid_file, &why));
         }
         Ok(Target { pid, process })
     }

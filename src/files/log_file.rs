@@ -65,7 +65,10 @@ impl fmt::Display for LogTarget {
 pub(crate) enum LogFile {
     /// Standard error, as we found it.
     Inherited,
-    File(PathBuf),
+    File {
+        path: PathBuf,
+        above: RawFd,
+    },
     Command(LogCommand),
 }
 
@@ -99,7 +102,10 @@ impl LogFile {
         match target {
             None => Ok(LogFile::Inherited),
             Some(LogTarget::File(path)) => {
-                let log = LogFile::File(path.clone());
+                let log = LogFile::File {
+                    path: path.clone(),
+                    above,
+                };
                 log.reopen().map_err(|e| Error::file("log file", path, e))?;
                 Ok(log)
             }
@@ -112,16 +118,20 @@ impl LogFile {
     /// Opens a log file anew by its name, after somebody has renamed the old one. Workers keep
     /// the old one until they are replaced.
     pub(crate) fn reopen(&self) -> io::Result<()> {
-        let LogFile::File(path) = self else {
+        let LogFile::File { path, above } = self else {
             return Ok(());
         };
         let mut options = OpenOptions::new();
-        let file = options
+        // Not to wait for the reader of a fifo, which would be to hang: that is an error (ENXIO).
+        options
             .append(true)
             .create(true)
-            .custom_flags(libc::O_NOCTTY)
-            .open(path)?;
-        redirect_output(&file)
+            .custom_flags(libc::O_NOCTTY | libc::O_NONBLOCK);
+        let file = options.open(path)?;
+        sys::fd::set_blocking(&file)?;
+        redirect_output(&file)?;
+        log::to_stderr(*above);
+        Ok(())
     }
 
     /// Whether this was the log command; if so, another is started, in [`tick`](LogFile::tick).
@@ -141,7 +151,7 @@ impl LogFile {
     pub(crate) fn deadline(&self) -> Option<Time> {
         match self {
             LogFile::Command(log) => log.restart_at,
-            LogFile::Inherited | LogFile::File(_) => None,
+            LogFile::Inherited | LogFile::File { .. } => None,
         }
     }
 
@@ -162,8 +172,9 @@ impl LogFile {
 
     /// After the last line: lets a log command read what is left, but not for ever.
     pub(crate) fn close(self, now: Time) {
-        if let LogFile::Command(log) = self {
-            log.close(now);
+        match self {
+            LogFile::Command(log) => log.close(now),
+            LogFile::Inherited | LogFile::File { .. } => log::linger(FAREWELL),
         }
     }
 }
@@ -178,7 +189,7 @@ impl LogCommand {
         let error = |action| move |source| Error::System { action, source };
         let pipe = nix::unistd::pipe2(OFlag::O_CLOEXEC).map_err(io::Error::from);
         let (read_end, write_end) = pipe.map_err(error("make a pipe for the log command"))?;
-        let read_end = sys::fd::raise(read_end, above);
+        let read_end = sys::fd::raise(read_end, above).map_err(error("keep the log's pipe"))?;
         let outer = outer_output(above, daemon).map_err(error("keep standard error"))?;
         let mut log = LogCommand {
             command: command.to_owned(),
@@ -190,7 +201,7 @@ impl LogCommand {
         };
         log.start(now).map_err(error("start the log command"))?;
         redirect_output(&write_end).map_err(error("redirect the log"))?;
-        log::into_pipe(&write_end);
+        log::into_pipe(&write_end, above);
         Ok(log)
     }
 
@@ -234,15 +245,9 @@ impl LogCommand {
         if self.child.is_none() {
             let _ = self.start(now); // somebody has to read the rest
         }
-        while let Some(pipe) = log::pending() {
-            let mut fds = [PollFd::new(pipe.as_fd(), PollFlags::POLLOUT)];
-            if !matches!(poll(&mut fds, left_until(deadline)), Ok(1..)) {
-                break;
-            }
-            log::flush();
-        }
+        log::linger(FAREWELL);
         // Without a writer the command sees the end of its input.
-        log::to_stderr();
+        log::to_stderr(libc::STDERR_FILENO + 1); // the sockets have gone
         let [out, err] = &self.outer;
         let _ = sys::fd::redirect(out, libc::STDOUT_FILENO);
         let _ = sys::fd::redirect(err, libc::STDERR_FILENO);
@@ -263,11 +268,11 @@ fn outer_output(above: RawFd, daemon: bool) -> io::Result<[OwnedFd; 2]> {
         let null = File::options().write(true).open("/dev/null")?;
         let null = OwnedFd::from(null);
         return Ok([
-            sys::fd::raise(null.try_clone()?, above),
-            sys::fd::raise(null, above),
+            sys::fd::raise(null.try_clone()?, above)?,
+            sys::fd::raise(null, above)?,
         ]);
     }
-    let keep = |fd: BorrowedFd<'_>| fd.try_clone_to_owned().map(|fd| sys::fd::raise(fd, above));
+    let keep = |fd: BorrowedFd<'_>| sys::fd::raise(fd.try_clone_to_owned()?, above);
     Ok([keep(io::stdout().as_fd())?, keep(io::stderr().as_fd())?])
 }
 

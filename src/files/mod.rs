@@ -6,7 +6,7 @@ mod status_file;
 
 pub(crate) use log_file::LogFile;
 pub use log_file::LogTarget;
-pub(crate) use pid_file::{Holder, PidFile, read_holder};
+pub(crate) use pid_file::{Holder, PidFile, is_held_by, read_holder};
 pub(crate) use status_file::{StatusFile, read_status};
 
 use std::fs::{File, Metadata};
@@ -25,6 +25,12 @@ impl Identity {
         file.metadata().ok().map(|m| Identity::new(&m))
     }
 
+    /// Of what a name leads to.
+    fn behind(path: &Path) -> Option<Identity> {
+        std::fs::metadata(path).ok().map(|m| Identity::new(&m))
+    }
+
+    /// Of what has the name itself, a symbolic link perhaps.
     fn at(path: &Path) -> Option<Identity> {
         std::fs::symlink_metadata(path)
             .ok()

@@ -1,14 +1,11 @@
 //! The pid file: it says who the supervisor is, and its lock says that it is alive.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, Write};
 use std::os::fd::RawFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-
-use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
 
 use super::Identity;
 use crate::error::Error;
@@ -23,71 +20,86 @@ const PAUSE: Duration = Duration::from_millis(10);
 /// A pid file that is ours: locked as long as this lives, and removed with it.
 pub(crate) struct PidFile {
     path: PathBuf,
-    lock: Flock<File>,
+    /// Open, and so locked.
+    file: File,
 }
 
 impl PidFile {
     /// Takes the file over if nobody holds its lock, flock(2), and empties it. A file that is
-    /// locked stays as it is. Ours lives at descriptor `above` or higher.
+    /// locked stays as it is, and so does one that is no pid file. Ours lives at descriptor
+    /// `above` or higher.
     pub(crate) fn lock(path: &Path, above: RawFd) -> Result<PidFile, Error> {
         let error = |source: io::Error| Error::file("pid file", path, source);
         let mut patience = PATIENCE;
-        let lock = loop {
-            let file = OpenOptions::new()
-                .read(true)
-                .write(true)
-                .create(true)
-                .truncate(false) // not before we know that it is ours
-                .mode(0o644)
-                .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
-                .open(path)
-                .map_err(error)?;
-            if !file.metadata().map_err(error)?.is_file() {
-                return Err(error(io::Error::other("not a regular file")));
+        let mut file = loop {
+            let file = open(
+                path,
+                OpenOptions::new().write(true).create(true).mode(0o644),
+            );
+            let file = sys::fd::raise(file.map_err(error)?.into(), above).map_err(error)?;
+            let file = File::from(file);
+            let locked = sys::fd::try_lock(&file, true).map_err(error)?;
+            // A supervisor that ended just now may have removed the file we opened.
+            if locked && Identity::of(&file) == Identity::behind(path) {
+                break file;
             }
-            let file = File::from(sys::fd::raise(file.into(), above));
-            match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-                // A supervisor that ended just now may have removed the file we opened.
-                Ok(lock) if Identity::of(&lock) == Identity::at(path) => break lock,
-                Ok(_) => continue,
-                Err((_, Errno::EINTR)) => continue,
-                Err((_, Errno::EWOULDBLOCK)) if patience > 0 => {
-                    patience -= 1;
-                    std::thread::sleep(PAUSE);
-                }
-                Err((file, Errno::EWOULDBLOCK)) => {
-                    return Err(Error::Locked {
-                        path: path.to_owned(),
-                        pid: parse(file),
-                    });
-                }
-                Err((_, errno)) => return Err(error(errno.into())),
+            if patience == 0 {
+                return Err(Error::Locked {
+                    path: path.to_owned(),
+                    pid: parse(&file),
+                });
             }
+            patience -= 1;
+            std::thread::sleep(PAUSE);
         };
-        lock.set_len(0).map_err(error)?;
+        let mut content = String::new();
+        (&file)
+            .take(64)
+            .read_to_string(&mut content)
+            .map_err(error)?;
+        let pid = content.lines().next().unwrap_or_default().trim();
+        if !pid.bytes().all(|b| b.is_ascii_digit()) {
+            let why = "it holds something else than a pid, and would be overwritten";
+            return Err(error(io::Error::other(why)));
+        }
+        file.set_len(0)
+            .and_then(|()| file.rewind())
+            .map_err(error)?;
         Ok(PidFile {
             path: path.to_owned(),
-            lock,
+            file,
         })
     }
 
     /// Writes our pid: from now on we can be signalled.
     pub(crate) fn announce(&mut self) -> Result<(), Error> {
         let line = format!("{}\n", std::process::id());
-        let written = self.lock.write_all(line.as_bytes());
+        let written = self.file.write_all(line.as_bytes());
         written.map_err(|source| Error::file("pid file", &self.path, source))
     }
 }
 
 impl Drop for PidFile {
     fn drop(&mut self) {
-        if Identity::of(&self.lock) == Identity::at(&self.path) {
+        if Identity::of(&self.file) == Identity::behind(&self.path) {
             let _ = fs::remove_file(&self.path); // still locked: no one can have taken it over
         }
     }
 }
 
-fn parse(file: File) -> Option<Pid> {
+/// Opens a regular file for reading (and what `options` say), without waiting for anybody.
+fn open(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
+    let file = options
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
+        .open(path)?;
+    match file.metadata()?.is_file() {
+        true => Ok(file),
+        false => Err(io::Error::other("not a regular file")),
+    }
+}
+
+fn parse(file: &File) -> Option<Pid> {
     let mut text = String::new();
     file.take(64).read_to_string(&mut text).ok()?;
     text.lines()
@@ -111,13 +123,22 @@ pub(crate) enum Holder {
 
 /// Looks whose pid file it is, for the commands that talk to a running supervisor.
 pub(crate) fn read_holder(path: &Path) -> io::Result<Holder> {
-    let file = File::open(path)?;
-    match Flock::lock(file, FlockArg::LockSharedNonblock) {
-        Ok(_) => Ok(Holder::Nobody),
-        // Read after the lock was seen: before it is taken the file may say anything.
-        Err((file, Errno::EWOULDBLOCK)) => {
-            Ok(parse(file).map_or(Holder::Starting, Holder::Supervisor))
-        }
-        Err((_, errno)) => Err(errno.into()),
+    let file = open(path, &mut OpenOptions::new())?;
+    if sys::fd::try_lock(&file, false)? {
+        return Ok(Holder::Nobody);
     }
+    // Read after the lock was seen: before it is taken the file may say anything.
+    Ok(parse(&file).map_or(Holder::Starting, Holder::Supervisor))
+}
+
+/// Whether a process has this file open, proc_pid_fd(5). Whoever holds the lock has; a process that
+/// got the same number by chance, or in another pid namespace, has not.
+pub(crate) fn is_held_by(path: &Path, pid: Pid) -> io::Result<bool> {
+    let wanted = Identity::behind(path);
+    for entry in fs::read_dir(format!("/proc/{pid}/fd"))? {
+        if entry.is_ok_and(|entry| Identity::behind(&entry.path()) == wanted) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }

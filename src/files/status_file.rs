@@ -14,18 +14,25 @@ use crate::units::Pid;
 pub(crate) struct StatusFile {
     path: PathBuf,
     temporary: PathBuf,
-    /// What we last put there.
-    ours: Option<Identity>,
+    /// What we last put there. Open, so that its inode is not given to another file.
+    ours: Option<File>,
 }
 
 impl StatusFile {
     /// Makes sure that it can be written, and removes one that a dead supervisor left: until the
-    /// first worker is ready there is none.
+    /// first worker is ready there is none. A file that is no status file is left alone.
     pub(crate) fn prepare(path: &Path) -> Result<StatusFile, Error> {
         let error = |source: io::Error| Error::file("status file", path, source);
-        if fs::symlink_metadata(path).is_ok_and(|m| m.is_dir()) {
-            return Err(error(io::Error::from_raw_os_error(libc::EISDIR)));
-        }
+        let stale = match fs::symlink_metadata(path) {
+            Ok(meta) if !meta.is_file() => Err(io::Error::other("not a regular file")),
+            Ok(_) if !holds_status(path) => Err(io::Error::other(
+                "it holds something else than a status, and would be overwritten",
+            )),
+            Ok(_) => Ok(true),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(e) => Err(e),
+        };
+        let stale = stale.map_err(error)?;
         let mut temporary = path.to_owned().into_os_string();
         temporary.push(format!(".{}", std::process::id()));
         let file = StatusFile {
@@ -35,10 +42,10 @@ impl StatusFile {
         };
         file.write_temporary("").map_err(error)?;
         fs::remove_file(&file.temporary).map_err(error)?;
-        match fs::remove_file(path) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(error(e)),
-            _ => Ok(file),
+        if stale {
+            fs::remove_file(path).map_err(error)?;
         }
+        Ok(file)
     }
 
     /// Writes the list anew.
@@ -50,13 +57,13 @@ impl StatusFile {
             .map(|(generation, pid)| format!("{generation}:{pid}\n"))
             .collect();
         let written = self.write_temporary(&lines);
-        let renamed = written.and_then(|id| {
+        let renamed = written.and_then(|file| {
             fs::rename(&self.temporary, &self.path)?;
-            Ok(id)
+            Ok(file)
         });
         match renamed {
-            Ok(identity) => {
-                self.ours = identity;
+            Ok(file) => {
+                self.ours = Some(file);
                 Ok(())
             }
             Err(error) => {
@@ -66,7 +73,7 @@ impl StatusFile {
         }
     }
 
-    fn write_temporary(&self, text: &str) -> io::Result<Option<Identity>> {
+    fn write_temporary(&self, text: &str) -> io::Result<File> {
         let create = || {
             // Exclusive: never through a link that somebody has put there.
             OpenOptions::new()
@@ -83,7 +90,7 @@ impl StatusFile {
             made => made?,
         };
         file.write_all(text.as_bytes())?;
-        Ok(Identity::of(&file))
+        Ok(file)
     }
 }
 
@@ -95,10 +102,21 @@ impl std::fmt::Display for StatusFile {
 
 impl Drop for StatusFile {
     fn drop(&mut self) {
-        if self.ours.is_some() && self.ours == Identity::at(&self.path) {
+        let ours = self.ours.as_ref().and_then(Identity::of);
+        if ours.is_some() && ours == Identity::at(&self.path) {
             let _ = fs::remove_file(&self.path);
         }
     }
+}
+
+/// Whether every line of a file is one that a status file has.
+fn holds_status(path: &Path) -> bool {
+    let is_status = |line: &str| {
+        let number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+        line.split_once(':')
+            .is_some_and(|(generation, pid)| number(generation) && number(pid))
+    };
+    fs::read_to_string(path).is_ok_and(|text| text.lines().all(is_status))
 }
 
 /// The generations in a status file, in numeric order.

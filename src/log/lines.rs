@@ -34,8 +34,18 @@ pub(crate) fn line(report: &Report) -> Option<String> {
             }
             line + ")"
         }
-        Report::OldDied { pid, status, .. } => {
-            format!("old worker {pid} died, status:{}", Status(*status))
+        Report::OldDied {
+            was_current,
+            pid,
+            status,
+            ..
+        } => {
+            let alone = if *was_current {
+                "; it was still serving"
+            } else {
+                ""
+            };
+            format!("old worker {pid} died, status:{}{alone}", Status(*status))
         }
         Report::Reloading => "received HUP, spawning a new worker".to_owned(),
         Report::ReloadQueued => {
@@ -112,9 +122,18 @@ pub(crate) fn tell(report: &Report) {
             tracing::error!(generation, pid, status, "{text}")
         }
         Report::OldDied {
+            was_current: true,
             generation,
             pid,
             status,
+        } => {
+            tracing::error!(generation, pid, status, "{text}")
+        }
+        Report::OldDied {
+            generation,
+            pid,
+            status,
+            ..
         } => {
             tracing::info!(generation, pid, status, "{text}")
         }
@@ -183,6 +202,7 @@ mod tests {
             ),
             (
                 Report::OldDied {
+                    was_current: false,
                     generation,
                     pid,
                     status: 0,

@@ -6,4 +6,4 @@ mod sink;
 
 pub use layer::init;
 pub(crate) use lines::{line, tell};
-pub(crate) use sink::{flush, into_pipe, pending, to_stderr};
+pub(crate) use sink::{flush, into_pipe, linger, pending, to_stderr};

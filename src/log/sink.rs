@@ -7,9 +7,15 @@
 use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::stat::fstat;
+
+use crate::sys;
 
 static SINK: Mutex<Sink> = Mutex::new(Sink::new());
 
@@ -43,7 +49,8 @@ impl Sink {
         match (&**pipe).write(line) {
             Ok(written) if written == line.len() => {}
             Ok(written) => self.keep(line.get(written..).unwrap_or_default(), true),
-            Err(_) => self.keep(line, important),
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => self.keep(line, important),
+            Err(_) => {} // nobody will ever read it
         }
     }
 
@@ -64,7 +71,8 @@ impl Sink {
             match (&*pipe).write(self.waiting.as_slices().0) {
                 Ok(written) => drop(self.waiting.drain(..written)),
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => return,
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
+                Err(_) => self.waiting.clear(), // nobody will ever read it
             }
         }
         self.waiting.shrink_to_fit();
@@ -86,24 +94,45 @@ pub(super) fn write(line: &[u8], important: bool) {
     sink().write(line, important);
 }
 
-/// From now on lines go to this pipe, without ever waiting for its reader.
-pub(crate) fn into_pipe(write_end: &OwnedFd) {
+/// From now on lines go to this pipe, without ever waiting for its reader. What is opened for that
+/// lives at descriptor `above` or higher.
+pub(crate) fn into_pipe(write_end: impl AsFd, above: RawFd) {
     // Opened anew for a description of our own, whose O_NONBLOCK is seen by nobody else.
-    let path = format!("/proc/self/fd/{}", write_end.as_raw_fd());
+    let path = format!("/proc/self/fd/{}", write_end.as_fd().as_raw_fd());
     let opened = OpenOptions::new()
         .write(true)
         .custom_flags(libc::O_NONBLOCK)
         .open(path);
+    let opened = opened.and_then(|pipe| sys::fd::raise(pipe.into(), above));
     // Without /proc: as before, through standard error, which waits.
-    sink().pipe = opened.ok().map(Arc::new);
+    sink().pipe = opened.ok().map(|pipe| Arc::new(File::from(pipe)));
 }
 
-/// From now on lines go to standard error, whatever that is. What still waits for a log command
-/// is given up.
-pub(crate) fn to_stderr() {
+/// From now on lines go to standard error, whatever that is now. If it is a pipe we do not wait for
+/// its reader either. What a reader before has not taken by now is given up.
+pub(crate) fn to_stderr(above: RawFd) {
     let mut sink = sink();
     sink.pipe = None;
     sink.waiting = VecDeque::new();
+    drop(sink);
+    let stderr = io::stderr();
+    if fstat(&stderr).is_ok_and(|stat| stat.st_mode & libc::S_IFMT == libc::S_IFIFO) {
+        into_pipe(stderr, above);
+    }
+}
+
+/// Lets a slow reader of the last lines catch up, for at most `patience`.
+pub(crate) fn linger(patience: Duration) {
+    let deadline = Instant::now() + patience;
+    while let Some(pipe) = pending() {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO);
+        let mut fds = [PollFd::new(pipe.as_fd(), PollFlags::POLLOUT)];
+        if !matches!(poll(&mut fds, timeout), Ok(1..)) {
+            return;
+        }
+        flush();
+    }
 }
 
 /// The pipe, if lines are waiting for it to take more.

@@ -313,13 +313,20 @@ impl Machine {
         }
     }
 
-    pub(super) fn old_died(&mut self, dead: Worker, status: i32, todo: &mut Todo) {
+    pub(super) fn old_died(
+        &mut self,
+        dead: Worker,
+        was_current: bool,
+        status: i32,
+        todo: &mut Todo,
+    ) {
         let Worker {
             generation, pid, ..
         } = dead;
         report(
             todo,
             Report::OldDied {
+                was_current,
                 generation,
                 pid,
                 status,

@@ -104,8 +104,10 @@ pub enum Report {
         /// The pause before its replacement is started.
         pause: Duration,
     },
-    /// A worker that is not the current one died.
+    /// A worker died that is not the current one, or whose replacement is being started.
     OldDied {
+        /// It was serving: now nobody is, until the new one is ready.
+        was_current: bool,
         /// Its generation.
         generation: Generation,
         /// Its process.

@@ -178,7 +178,7 @@ impl Machine {
             Serving | Settling { .. } if was_current => self.replace(dead, status, now, todo),
             // An old worker; or the current one while a start is under way: that is its
             // replacement.
-            _ => self.old_died(dead, status, todo),
+            _ => self.old_died(dead, was_current, status, todo),
         }
     }
 

@@ -10,7 +10,7 @@ use nix::sys::socket::{getsockopt, sockopt};
 
 use super::FIRST_FD;
 use super::address::{Endpoint, Unfit};
-use crate::error::Error;
+use crate::error::{Error, why};
 use crate::sys;
 
 /// The variables of the protocol. None of them is for workers as it stands.
@@ -58,7 +58,7 @@ pub(crate) fn take() -> Result<Vec<Inherited>, Error> {
                 number,
                 "a connection, and not a listening socket (Accept=yes in its unit? no is needed)",
             ),
-            Unfit::Unreadable(errno) => unusable(number, errno.desc()),
+            Unfit::Unreadable(errno) => unusable(number, why(errno)),
         })?;
         let name = names.get(index).cloned().unwrap_or_default();
         inherited.push(Inherited { fd, name, endpoint });

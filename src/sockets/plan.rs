@@ -114,6 +114,18 @@ impl Plan {
         self.above
     }
 
+    /// Where the inherited ones are just now.
+    pub(crate) fn inherited_numbers(&self) -> Vec<RawFd> {
+        let inherited = self
+            .list
+            .iter()
+            .filter_map(|planned| match &planned.source {
+                Source::Inherited { socket, .. } => Some(socket.fd.as_raw_fd()),
+                Source::Bind(..) | Source::BindPath(_) => None,
+            });
+        inherited.collect()
+    }
+
     /// The names of sockets that came back from the fd store and that nobody wants any more. They
     /// have been closed here.
     pub(crate) fn stale(&self) -> &[OsString] {

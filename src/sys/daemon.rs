@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{OwnedFd, RawFd};
 
+use crate::error::why;
 use nix::unistd::{ForkResult, fork, pipe2, setsid};
 
 /// Which process this is, after [`detach`].
@@ -46,14 +47,17 @@ pub(crate) fn detach(above: RawFd) -> io::Result<Side> {
         return Ok(Side::Caller(wait_for_verdict(read)));
     }
     drop(read);
-    let write = super::fd::raise(write, above);
+    let write = match super::fd::raise(write, above) {
+        Ok(write) => write,
+        Err(_) => leave(), // the caller says that we have gone
+    };
     let _ = setsid(); // fails only for a process group leader, which a fresh child is not
     // SAFETY: as above.
     match unsafe { fork() } {
         Ok(ForkResult::Child) => Ok(Side::Daemon(Launcher(write.into()))),
         Ok(ForkResult::Parent { .. }) => leave(),
         Err(errno) => {
-            let message = format!("start_server: failed to fork: {}", errno.desc());
+            let message = format!("start_server: failed to fork: {}", why(errno));
             Launcher(write.into()).tell(1, &message);
             leave()
         }

@@ -5,24 +5,49 @@ use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
 
-/// Marks every descriptor from `first` up close-on-exec, close_range(2): whatever our parent left
-/// open stays ours and does not reach workers.
-pub(crate) fn close_on_exec_from(first: RawFd) {
-    let first = first as libc::c_uint;
-    let flags = libc::CLOSE_RANGE_CLOEXEC as libc::c_int;
-    // SAFETY: changes flags of descriptors, and nothing in memory.
-    let done = unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, flags) };
-    if done == 0 {
-        return;
+/// What to do with descriptors that our parent left open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Strays {
+    /// Leave them open to us alone: one may be a file that an option names, `/dev/fd/63`.
+    CloseOnExec,
+    /// Close them: somebody may wait for that.
+    Close,
+}
+
+/// Deals with every descriptor from `first` up, but for those of `ours`, so that none reaches
+/// workers, close_range(2).
+pub(crate) fn deal_with_strays(first: RawFd, ours: &[RawFd], how: Strays) {
+    let flags = match how {
+        Strays::CloseOnExec => libc::CLOSE_RANGE_CLOEXEC,
+        Strays::Close => 0,
+    };
+    let mut ours: Vec<RawFd> = ours.iter().copied().filter(|fd| *fd >= first).collect();
+    ours.sort_unstable();
+    let mut from = first;
+    for stop in ours.into_iter().map(Some).chain([None]) {
+        let last = stop.map_or(libc::c_uint::MAX, |fd| fd as libc::c_uint - 1);
+        if from as libc::c_uint <= last && !close_range(from, last, flags) {
+            return one_by_one(first); // Linux before 5.11: at least not to workers
+        }
+        from = stop.map_or(from, |fd| fd + 1);
     }
-    // Before Linux 5.11: one by one.
+}
+
+fn close_range(first: RawFd, last: libc::c_uint, flags: libc::c_uint) -> bool {
+    let (first, flags) = (first as libc::c_uint, flags as libc::c_int);
+    // SAFETY: no memory is involved; what is closed belongs to nobody in this process, which owns
+    // only the descriptors between the ranges.
+    unsafe { libc::syscall(libc::SYS_close_range, first, last, flags) == 0 }
+}
+
+fn one_by_one(first: RawFd) {
     let Ok(open) = std::fs::read_dir("/proc/self/fd") else {
         return;
     };
     let numbers = open
         .flatten()
         .filter_map(|e| e.file_name().to_str()?.parse::<RawFd>().ok());
-    for fd in numbers.filter(|fd| *fd >= first as RawFd) {
+    for fd in numbers.filter(|fd| *fd >= first) {
         // SAFETY: changes a flag of a descriptor, if it is open at all.
         unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
     }
@@ -77,14 +102,40 @@ pub(crate) fn duplicate_above(fd: impl AsFd, least: RawFd) -> io::Result<OwnedFd
     Ok(unsafe { OwnedFd::from_raw_fd(new) })
 }
 
-/// Moves one of our own descriptors out of the way of sockets, to `least` or above. If there is no
-/// room it stays where it is.
-pub(crate) fn raise(fd: OwnedFd, least: RawFd) -> OwnedFd {
+/// Moves one of our own descriptors out of the way of sockets, to `least` or above. EINVAL: that
+/// is beyond the limit of open files.
+pub(crate) fn raise(fd: OwnedFd, least: RawFd) -> io::Result<OwnedFd> {
     if fd.as_raw_fd() >= least {
-        fd
+        Ok(fd)
     } else {
-        duplicate_above(&fd, least).unwrap_or(fd)
+        duplicate_above(&fd, least)
     }
+}
+
+/// Locks a whole file for us alone, or for all who only look, without waiting, flock(2). Says
+/// whether that could be done. The lock goes when the last descriptor of this opening is closed.
+pub(crate) fn try_lock(file: impl AsFd, alone: bool) -> io::Result<bool> {
+    let how = if alone { libc::LOCK_EX } else { libc::LOCK_SH } | libc::LOCK_NB;
+    loop {
+        // SAFETY: no memory is involved.
+        match Errno::result(unsafe { libc::flock(file.as_fd().as_raw_fd(), how) }) {
+            Ok(_) => return Ok(true),
+            Err(Errno::EWOULDBLOCK) => return Ok(false),
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+}
+
+/// Makes reads and writes wait again after an open that did not, fcntl(2). Only for an open file
+/// description of our own.
+pub(crate) fn set_blocking(file: impl AsFd) -> io::Result<()> {
+    let fd = file.as_fd().as_raw_fd();
+    // SAFETY: no memory is involved.
+    let flags = Errno::result(unsafe { libc::fcntl(fd, libc::F_GETFL) })?;
+    // SAFETY: as above.
+    Errno::result(unsafe { libc::fcntl(fd, libc::F_SETFL, flags & !libc::O_NONBLOCK) })?;
+    Ok(())
 }
 
 /// listen(2) with any backlog; the kernel cuts it down to net.core.somaxconn.

@@ -5,11 +5,13 @@
 //! after a fresh exec, an environment made before the fork, and, if it fails, at which step.
 
 use std::ffi::{CStr, CString};
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::ptr;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::units::{Pid, Signal};
 
@@ -87,6 +89,13 @@ pub(crate) fn spawn(program: &Program<'_>) -> Result<Pid, SpawnError> {
         }
         pid => {
             drop(tell);
+            if !ends_within(&verdict, EXEC_TIME) {
+                let _ = kill(pid, Signal::KILL); // reaped as any stranger, when it goes
+                return Err(SpawnError {
+                    step: Step::Exec,
+                    errno: Errno::ETIMEDOUT,
+                });
+            }
             let mut message = [0_u8; 5];
             match read_fully(&verdict, &mut message) {
                 5 => {
@@ -95,6 +104,23 @@ pub(crate) fn spawn(program: &Program<'_>) -> Result<Pid, SpawnError> {
                 }
                 _ => Ok(pid), // end of file: it runs (or was killed: wait() will tell)
             }
+        }
+    }
+}
+
+/// How long chdir and exec may take: a file system that hangs must not hang the supervisor.
+const EXEC_TIME: Duration = Duration::from_secs(5);
+
+/// Whether there is something to read, or the end, before the time is up.
+fn ends_within(pipe: &OwnedFd, time: Duration) -> bool {
+    let deadline = Instant::now() + time;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO);
+        match poll(&mut [PollFd::new(pipe.as_fd(), PollFlags::POLLIN)], timeout) {
+            Ok(ready) => return ready > 0,
+            Err(Errno::EINTR) => {}
+            Err(_) => return true, // read() will wait instead
         }
     }
 }

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
 
 use nix::errno::Errno;
-use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal as Known};
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal as Known};
 
 use crate::units::Signal;
 
@@ -20,39 +20,38 @@ const HEARD: [Known; 7] = [
     Known::SIGUSR2,
 ];
 
-/// The supervisor's signals, for as long as this lives. Then those that are still unread are
-/// dropped, and the mask is put back.
-pub(crate) struct Signals {
-    fd: OwnedFd,
-    mask_before: SigSet,
-}
+/// The supervisor's signals. They stay blocked for the rest of the process's life: one that comes
+/// in after the last was read must not kill it on its way out.
+pub(crate) struct Signals(OwnedFd);
 
 impl Signals {
     /// Blocks the signals and opens a descriptor, `above` or higher, to read them from.
     pub(crate) fn hear(above: RawFd) -> io::Result<Signals> {
         let heard: SigSet = HEARD.into_iter().collect();
+        let dispose = |signal, how| {
+            let action = SigAction::new(how, SaFlags::empty(), SigSet::empty());
+            // SAFETY: neither disposition runs code of ours.
+            unsafe { nix::sys::signal::sigaction(signal, &action) }
+        };
         // Ignored by our parent, SIGCHLD would make the kernel reap children behind our back.
         // Handlers and ignoring do not matter for the others: a blocked signal is kept for us.
-        let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
-        // SAFETY: the default disposition runs no code of ours.
-        unsafe { nix::sys::signal::sigaction(Known::SIGCHLD, &default)? };
-        let mask_before = heard.thread_swap_mask(SigmaskHow::SIG_BLOCK)?;
+        dispose(Known::SIGCHLD, SigHandler::SigDfl)?;
+        // A file that may not grow any more (RLIMIT_FSIZE) is an error like others, EFBIG.
+        dispose(Known::SIGXFSZ, SigHandler::SigIgn)?;
+        heard.thread_block()?;
         let flags = libc::SFD_CLOEXEC | libc::SFD_NONBLOCK;
         // SAFETY: the set outlives the call; -1 asks for a new descriptor.
         let fd = Errno::result(unsafe { libc::signalfd(-1, heard.as_ref(), flags) })?;
         // SAFETY: the kernel has just made it for us.
         let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-        Ok(Signals {
-            fd: super::fd::raise(fd, above),
-            mask_before,
-        })
+        super::fd::raise(fd, above).map(Signals)
     }
 
     /// The next signal that has come in, if any.
     pub(crate) fn next(&mut self) -> Option<Signal> {
         let mut info = [0_u8; size_of::<libc::signalfd_siginfo>()];
         loop {
-            match nix::unistd::read(&self.fd, &mut info) {
+            match nix::unistd::read(&self.0, &mut info) {
                 Ok(_) => break,
                 Err(Errno::EINTR) => {}
                 Err(_) => return None,
@@ -65,14 +64,7 @@ impl Signals {
 
 impl AsFd for Signals {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
-    }
-}
-
-impl Drop for Signals {
-    fn drop(&mut self) {
-        while self.next().is_some() {}
-        let _ = self.mask_before.thread_set_mask();
+        self.0.as_fd()
     }
 }
 

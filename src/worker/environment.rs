@@ -11,15 +11,22 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::watch::Watch;
 use crate::config::LiveConfig;
 use crate::error::Why;
-use crate::machine::Tuning;
+use crate::machine::{Time, Tuning};
 use crate::sys;
+
+type Variables = BTreeMap<OsString, OsString>;
 
 /// A variable longer than this cannot be handed to any program: MAX_ARG_STRLEN of execve(2).
 const LONGEST: u64 = 128 * 1024;
+
+/// The least time from one reading of an envdir to the next that is made only because a file in it
+/// has changed.
+const REST: Duration = Duration::from_millis(100);
 
 /// Where workers' variables come from, and what they were when last read.
 pub(crate) struct Environment {
@@ -27,7 +34,9 @@ pub(crate) struct Environment {
     inherited: Vec<(OsString, OsString)>,
     dir: Option<PathBuf>,
     watch: Option<Watch>,
-    read: BTreeMap<OsString, OsString>,
+    /// When it was last read.
+    read_at: Time,
+    read: Variables,
     /// The complaints of the latest reading, so that each is made once and not at every worker.
     complaints: Vec<String>,
 }
@@ -36,7 +45,8 @@ impl Environment {
     pub(crate) fn new(dir: Option<PathBuf>) -> Environment {
         Environment {
             inherited: sys::environment::to_pass_on(),
-            watch: dir.as_ref().and_then(|_| Watch::new()),
+            watch: dir.as_deref().and_then(Watch::new),
+            read_at: Time::ZERO,
             dir,
             read: BTreeMap::new(),
             complaints: Vec::new(),
@@ -44,14 +54,15 @@ impl Environment {
     }
 
     /// Reads the envdir anew and says what it makes of the rules that it may change; none: there
-    /// is no envdir.
-    pub(crate) fn refresh(&mut self, configured: &LiveConfig) -> Option<Tuning> {
+    /// is no envdir. What cannot be read keeps the value it had.
+    pub(crate) fn refresh(&mut self, configured: &LiveConfig, now: Time) -> Option<Tuning> {
         let dir = self.dir.as_deref()?;
-        if let Some(watch) = &self.watch {
-            watch.renew(dir); // before reading: what changes meanwhile is news
+        self.read_at = now;
+        if let Some(watch) = &mut self.watch {
+            watch.renew(); // before reading: what changes meanwhile is news
         }
         let mut complaints = Vec::new();
-        self.read = read_dir(dir, &mut complaints);
+        self.read = read_dir(dir, std::mem::take(&mut self.read), &mut complaints);
         let tuning = overlay(configured, &self.read, dir, &mut complaints).tuning();
         for complaint in complaints.iter().filter(|c| !self.complaints.contains(c)) {
             tracing::warn!("{complaint}");
@@ -61,13 +72,27 @@ impl Environment {
     }
 
     /// Whether the envdir has changed since this was last asked, or since it was read.
-    pub(crate) fn changed(&self) -> bool {
-        self.watch.as_ref().is_some_and(Watch::any_news)
+    pub(crate) fn changed(&self, now: Time) -> bool {
+        self.rested(now) && self.watch.as_ref().is_some_and(Watch::any_news)
     }
 
-    /// Readable when the envdir has changed.
-    pub(crate) fn changes(&self) -> Option<BorrowedFd<'_>> {
-        self.watch.as_ref().map(Watch::as_fd)
+    /// Readable when the envdir has changed. For a moment after each reading nobody looks:
+    /// somebody may be writing one file after the other.
+    pub(crate) fn changes(&self, now: Time) -> Option<BorrowedFd<'_>> {
+        self.watch
+            .as_ref()
+            .filter(|_| self.rested(now))
+            .map(Watch::as_fd)
+    }
+
+    /// When that moment is over.
+    pub(crate) fn deadline(&self, now: Time) -> Option<Time> {
+        let resting = self.watch.is_some() && !self.rested(now);
+        resting.then(|| self.read_at + REST)
+    }
+
+    fn rested(&self, now: Time) -> bool {
+        self.read_at == Time::ZERO || now >= self.read_at + REST
     }
 
     /// `NAME=VALUE` for each variable.
@@ -88,26 +113,25 @@ impl Environment {
     }
 }
 
-fn read_dir(dir: &Path, complaints: &mut Vec<String>) -> BTreeMap<OsString, OsString> {
-    let mut variables = BTreeMap::new();
-    let entries = match fs::read_dir(dir) {
-        Ok(entries) => entries,
+/// Reads all files. Of what cannot be read, the value of the time `before` stays: a file that is
+/// gone is seen to be gone.
+fn read_dir(dir: &Path, mut before: Variables, complaints: &mut Vec<String>) -> Variables {
+    let listed = fs::read_dir(dir).and_then(|entries| {
+        let names = entries.map(|entry| entry.map(|entry| entry.file_name()));
+        names.collect::<io::Result<Vec<OsString>>>()
+    });
+    let names = match listed {
+        Ok(names) => names,
         Err(e) => {
             complaints.push(format!("cannot read envdir {}: {}", dir.display(), Why(&e)));
-            return variables;
+            return before;
         }
     };
-    for entry in entries {
-        let name = match entry {
-            Ok(entry) => entry.file_name(),
-            Err(e) => {
-                complaints.push(format!("cannot read envdir {}: {}", dir.display(), Why(&e)));
-                break;
-            }
-        };
-        if name.as_bytes().starts_with(b".") {
-            continue;
-        }
+    let mut variables = Variables::new();
+    for name in names
+        .into_iter()
+        .filter(|name| !name.as_bytes().starts_with(b"."))
+    {
         let path = dir.join(&name);
         if name.as_bytes().contains(&b'=') {
             complaints.push(format!(
@@ -119,7 +143,11 @@ fn read_dir(dir: &Path, complaints: &mut Vec<String>) -> BTreeMap<OsString, OsSt
         match first_line(&path) {
             Ok(Some(value)) => drop(variables.insert(name, value)),
             Ok(None) => {}
-            Err(e) => complaints.push(format!("ignoring {}: {}", path.display(), Why(&e))),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {} // removed this moment
+            Err(e) => {
+                complaints.push(format!("ignoring {}: {}", path.display(), Why(&e)));
+                variables.extend(before.remove_entry(&name));
+            }
         }
     }
     variables
@@ -158,7 +186,7 @@ fn first_line(path: &Path) -> io::Result<Option<OsString>> {
 /// The settings, with what the envdir says on top.
 fn overlay(
     configured: &LiveConfig,
-    variables: &BTreeMap<OsString, OsString>,
+    variables: &Variables,
     dir: &Path,
     complaints: &mut Vec<String>,
 ) -> LiveConfig {
@@ -172,16 +200,15 @@ fn overlay(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
-    fn reading(files: &[(&str, &[u8])]) -> (BTreeMap<OsString, OsString>, Vec<String>) {
+    fn reading(files: &[(&str, &[u8])]) -> (Variables, Vec<String>) {
         let dir = tempfile::tempdir().unwrap();
         for (name, content) in files {
             fs::write(dir.path().join(name), content).unwrap();
         }
         fs::create_dir(dir.path().join("A_DIRECTORY")).unwrap();
         let mut complaints = Vec::new();
-        let variables = read_dir(dir.path(), &mut complaints);
+        let variables = read_dir(dir.path(), Variables::new(), &mut complaints);
         (variables, complaints)
     }
 
@@ -253,5 +280,22 @@ mod tests {
                 .any(|c| c.contains("/e/AUTO_RESTART_INTERVAL")),
             "{complaints:?}"
         );
+    }
+
+    #[test]
+    fn what_cannot_be_read_keeps_its_value_and_what_is_gone_does_not() {
+        let before = || Variables::from([("GONE".into(), "x".into()), ("BAD".into(), "x".into())]);
+        let mut complaints = Vec::new();
+        let missing = Path::new("/nonexistent/envdir");
+        assert_eq!(read_dir(missing, before(), &mut complaints), before());
+        assert!(
+            complaints[0].contains("/nonexistent/envdir"),
+            "{complaints:?}"
+        );
+
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("BAD"), b"a\0b\n").unwrap();
+        let after = read_dir(dir.path(), before(), &mut complaints);
+        assert_eq!(after, Variables::from([("BAD".into(), "x".into())]));
     }
 }

@@ -12,7 +12,7 @@ use std::path::Path;
 
 use nix::errno::Errno;
 
-use crate::error::Error;
+use crate::error::{Error, why as why_errno};
 use crate::machine::{Generation, SpawnFailure};
 use crate::sys::process::{self, Program, SpawnError, Step};
 use crate::units::Pid;
@@ -83,7 +83,7 @@ impl Spawner {
     }
 
     fn explain(&self, SpawnError { step, errno }: SpawnError) -> NoWorker {
-        let why = errno.desc();
+        let why = why_errno(errno);
         let program = self
             .argv
             .first()
@@ -119,6 +119,7 @@ impl Spawner {
 fn hopeless_unless_busy(errno: Errno) -> SpawnFailure {
     match errno {
         Errno::EAGAIN
+        | Errno::ETIMEDOUT
         | Errno::ENOMEM
         | Errno::ENFILE
         | Errno::EMFILE

@@ -1,50 +1,89 @@
 //! Being told when an envdir changes, inotify(7): settings in it take effect at once, and nobody has
 //! to look every second.
 
+use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, WatchDescriptor};
 
-/// Notices that a file in a directory has been written, put there or removed.
-pub(super) struct Watch(Inotify);
+use crate::error::why;
+
+/// Notices that a file in a directory has been written, put there or removed, and that another
+/// directory has taken its place.
+pub(super) struct Watch {
+    inotify: Inotify,
+    dir: PathBuf,
+    on_dir: Option<WatchDescriptor>,
+    on_parent: Option<WatchDescriptor>,
+}
 
 impl Watch {
     /// None if the system has no watches left: then changes are seen when something else happens.
-    pub(super) fn new() -> Option<Watch> {
+    pub(super) fn new(dir: &Path) -> Option<Watch> {
         let flags = InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK;
-        Inotify::init(flags)
-            .map_err(|e| tracing::debug!("no inotify: {}", e.desc()))
-            .ok()
-            .map(Watch)
+        let inotify = Inotify::init(flags)
+            .map_err(|errno| tracing::debug!("no inotify: {}", why(errno)))
+            .ok()?;
+        Some(Watch {
+            inotify,
+            dir: dir.to_owned(),
+            on_dir: None,
+            on_parent: None,
+        })
     }
 
     /// Whether something has changed since this was last asked.
     pub(super) fn any_news(&self) -> bool {
         let mut any = false;
-        while self.0.read_events().is_ok() {
-            any = true;
+        while let Ok(events) = self.inotify.read_events() {
+            // In the parent only the directory's own name matters.
+            any |= events.iter().any(|event| {
+                Some(event.wd) != self.on_parent || event.name.as_deref() == self.dir.file_name()
+            });
         }
         any
     }
 
-    /// Drops the news so far and watches what is called `dir` now: it may be another directory
-    /// than before.
-    pub(super) fn renew(&self, dir: &Path) {
+    /// Drops the news so far and watches what has the directory's name now.
+    pub(super) fn renew(&mut self) {
         self.any_news();
-        let changes = AddWatchFlags::IN_CLOSE_WRITE
-            | AddWatchFlags::IN_MOVED_TO
+        let appears = AddWatchFlags::IN_CREATE | AddWatchFlags::IN_MOVED_TO;
+        let changes = appears
+            | AddWatchFlags::IN_CLOSE_WRITE
             | AddWatchFlags::IN_MOVED_FROM
-            | AddWatchFlags::IN_CREATE
             | AddWatchFlags::IN_DELETE
-            | AddWatchFlags::IN_ATTRIB
-            | AddWatchFlags::IN_ONLYDIR;
-        let _ = self.0.add_watch(dir, changes); // not there: reading it will say so
+            | AddWatchFlags::IN_ATTRIB;
+        let parent = match self.dir.parent() {
+            Some(parent) if parent.as_os_str() == OsStr::new("") => Path::new("."),
+            Some(parent) => parent,
+            None => Path::new("/"),
+        };
+        self.on_parent = self.replace(self.on_parent, parent, appears);
+        self.on_dir = self.replace(self.on_dir, &self.dir, changes);
+    }
+
+    /// Watches what has this name now instead of what had it before.
+    fn replace(
+        &self,
+        before: Option<WatchDescriptor>,
+        path: &Path,
+        what: AddWatchFlags,
+    ) -> Option<WatchDescriptor> {
+        // If it is not there, reading it will say so.
+        let now = self
+            .inotify
+            .add_watch(path, what | AddWatchFlags::IN_ONLYDIR)
+            .ok();
+        if let Some(before) = before.filter(|before| Some(*before) != now) {
+            let _ = self.inotify.rm_watch(before); // gone already, if its directory is
+        }
+        now
     }
 }
 
 impl AsFd for Watch {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.inotify.as_fd()
     }
 }

@@ -1,0 +1,279 @@
+//! The loop: wait, turn the kernel's news into events, carry out what the machine decides.
+//!
+//! One thread and one ppoll(2). Its only time-out is the next deadline; without one it sleeps
+//! until something happens. In a turn signals come first, then dead children, then the clock, so
+//! that a worker that died just before its time was up has failed, and is not called ready.
+
+mod start;
+
+pub use start::run;
+
+use std::collections::VecDeque;
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, ppoll};
+use nix::sys::time::TimeSpec;
+
+use crate::config::LiveConfig;
+use crate::error::{Why, why};
+use crate::files::{LogFile, PidFile, StatusFile};
+use crate::log;
+use crate::machine::{Action, Event, Generation, Machine, Report, Time};
+use crate::sockets::Sockets;
+use crate::sys;
+use crate::sys::daemon::Launcher;
+use crate::sys::signals::Signals;
+use crate::systemd::Notifier;
+use crate::units::{Pid, Signal};
+use crate::worker::{Environment, Spawner};
+
+/// Until the status file is tried again after a failure (a full disk, say).
+const STATUS_RETRY: Duration = Duration::from_secs(1);
+
+/// A breath, when the system does not even let us wait.
+const BREATH: Duration = Duration::from_millis(100);
+
+/// Everything a running supervisor holds.
+struct Supervisor {
+    machine: Machine,
+    origin: Instant,
+    signals: Signals,
+    spawner: Spawner,
+    environment: Environment,
+    live: LiveConfig,
+    notifier: Notifier,
+    log: LogFile,
+    log_name: String,
+    /// Who waits for the first generation.
+    launcher: Option<Launcher>,
+    /// The latest reason why a worker did not start, for the launcher.
+    last_failure: Option<String>,
+    status_file: Option<StatusFile>,
+    /// When to try again to write it.
+    status_retry: Option<Time>,
+    /// Waiting fails, and that has been said.
+    deaf: bool,
+    sockets: Sockets,
+    pid_file: Option<PidFile>,
+}
+
+impl Supervisor {
+    fn now(&self) -> Time {
+        self.origin.elapsed()
+    }
+
+    /// Turns until the machine has come to its end; returns the exit status.
+    fn run(mut self) -> u8 {
+        let code = loop {
+            if let Some(code) = self.turn() {
+                break code;
+            }
+            self.wait();
+        };
+        let now = self.now();
+        let Supervisor {
+            sockets,
+            status_file,
+            pid_file,
+            log,
+            launcher,
+            ..
+        } = self;
+        // The lock, which says that we are alive, goes after what it protects. The log comes last,
+        // for its command may take its time.
+        drop(sockets);
+        drop(status_file);
+        drop(pid_file);
+        log.close(now);
+        if let Some(launcher) = launcher {
+            let reason = self.last_failure;
+            let reason = reason.unwrap_or_else(|| "stopped before it was ready".to_owned());
+            launcher.tell(
+                code.max(1),
+                &format!("start_server: {reason} (log: {})", self.log_name),
+            );
+        }
+        code
+    }
+
+    /// Sleeps until there is news or a deadline.
+    fn wait(&mut self) {
+        let now = self.now();
+        let deadlines = [
+            self.machine.deadline(),
+            self.log.deadline(),
+            self.notifier.deadline(),
+            self.environment.deadline(now),
+            self.status_retry,
+        ];
+        let deadline = deadlines.into_iter().flatten().min();
+        let left = deadline.map(|at| TimeSpec::from(at.saturating_sub(now)));
+        let pending = log::pending();
+        let mut fds = vec![PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
+        fds.extend(
+            self.environment
+                .changes(now)
+                .map(|fd| PollFd::new(fd, PollFlags::POLLIN)),
+        );
+        fds.extend(
+            pending
+                .as_ref()
+                .map(|pipe| PollFd::new(pipe.as_fd(), PollFlags::POLLOUT)),
+        );
+        match ppoll(&mut fds, left, None) {
+            Ok(_) => self.deaf = false,
+            Err(Errno::EINTR) => {}
+            Err(errno) => {
+                if !std::mem::replace(&mut self.deaf, true) {
+                    tracing::error!("failed to wait for news: {}", why(errno));
+                }
+                std::thread::sleep(BREATH);
+            }
+        }
+    }
+
+    /// Takes in everything that has happened. The end: the exit status.
+    fn turn(&mut self) -> Option<u8> {
+        log::flush();
+        while let Some(signal) = self.signals.next() {
+            let event = match signal {
+                Signal::HUP => Event::Hup,
+                Signal::TERM | Signal::INT | Signal::QUIT => Event::Stop(signal),
+                Signal::USR1 => {
+                    self.reopen_log();
+                    continue;
+                }
+                Signal::CHLD => continue, // the dead are counted below, whoever called
+                _ => {
+                    tracing::info!("received {signal}, which means nothing here");
+                    continue;
+                }
+            };
+            if let Some(code) = self.handle(event) {
+                return Some(code);
+            }
+        }
+        // One at a time: what the machine decides about one death must not reach a pid whose
+        // owner has been reaped in the same breath.
+        while let Some((pid, status)) = sys::process::next_dead_child() {
+            if let Some(code) = self.child_died(pid, status) {
+                return Some(code);
+            }
+        }
+        let now = self.now();
+        self.log.tick(now);
+        self.notifier.tick(now);
+        if self.status_retry.is_some_and(|at| at <= now) {
+            self.publish_status();
+        }
+        let due = self.machine.deadline().is_some_and(|at| at <= now);
+        if due || self.environment.changed(now) {
+            self.handle(Event::Tick)
+        } else {
+            None
+        }
+    }
+
+    fn child_died(&mut self, pid: Pid, status: i32) -> Option<u8> {
+        if self.machine.has_worker(pid) {
+            return self.handle(Event::Exited(pid, status));
+        }
+        if !self.log.died(pid, self.now()) {
+            tracing::debug!(pid, status, "reaped an orphan");
+        } else if self.launcher.is_some() {
+            // Whoever waits would never read why nothing is logged.
+            let how = sys::process::describe_status(status);
+            self.last_failure = Some(format!("the log command ended ({how})"));
+            return self.handle(Event::Stop(Signal::TERM));
+        }
+        None
+    }
+
+    /// Hands an event to the machine and carries out its actions, and those of the events that
+    /// come of them.
+    fn handle(&mut self, event: Event) -> Option<u8> {
+        // Whatever may start a worker, or a delay, does so by the envdir of this moment.
+        let tuned = match event {
+            Event::Stop(_) => None,
+            _ => self
+                .environment
+                .refresh(&self.live, self.now())
+                .map(Event::Tuned),
+        };
+        let mut events: VecDeque<Event> = tuned.into_iter().chain([event]).collect();
+        while let Some(event) = events.pop_front() {
+            for action in self.machine.handle(event, self.now()) {
+                match action {
+                    Action::Spawn(generation) => events.push_front(self.spawn(generation)),
+                    Action::Signal(pid, signal) => self.signal(pid, signal),
+                    Action::PublishStatus => self.publish_status(),
+                    Action::Report(report) => self.report(&report),
+                    Action::Exit(code) => return Some(code),
+                }
+            }
+        }
+        None
+    }
+
+    fn spawn(&mut self, generation: Generation) -> Event {
+        match self.spawner.spawn(generation, &self.environment) {
+            Ok(pid) => Event::Spawned(pid),
+            Err(failure) => {
+                tracing::error!(generation, "{}", failure.reason);
+                self.notifier.attempt_failed(&failure.reason);
+                self.last_failure = Some(failure.reason);
+                Event::SpawnFailed(failure.kind)
+            }
+        }
+    }
+
+    fn signal(&self, pid: Pid, signal: Signal) {
+        if let Err(errno) = sys::process::kill(pid, signal) {
+            tracing::error!(
+                pid,
+                "failed to send {signal} to worker {pid}: {}",
+                why(errno)
+            );
+        }
+    }
+
+    fn publish_status(&mut self) {
+        let Some(file) = &mut self.status_file else {
+            return;
+        };
+        let written = file.publish(self.machine.live());
+        match &written {
+            Err(e) if self.status_retry.is_none() => {
+                tracing::error!(
+                    "failed to write status file {file}, trying again: {}",
+                    Why(e)
+                );
+            }
+            _ => {}
+        }
+        self.status_retry = written.err().map(|_| self.now() + STATUS_RETRY);
+    }
+
+    fn report(&mut self, report: &Report) {
+        log::tell(report);
+        self.notifier.report(report, self.machine.current());
+        match report {
+            Report::Ready { .. } => {
+                if let Some(launcher) = self.launcher.take() {
+                    launcher.tell(0, "");
+                }
+            }
+            Report::FailedToStart { .. } => self.last_failure = log::line(report),
+            _ => {}
+        }
+    }
+
+    fn reopen_log(&self) {
+        match self.log.reopen() {
+            Ok(()) => tracing::debug!("log file reopened"),
+            Err(e) => tracing::error!("failed to reopen log file {}: {}", self.log_name, Why(&e)),
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! From a configuration to a running supervisor: everything is bound and opened here, in an order
+//! in which nothing is touched before it is certain to be ours, and nothing is left after an error.
+
+use std::io::Write;
+use std::time::Instant;
+
+use super::Supervisor;
+use crate::config::Config;
+use crate::error::Error;
+use crate::files::{LogFile, PidFile, StatusFile};
+use crate::log;
+use crate::machine::Machine;
+use crate::sockets::{self, FIRST_FD, Plan, Sockets};
+use crate::sys;
+use crate::sys::daemon::{Side, Verdict};
+use crate::sys::fd::Strays;
+use crate::sys::signals::Signals;
+use crate::systemd::{self, Notifier, Patience, Store};
+use crate::worker::{Environment, Spawner};
+
+/// Runs a supervisor until it is told to stop, and returns its exit status: 0 stopped as asked, 1
+/// gave up. With [`Config::daemonize`] it is the calling process that returns, once the first
+/// generation is ready or has failed.
+///
+/// This takes the whole process over: its signals (which stay blocked), its children, its standard
+/// streams with [`Config::log`], and every descriptor from 3 up. Call it from `main`, while there
+/// is one thread and before anything is opened, and leave when it returns.
+///
+/// # Errors
+/// Everything that keeps the supervisor from starting; [`Error::exit_status`] goes with it. Once
+/// the first worker has been started there are no more errors: they are logged, and survived.
+///
+/// ```standalone_crate
+/// use server_starter::{Config, run};
+///
+/// // A worker that stops its supervisor as soon as it runs.
+/// let worker = r#"kill -TERM $PPID; exec sleep 60"#;
+/// let mut config = Config::new("sh", ["-c", worker]);
+/// config.ports.push("127.0.0.1:0".parse()?);
+/// assert_eq!(run(config)?, 0);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn run(config: Config) -> Result<u8, Error> {
+    check(&config)?;
+    let inherited = sockets::take_inherited()?;
+    let plan = Plan::make(
+        &config.ports,
+        &config.paths,
+        inherited,
+        systemd::store::is_ours,
+    )?;
+    // A daemon must not keep its caller's pipes and locks.
+    let strays = if config.daemonize {
+        Strays::Close
+    } else {
+        Strays::CloseOnExec
+    };
+    sys::fd::deal_with_strays(FIRST_FD, &plan.inherited_numbers(), strays);
+    if !config.daemonize {
+        return Supervisor::start(config, plan).map(Supervisor::run);
+    }
+    let side = sys::daemon::detach(plan.above());
+    match side.map_err(|source| Error::System {
+        action: "fork",
+        source,
+    })? {
+        Side::Caller(Verdict { code, message }) => {
+            if !message.is_empty() {
+                let _ = writeln!(std::io::stderr(), "{message}");
+            }
+            Ok(code)
+        }
+        Side::Daemon(launcher) => match Supervisor::start(config, plan) {
+            Ok(mut supervisor) => {
+                supervisor.launcher = Some(launcher);
+                Ok(supervisor.run())
+            }
+            Err(error) => {
+                // The caller prints it, or could be gone before we have.
+                launcher.tell(error.exit_status(), &format!("start_server: {error}"));
+                Ok(error.exit_status())
+            }
+        },
+    }
+}
+
+fn check(config: &Config) -> Result<(), Error> {
+    let refuse = |message: &str| Err(Error::Usage(message.to_owned()));
+    if config.daemonize && config.log.is_none() {
+        return refuse("--log-file must be given together with --daemonize");
+    }
+    if config.pid_file.is_some() && config.pid_file == config.status_file {
+        return refuse("--pid-file and --status-file cannot be the same file");
+    }
+    Ok(())
+}
+
+impl Supervisor {
+    /// Binds and opens everything. After an error nothing is left behind.
+    fn start(config: Config, plan: Plan) -> Result<Supervisor, Error> {
+        let origin = Instant::now();
+        tracing::info!("start_server (pid:{}) starting now...", std::process::id());
+        let above = plan.above();
+        log::to_stderr(above);
+        // From here on a signal waits until we can do what it asks for.
+        let signals = Signals::hear(above).map_err(|source| Error::System {
+            action: "read signals",
+            source,
+        })?;
+        // The lock comes first: what a running supervisor uses is not touched.
+        let lock = |path| PidFile::lock(path, above);
+        let mut pid_file = config.pid_file.as_deref().map(lock).transpose()?;
+        plan.stale()
+            .iter()
+            .for_each(|name| systemd::store::forget(name));
+        let mut sockets = plan.open(&config.path_access, config.backlog)?;
+        let status_file = config
+            .status_file
+            .as_deref()
+            .map(StatusFile::prepare)
+            .transpose()?;
+        let spawner = Spawner::new(
+            &config.program,
+            &config.args,
+            config.dir.as_deref(),
+            sockets.server_starter_port(),
+            sockets.numbers(),
+        )?;
+        if let Some(store) = Store::ours() {
+            sockets.keep_bound(|bound| store.keep(bound));
+        }
+        if let Some(file) = &mut pid_file {
+            file.announce()?;
+        }
+        let now = origin.elapsed();
+        let notifier = Notifier::new(patience(&config), now);
+        if config.daemonize {
+            finish_daemon(&sockets, &notifier)?;
+        }
+        let log = LogFile::open(config.log.as_ref(), above, config.daemonize, now)?;
+        Ok(Supervisor {
+            machine: Machine::new(config.rules()),
+            origin,
+            signals,
+            spawner,
+            environment: Environment::new(config.envdir),
+            live: config.live,
+            notifier,
+            log,
+            log_name: config
+                .log
+                .map(|target| target.to_string())
+                .unwrap_or_default(),
+            launcher: None,
+            last_failure: None,
+            status_file,
+            status_retry: None,
+            deaf: false,
+            sockets,
+            pid_file,
+        })
+    }
+}
+
+/// How long a start and a stop may take, as far as the configuration bounds them.
+fn patience(config: &Config) -> Patience {
+    Patience {
+        start: config.interval,
+        attempts_are_limited: config.start_attempts > 0,
+        stop: config.stop_timeout,
+    }
+}
+
+fn finish_daemon(sockets: &Sockets, notifier: &Notifier) -> Result<(), Error> {
+    if systemd::is_listening() {
+        tracing::warn!("--daemonize is not needed under systemd: leave it out and set Type=notify");
+        notifier.announce_daemon();
+    }
+    if sockets.on_stdin() {
+        return Ok(());
+    }
+    let null = std::fs::File::open("/dev/null");
+    null.and_then(|null| sys::fd::redirect(null, libc::STDIN_FILENO))
+        .map_err(|source| Error::System {
+            action: "open /dev/null",
+            source,
+        })
+}

@@ -1,0 +1,214 @@
+//! `--enable-auto-restart`: a new generation every so often, without being asked.
+
+use std::time::{Duration, Instant};
+
+use crate::harness::{SLEEPS, STUBBORN, Setup, Supervisor};
+
+/// Two generations come by themselves, and the old ones leave.
+#[track_caller]
+fn restarts(s: &Supervisor) {
+    let mut old = s.wait_new_worker();
+    for _ in 0..2 {
+        s.wait_line("autorestart triggered (interval=2)");
+        let new = s.wait_new_worker();
+        s.wait_line(&format!(
+            "new worker is now running, sending TERM to old workers:{old}"
+        ));
+        s.wait_line("killing old workers");
+        s.wait_line(&format!("old worker {old} died, status:15"));
+        old = new;
+    }
+    s.stop();
+}
+
+/// No restart comes by itself within two and a half intervals.
+#[track_caller]
+fn never_restarts(s: &Supervisor) {
+    std::thread::sleep(Duration::from_millis(2500));
+    assert_eq!(s.count("autorestart"), 0);
+    s.wait_generation(1);
+    s.stop();
+}
+
+#[test]
+fn a_new_generation_every_interval() {
+    let options = [
+        "--enable-auto-restart",
+        "--auto-restart-interval=2",
+        "--kill-old-delay=0",
+    ];
+    restarts(&Supervisor::start(&options, SLEEPS));
+}
+
+#[test]
+fn the_environment_may_ask_for_it() {
+    let setup = Setup::new(&[])
+        .env("ENABLE_AUTO_RESTART", "1")
+        .env("AUTO_RESTART_INTERVAL", "2")
+        .env("KILL_OLD_DELAY", "0");
+    restarts(&setup.sh(SLEEPS).start());
+}
+
+#[test]
+fn the_envdir_may_ask_for_it() {
+    let setup = Setup::new(&["--envdir=DIR/env"])
+        .file("env/ENABLE_AUTO_RESTART", "1\n")
+        .file("env/AUTO_RESTART_INTERVAL", "2\n")
+        .file("env/KILL_OLD_DELAY", "0\n");
+    restarts(&setup.sh(SLEEPS).start());
+}
+
+#[test]
+fn the_interval_alone_does_nothing() {
+    never_restarts(&Supervisor::start(&["--auto-restart-interval=1"], SLEEPS));
+}
+
+#[test]
+fn zero_and_nothing_mean_no() {
+    for no in ["0", ""] {
+        let setup = Setup::new(&["--auto-restart-interval=1"]).env("ENABLE_AUTO_RESTART", no);
+        never_restarts(&setup.sh(SLEEPS).start());
+    }
+}
+
+#[test]
+fn it_counts_from_the_last_readiness() {
+    let options = [
+        "--enable-auto-restart",
+        "--auto-restart-interval=5",
+        "--kill-old-delay=0",
+    ];
+    let s = Supervisor::start(&options, SLEEPS);
+    // two seconds into the interval it begins anew
+    std::thread::sleep(Duration::from_secs(2));
+    s.settle();
+    let asked = Instant::now();
+    s.hup();
+    s.wait_line("autorestart triggered (interval=5)");
+    // one second less: the original counts in whole ones
+    assert!(
+        asked.elapsed() >= Duration::from_secs(4),
+        "after {:?}",
+        asked.elapsed()
+    );
+    s.wait_up(3);
+    s.stop();
+}
+
+#[test]
+fn the_delay_is_five_seconds_then() {
+    let options = ["--enable-auto-restart", "--auto-restart-interval=1000"];
+    let s = Supervisor::start(&options, SLEEPS);
+    let first = s.wait_generation(1);
+    s.hup();
+    s.wait_line(&format!(
+        "new worker is now running, sending TERM to old workers:{first}"
+    ));
+    s.wait_line("sleeping 5 secs before killing old workers");
+    s.wait_line("killing old workers");
+    s.wait_generation(2);
+    s.stop();
+}
+
+#[test]
+fn an_explicit_delay_of_0_wins() {
+    let options = [
+        "--enable-auto-restart",
+        "--auto-restart-interval=1000",
+        "--kill-old-delay=0",
+    ];
+    let s = Supervisor::start(&options, SLEEPS);
+    s.hup();
+    s.wait_generation(2);
+    assert_eq!(s.count("sleeping "), 0);
+    s.stop();
+}
+
+#[test]
+fn an_old_worker_that_stays_forces_it_after_twice_the_interval() {
+    let options = [
+        "--enable-auto-restart",
+        "--auto-restart-interval=1",
+        "--kill-old-delay=0",
+        "--signal-on-term=KILL",
+    ];
+    let s = Supervisor::start(&options, STUBBORN);
+    s.wait_line("autorestart triggered (interval=1)");
+    s.wait_line("autorestart triggered (forced, interval=1)");
+    s.wait_line_starting("new worker is now running");
+    s.wait_up(3);
+    assert_eq!(
+        s.count("autorestart triggered (interval=1)"),
+        1,
+        "not while an old worker lives"
+    );
+    s.term();
+    assert_eq!(s.wait_exit().code(), Some(0));
+}
+
+#[test]
+fn the_interval_is_read_live() {
+    let options = [
+        "--enable-auto-restart",
+        "--kill-old-delay=0",
+        "--envdir=DIR/env",
+    ];
+    let s = Setup::new(&options)
+        .file("env/AUTO_RESTART_INTERVAL", "1000\n")
+        .sh(SLEEPS)
+        .start();
+    s.wait_generation(1);
+    s.write("env/AUTO_RESTART_INTERVAL", "1\n");
+    s.wait_line("autorestart triggered (interval=1)");
+    s.wait_up(2);
+    s.write("env/AUTO_RESTART_INTERVAL", "1000\n");
+    s.stop();
+}
+
+mod better {
+    use crate::harness::{SLEEPS, Setup, Supervisor};
+
+    #[test]
+    fn it_may_be_enabled_live() {
+        let s = Setup::new(&["--envdir=DIR/env", "--auto-restart-interval=1"])
+            .file("env/KILL_OLD_DELAY", "0\n")
+            .sh(SLEEPS)
+            .start();
+        s.wait_generation(1);
+        s.write("env/ENABLE_AUTO_RESTART", "1\n");
+        // picked up at the next event, at the latest
+        s.hup();
+        s.wait_line("autorestart triggered (interval=1)");
+        std::fs::remove_file(s.path("env/ENABLE_AUTO_RESTART")).unwrap();
+        s.stop();
+    }
+
+    #[test]
+    fn fractions_of_a_second_will_do() {
+        let options = [
+            "--enable-auto-restart",
+            "--auto-restart-interval=0.5",
+            "--kill-old-delay=0",
+        ];
+        let s = Supervisor::start(&options, SLEEPS);
+        s.wait_line("autorestart triggered (interval=0.5)");
+        s.wait_line("autorestart triggered (interval=0.5)");
+        s.wait_up(3);
+        s.stop();
+    }
+
+    #[test]
+    fn a_crash_counts_as_a_start() {
+        let options = [
+            "--enable-auto-restart",
+            "--auto-restart-interval=1000",
+            "--kill-old-delay=0",
+        ];
+        let s = Supervisor::start(&options, SLEEPS);
+        s.wait_generation(1)
+            .signal(nix::sys::signal::Signal::SIGKILL);
+        s.wait_generation(2);
+        s.stop();
+        assert_eq!(s.count("autorestart"), 0);
+    }
+}

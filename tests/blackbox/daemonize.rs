@@ -1,0 +1,242 @@
+//! `--daemonize`: in the background, on its own; the caller is told the truth.
+
+use nix::sys::signal::Signal;
+
+use crate::harness::{Process, SLEEPS, Setup, exports};
+
+/// A daemon of the usual kind: lines in `DIR/log`, pid in `DIR/pid`.
+fn daemon(options: &[&str]) -> Setup {
+    let all = [
+        &["--daemonize", "--log-file=DIR/log", "--pid-file=DIR/pid"],
+        options,
+    ]
+    .concat();
+    Setup::new(&all).log("log")
+}
+
+#[test]
+fn it_runs_in_the_background() {
+    let (caller, s) = daemon(&[]).sh(SLEEPS).daemonize();
+    let worker = s.wait_generation(1);
+    assert_ne!(s.process(), caller.pid);
+    assert_eq!(worker.parent(), Some(s.process()));
+    s.wait_line(&format!("starting new worker {worker}"));
+    s.hup();
+    s.wait_generation(2);
+    s.stop();
+    s.wait_line("exiting");
+    assert!(!s.path("pid").exists() && !s.path("status").exists());
+}
+
+#[test]
+fn it_has_a_session_of_its_own_and_does_not_lead_it() {
+    let (_, s) = daemon(&[]).sh(SLEEPS).daemonize();
+    s.wait_generation(1);
+    let mine = Process(std::process::id().try_into().unwrap()).session();
+    assert_ne!(s.process().session(), mine);
+    assert_ne!(
+        s.process().session(),
+        Some(s.process()),
+        "a session's leader may get a terminal"
+    );
+    s.stop();
+}
+
+#[test]
+fn standard_input_is_the_null_device() {
+    let setup = daemon(&[]).file("input", "").sh(SLEEPS);
+    let input = std::fs::File::open(setup.path("input")).unwrap();
+    let (_, s) = setup.stdin(input).daemonize();
+    let worker = s.wait_generation(1);
+    assert_eq!(worker.descriptors()[&0], "/dev/null");
+    assert_eq!(s.process().descriptors()[&0], "/dev/null");
+    s.stop();
+}
+
+#[test]
+fn a_socket_on_descriptor_0_stays_there() {
+    let (_, s) = daemon(&["--port=127.0.0.1:PORT=0"]).sh(SLEEPS).daemonize();
+    let address = format!("127.0.0.1:{}", s.port(0));
+    assert_eq!(
+        exports(s.wait_generation(1)),
+        [(address.clone(), 0, format!("tcp {address}"))]
+    );
+    s.stop();
+}
+
+#[test]
+fn output_goes_to_the_log() {
+    let (caller, s) = daemon(&[])
+        .sh("echo hello; up; exec sleep 1000")
+        .daemonize();
+    s.wait_said("hello");
+    s.wait_generation(1);
+    assert_eq!(caller.stdout, "");
+    s.stop();
+}
+
+#[test]
+fn the_sockets_outlive_the_caller() {
+    let (_, s) = daemon(&["--path=DIR/a.sock", "--port=127.0.0.1:PORT"])
+        .sh(SLEEPS)
+        .daemonize();
+    s.wait_generation(1);
+    std::os::unix::net::UnixStream::connect(s.path("a.sock")).unwrap();
+    s.stop();
+    assert!(!s.path("a.sock").exists());
+}
+
+#[test]
+fn it_replaces_a_crashed_worker() {
+    let (_, s) = daemon(&[]).sh(SLEEPS).daemonize();
+    let worker = s.wait_generation(1);
+    s.settle();
+    worker.signal(Signal::SIGKILL);
+    s.wait_line(&format!(
+        "worker {worker} died unexpectedly with status:9, restarting"
+    ));
+    s.wait_generation(2);
+    s.stop();
+}
+
+#[test]
+fn a_log_file_is_needed() {
+    Setup::bare(&["--daemonize"])
+        .program(["--", "true"])
+        .run()
+        .expect_failure(&["--log-file"]);
+}
+
+#[test]
+fn a_start_that_fails_before_the_first_worker_tells_the_caller() {
+    let options = [
+        "--daemonize",
+        "--log-file=DIR/log",
+        "--port=127.0.0.1:PORT",
+        "--path=DIR/missing/a.sock",
+    ];
+    Setup::new(&options)
+        .program(["--", "true"])
+        .run()
+        .expect_failure(&["missing/a.sock"]);
+}
+
+mod better {
+    use std::time::{Duration, Instant};
+
+    use super::daemon;
+    use crate::harness::{FAILS, Finished, SLEEPS, Setup};
+
+    /// Nothing is left of a start that failed.
+    #[track_caller]
+    fn nothing_is_left(failed: &Finished) {
+        assert_eq!(failed.survivors(), [], "{failed}");
+        for name in ["pid", "status", "a.sock"] {
+            assert!(!failed.path(name).exists(), "{name} is left\n{failed}");
+        }
+    }
+
+    #[test]
+    fn a_log_file_is_needed_or_it_is_a_usage_error() {
+        Setup::bare(&["--daemonize"])
+            .program(["--", "true"])
+            .run()
+            .expect(2, &["--log-file"]);
+    }
+
+    #[test]
+    fn the_caller_returns_when_the_first_generation_is_ready() {
+        let start = Instant::now();
+        let (_, s) = daemon(&["--interval=2"]).sh(SLEEPS).daemonize();
+        assert!(
+            start.elapsed() >= Duration::from_secs(2),
+            "returned after {:?}",
+            start.elapsed()
+        );
+        // no wait: everything is there
+        assert_eq!(s.status(), [(1, s.started()[0])]);
+        assert_eq!(s.read("pid"), format!("{}\n", s.process()));
+        s.stop();
+    }
+
+    #[test]
+    fn a_first_generation_that_fails_tells_the_caller() {
+        let failed = daemon(&["--interval=2", "--path=DIR/a.sock"])
+            .sh(FAILS)
+            .run();
+        failed.expect_failure(&["exit status:256"]);
+        nothing_is_left(&failed);
+    }
+
+    #[test]
+    fn start_attempts_may_be_more_than_one() {
+        let failed = daemon(&["--interval=2", "--start-attempts=2"])
+            .sh(FAILS)
+            .run();
+        failed.expect_failure(&[]);
+        nothing_is_left(&failed);
+        let log = std::fs::read_to_string(failed.path("log")).unwrap();
+        assert_eq!(
+            log.matches("seems to have failed to start").count(),
+            2,
+            "{log}"
+        );
+    }
+
+    #[test]
+    fn a_second_attempt_may_succeed() {
+        let worker = "up; if [ $SERVER_STARTER_GENERATION = 1 ]; then exit 1; fi; exec sleep 1000";
+        let (_, s) = daemon(&["--interval=2", "--start-attempts=2"])
+            .sh(worker)
+            .daemonize();
+        assert_eq!(s.status().first().map(|entry| entry.0), Some(2));
+        s.stop();
+    }
+
+    #[test]
+    fn a_program_that_is_missing_tells_the_caller() {
+        let failed = daemon(&["--path=DIR/a.sock"])
+            .program(["--", "/no/such/program"])
+            .run();
+        failed.expect(1, &["/no/such/program", "No such file or directory"]);
+        nothing_is_left(&failed);
+    }
+
+    #[test]
+    fn a_locked_pid_file_tells_the_caller() {
+        let (_, s) = daemon(&[]).sh(SLEEPS).daemonize();
+        let second = s.command(&[
+            "--daemonize",
+            "--log-file=DIR/log2",
+            "--pid-file=DIR/pid",
+            "--",
+            "sleep",
+            "1000",
+        ]);
+        second.expect(
+            1,
+            &[
+                "is locked by a running supervisor",
+                &s.process().to_string(),
+            ],
+        );
+        s.wait_generation(1);
+        s.stop();
+    }
+
+    #[test]
+    fn the_callers_descriptors_are_let_go() {
+        let (_, s) = daemon(&[]).sh(SLEEPS).daemonize();
+        let held = s.process().descriptors();
+        let callers = |target: &String| {
+            ["stderr", "stdout"]
+                .iter()
+                .any(|name| *target == s.path(name).display().to_string())
+        };
+        assert!(
+            !held.values().any(callers),
+            "somebody who waits for the caller's output waits for ever: {held:#?}"
+        );
+        s.stop();
+    }
+}

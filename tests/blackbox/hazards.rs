@@ -1,0 +1,354 @@
+//! What the world does to a supervisor: programs and directories that vanish, no more processes, no more descriptors, a
+//! dead standard error. It serves on.
+
+mod better {
+    use std::fs;
+    use std::path::Path;
+    use std::process::Command;
+
+    use nix::sys::signal::Signal;
+
+    use crate::harness::{Process, SLEEPS, Setup, Supervisor, exports, skipped};
+
+    /// A worker that is a file, so that it can be taken away.
+    fn with_program(options: &[&str]) -> Setup {
+        let program =
+            "#!/bin/sh\necho \"$SERVER_STARTER_GENERATION $$\" >>\"$OUT\"\nexec sleep 1000\n";
+        Setup::new(options)
+            .file("bin/server", program)
+            .before("chmod +x bin/server")
+            .says_up()
+    }
+
+    /// The worker of generation 1 serves as if nothing had happened.
+    #[track_caller]
+    fn serves_on(s: &Supervisor, first: Process) {
+        assert!(first.is_alive() && s.exited().is_none());
+        assert_eq!(s.status(), [(1, first)]);
+        assert_eq!(s.read("pid"), format!("{}\n", s.process()));
+        assert!(s.path("a.sock").exists());
+    }
+
+    /// Waits until some generation after the first is alone.
+    #[track_caller]
+    fn wait_successor(s: &Supervisor) -> u32 {
+        s.eventually(
+            "a new generation has taken over",
+            || matches!(s.status()[..], [(generation, _)] if generation > 1),
+        );
+        s.status()[0].0
+    }
+
+    #[test]
+    fn a_program_that_is_missing_at_a_reload() {
+        let options = ["--pid-file=DIR/pid", "--path=DIR/a.sock"];
+        let s = with_program(&options)
+            .program(["--", "./bin/server"])
+            .start();
+        let first = s.wait_generation(1);
+        fs::rename(s.path("bin/server"), s.path("bin/away")).unwrap();
+        s.hup();
+        for _ in 0..2 {
+            s.wait_line("failed to exec ./bin/server: No such file or directory");
+        }
+        serves_on(&s, first);
+        fs::rename(s.path("bin/away"), s.path("bin/server")).unwrap();
+        assert!(
+            wait_successor(&s) > 2,
+            "the failed attempts burnt no number"
+        );
+        s.wait_line(&format!(
+            "new worker is now running, sending TERM to old workers:{first}"
+        ));
+        s.stop();
+    }
+
+    #[test]
+    fn a_directory_that_is_missing_at_a_reload() {
+        let options = ["--pid-file=DIR/pid", "--path=DIR/a.sock", "--dir=DIR/bin"];
+        let s = with_program(&options).program(["--", "./server"]).start();
+        let first = s.wait_generation(1);
+        fs::rename(s.path("bin"), s.path("away")).unwrap();
+        s.hup();
+        let line = format!(
+            "failed to chdir to {}: No such file or directory",
+            s.path("bin").display()
+        );
+        s.wait_line(&line);
+        s.wait_line(&line);
+        serves_on(&s, first);
+        fs::rename(s.path("away"), s.path("bin")).unwrap();
+        wait_successor(&s);
+        s.stop();
+    }
+
+    #[test]
+    fn a_program_that_is_missing_after_a_crash() {
+        let s = with_program(&["--pid-file=DIR/pid"])
+            .program(["--", "./bin/server"])
+            .start();
+        let first = s.wait_generation(1);
+        fs::rename(s.path("bin/server"), s.path("bin/away")).unwrap();
+        first.signal(Signal::SIGKILL);
+        s.wait_line(&format!(
+            "worker {first} died unexpectedly with status:9, restarting"
+        ));
+        s.wait_line("failed to exec ./bin/server: No such file or directory");
+        assert!(s.exited().is_none() && s.path("pid").exists());
+        fs::rename(s.path("bin/away"), s.path("bin/server")).unwrap();
+        wait_successor(&s);
+        s.stop();
+    }
+
+    #[test]
+    fn term_while_the_program_is_missing() {
+        let s = with_program(&[]).program(["--", "./bin/server"]).start();
+        let first = s.wait_generation(1);
+        fs::remove_file(s.path("bin/server")).unwrap();
+        s.hup();
+        s.wait_line("failed to exec ./bin/server: No such file or directory");
+        s.term();
+        s.wait_line(&format!(
+            "received TERM, sending TERM to all workers:{first}"
+        ));
+        s.expect_exit(0);
+    }
+
+    #[test]
+    fn start_attempts_count_missing_programs_too() {
+        let options = [
+            "--start-attempts=2",
+            "--pid-file=DIR/pid",
+            "--path=DIR/a.sock",
+        ];
+        let s = with_program(&options)
+            .program(["--", "./bin/server"])
+            .start();
+        let first = s.wait_generation(1);
+        fs::remove_file(s.path("bin/server")).unwrap();
+        s.hup();
+        s.wait_line("giving up after 2 attempts, generation 1 keeps serving");
+        serves_on(&s, first);
+        s.stop();
+    }
+
+    /// Sets a limit of a running process, as the user it belongs to.
+    #[track_caller]
+    fn limit(process: Process, user: Option<u32>, limit: &str) {
+        let mut command = match user {
+            Some(user) => as_user(user),
+            None => Command::new("prlimit"),
+        };
+        if user.is_some() {
+            command.arg("prlimit");
+        }
+        let status = command
+            .arg("--pid")
+            .arg(process.to_string())
+            .arg(limit)
+            .status()
+            .unwrap();
+        assert!(status.success(), "prlimit {limit}: {status}");
+    }
+
+    fn as_user(user: u32) -> Command {
+        let mut command = Command::new("setpriv");
+        command.args([
+            format!("--reuid={user}"),
+            format!("--regid={user}"),
+            "--clear-groups".to_owned(),
+        ]);
+        command
+    }
+
+    /// Whether a command is installed and may do what it is for.
+    fn works(command: &mut Command) -> bool {
+        command.output().is_ok_and(|output| output.status.success())
+    }
+
+    #[test]
+    fn no_more_processes_at_a_reload() {
+        // root has no such limit: there, the supervisor becomes somebody else
+        let root = nix::unistd::geteuid().is_root();
+        let user = root.then_some(60_000 + std::process::id() % 5_000);
+        if !works(Command::new("prlimit").arg("--version"))
+            || user.is_some_and(|user| !works(as_user(user).arg("true")))
+        {
+            skipped("no more processes: prlimit(1), and for root setpriv(1), are needed");
+            return;
+        }
+        let mut setup = Setup::new(&["--pid-file=DIR/pid", "--path=DIR/a.sock"]).sh(SLEEPS);
+        if let Some(user) = user {
+            fs::copy(crate::harness::binary(), setup.path("start_server")).unwrap();
+            setup = setup.before(&format!(
+                "chmod 755 . start_server; chown -R {user} .; shift; \
+                 set -- setpriv --reuid={user} --regid={user} --clear-groups ./start_server \"$@\""
+            ));
+        }
+        let s = setup.start();
+        let first = s.wait_generation(1);
+        limit(s.process(), user, "--nproc=1:");
+        s.hup();
+        s.wait_line("received HUP, spawning a new worker");
+        s.eventually("it says why", || {
+            s.log().contains("Resource temporarily unavailable")
+        });
+        serves_on(&s, first);
+        limit(s.process(), user, "--nproc=1000:");
+        wait_successor(&s);
+        s.stop();
+    }
+
+    #[test]
+    fn no_more_descriptors_at_a_reload() {
+        let s = Supervisor::start(
+            &[
+                "--pid-file=DIR/pid",
+                "--path=DIR/a.sock",
+                "--port=127.0.0.1:PORT",
+            ],
+            SLEEPS,
+        );
+        let first = s.wait_generation(1);
+        s.settle();
+        if !works(Command::new("prlimit").arg("--version")) {
+            skipped("no more descriptors: prlimit(1) is needed");
+            return;
+        }
+        // just those it has
+        let most = s.process().descriptors().into_keys().max().unwrap() + 1;
+        limit(s.process(), None, &format!("--nofile={most}:"));
+        s.hup();
+        s.wait_line("received HUP, spawning a new worker");
+        // whether it can do without or not: somebody serves, and it goes on when there are some again
+        s.settle();
+        assert!(s.exited().is_none() && !s.status().is_empty());
+        assert!(first.is_alive() || s.status() != [(1, first)]);
+        limit(s.process(), None, "--nofile=1000:");
+        wait_successor(&s);
+        s.hup();
+        s.eventually(
+            "another generation has taken over",
+            || matches!(s.status()[..], [(generation, _)] if generation > 2),
+        );
+        s.stop();
+    }
+
+    #[test]
+    fn a_status_file_that_cannot_be_written_any_more() {
+        let options = ["--status-file=DIR/run/status", "--pid-file=DIR/pid"];
+        let s = Setup::bare(&options).file("run/x", "").sh(SLEEPS).start();
+        s.eventually("there is a status file", || s.path("run/status").exists());
+        let first = s.wait_up(1);
+        fs::rename(s.path("run"), s.path("away")).unwrap();
+        s.hup();
+        s.wait_line(&format!("old worker {first} died, status:15"));
+        let told = |line: &String| {
+            line.contains("run/status") && line.contains("No such file or directory")
+        };
+        assert!(
+            s.lines().iter().any(told),
+            "nobody said that the status file cannot be written"
+        );
+        let second = s.wait_up(2);
+        assert!(second.is_alive() && s.exited().is_none());
+        fs::rename(s.path("away"), s.path("run")).unwrap();
+        s.hup();
+        let third = s.wait_up(3);
+        s.eventually("it is written again", || {
+            s.read("run/status") == format!("3:{third}\n")
+        });
+        s.stop();
+        assert!(!s.path("run/status").exists());
+    }
+
+    #[test]
+    fn a_status_file_whose_place_was_taken() {
+        let options = ["--status-file=DIR/run/status", "--pid-file=DIR/pid"];
+        let s = Setup::bare(&options).file("run/x", "").sh(SLEEPS).start();
+        s.eventually("there is a status file", || s.path("run/status").exists());
+        let first = s.wait_up(1);
+        fs::remove_file(s.path("run/status")).unwrap();
+        fs::create_dir(s.path("run/status")).unwrap();
+        s.write("run/status/precious", "");
+        s.hup();
+        s.wait_line(&format!("old worker {first} died, status:15"));
+        assert!(
+            s.lines().iter().any(|line| line.contains("run/status")),
+            "nobody said so"
+        );
+        s.wait_up(2);
+        s.stop();
+        assert!(s.path("run/status/precious").exists());
+        let left = fs::read_dir(s.path("run")).unwrap().count();
+        assert_eq!(left, 2, "a temporary file is left");
+    }
+
+    #[test]
+    fn children_that_are_not_workers_are_reaped_quietly() {
+        // it inherits a child from the shell that became it
+        let before =
+            "mkfifo \"$DIR/gate\"; { read go <\"$DIR/gate\"; } & echo $! >\"$DIR/stranger\"";
+        let s = Setup::new(&[]).before(before).sh(SLEEPS).start();
+        let stranger = Process(s.read("stranger").trim().parse().unwrap());
+        assert_eq!(stranger.parent(), Some(s.process()));
+        s.open_gate("gate");
+        s.eventually("the stranger is gone, not even a zombie", || {
+            stranger.state().is_none()
+        });
+        s.hup();
+        s.wait_generation(2);
+        s.stop();
+        assert!(
+            !s.log().contains(&stranger.to_string()),
+            "it was not quiet about {stranger}"
+        );
+    }
+
+    #[test]
+    fn a_standard_error_nobody_can_write_to() {
+        let dead_pipe = "mkfifo err; cat err >/dev/null & exec 2>err; kill $!; wait $! 2>/dev/null";
+        for before in ["exec 2>/dev/full", "exec 2>&-", dead_pipe] {
+            let s = Setup::new(&["--path=DIR/a.sock"])
+                .before(before)
+                .sh(SLEEPS)
+                .start();
+            s.wait_generation(1).signal(Signal::SIGKILL);
+            s.wait_generation(2);
+            s.hup();
+            s.wait_generation(3);
+            s.stop();
+            assert!(!s.path("a.sock").exists(), "{before}");
+        }
+    }
+
+    #[test]
+    fn closed_standard_streams_are_not_taken_by_sockets() {
+        let s = Setup::new(&["--port=127.0.0.1:PORT"])
+            .before("exec 0<&- 1>&- 2>&-")
+            .sh(SLEEPS)
+            .start();
+        let worker = s.wait_generation(1);
+        assert_eq!(exports(worker)[0].1, 3);
+        let descriptors = worker.descriptors();
+        assert!(
+            (0..3).all(|fd| descriptors
+                .get(&fd)
+                .is_none_or(|target| !target.starts_with("socket:"))),
+            "{descriptors:#?}"
+        );
+        s.stop();
+    }
+
+    #[test]
+    fn its_own_binary_may_be_replaced() {
+        let setup = Setup::new(&["--pid-file=DIR/pid"]).sh(SLEEPS);
+        fs::copy(crate::harness::binary(), setup.path("start_server")).unwrap();
+        let s = setup.before("shift; set -- ./start_server \"$@\"").start();
+        fs::remove_file(s.path("start_server")).unwrap();
+        s.hup();
+        s.wait_generation(2);
+        s.stop();
+        assert!(!Path::new(&s.path("pid")).exists());
+    }
+}

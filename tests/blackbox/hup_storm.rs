@@ -1,0 +1,133 @@
+//! HUPs by the hundred: nothing piles up, nothing leaks, and the last one counts.
+
+mod better {
+    use nix::sys::signal::Signal;
+
+    use crate::harness::{Process, SLEEPS, Setup, Supervisor, hello};
+
+    /// Says so in `$DIR/marks` if there was a file `$DIR/mark` when it started.
+    const SEES_MARK: &str =
+        "if [ -e \"$DIR/mark\" ]; then echo seen >>\"$DIR/marks\"; fi; up; exec sleep 1000";
+
+    /// After all of it: one worker, the newest; no zombie; no descriptor more than before.
+    #[track_caller]
+    fn is_tidy(s: &Supervisor, descriptors: usize) {
+        s.eventually("one worker is left, and it is the newest", || {
+            let children = s.process().children();
+            let newest = s.started().last().copied();
+            children.len() == 1
+                && Some(children[0]) == newest
+                && s.status().iter().map(|entry| entry.1).eq(newest)
+        });
+        s.settle();
+        let now = s.process().descriptors();
+        assert_eq!(now.len(), descriptors, "descriptors leaked: {now:#?}");
+        let threads = s.process().status("Threads");
+        assert_eq!(threads.as_deref(), Some("1"), "threads leaked");
+    }
+
+    #[test]
+    fn a_thousand_at_once() {
+        for interval in ["--interval=0", "--interval=0.1"] {
+            let s = Supervisor::start(
+                &[interval, "--port=127.0.0.1:PORT", "--pid-file=DIR/pid"],
+                SEES_MARK,
+            );
+            s.settle();
+            let descriptors = s.process().descriptors().len();
+            let mut most = 0;
+            for round in 1..=1000 {
+                if round == 1000 {
+                    s.write("mark", "");
+                }
+                s.process().signal(Signal::SIGHUP);
+                if round % 50 == 0 {
+                    most = most.max(s.process().children().len());
+                }
+            }
+            s.eventually("a generation was started after the last HUP", || {
+                s.read("marks").contains("seen\n")
+            });
+            is_tidy(&s, descriptors);
+            assert!(most <= 50, "{most} workers at once");
+            assert!(
+                s.started().len() <= 1001,
+                "more generations than were asked for"
+            );
+            s.stop();
+        }
+    }
+
+    #[test]
+    fn a_hundred_one_after_the_other() {
+        let s = Supervisor::start(&["--path=DIR/a.sock"], SLEEPS);
+        s.settle();
+        let descriptors = s.process().descriptors().len();
+        let memory = |process: Process| {
+            process
+                .status("VmRSS")
+                .unwrap()
+                .trim_end_matches(" kB")
+                .parse::<u64>()
+                .unwrap()
+        };
+        let mut before = 0;
+        for generation in 2..=101 {
+            s.hup();
+            s.wait_generation(generation);
+            if generation == 21 {
+                before = memory(s.process());
+            }
+        }
+        is_tidy(&s, descriptors);
+        let after = memory(s.process());
+        assert!(
+            after <= before + 512,
+            "80 reloads took {before} kB to {after} kB"
+        );
+        s.stop();
+    }
+
+    #[test]
+    fn term_after_the_storm_is_the_end() {
+        let s = Setup::new(&["--port=127.0.0.1:PORT"])
+            .program(["--"])
+            .program([hello()])
+            .start();
+        for _ in 0..200 {
+            s.process().signal(Signal::SIGHUP);
+        }
+        s.process().signal(Signal::SIGTERM);
+        s.expect_exit(0);
+        let lines = s.lines();
+        let told = lines
+            .iter()
+            .position(|line| line.starts_with("received TERM"))
+            .unwrap();
+        assert!(
+            !lines[told..]
+                .iter()
+                .any(|line| line.starts_with("starting new worker")),
+            "{lines:#?}"
+        );
+    }
+
+    #[test]
+    fn a_storm_of_crashes_and_hups_ends_in_one_worker() {
+        let s = Supervisor::start(&["--interval=0.05"], SLEEPS);
+        s.settle();
+        let descriptors = s.process().descriptors().len();
+        for round in 0..100 {
+            s.process().signal(Signal::SIGHUP);
+            if round % 10 == 0 {
+                s.process()
+                    .children()
+                    .iter()
+                    .for_each(|worker| worker.signal(Signal::SIGKILL));
+            }
+        }
+        s.hup();
+        is_tidy(&s, descriptors);
+        s.stop();
+    }
+}

@@ -1,0 +1,167 @@
+//! `--kill-old-delay`: the pause between the new generation's readiness and the signal to the old.
+
+use std::time::{Duration, Instant};
+
+use crate::harness::{SLEEPS, Setup, Supervisor};
+
+#[track_caller]
+fn takes_a_second(s: &Supervisor) {
+    let first = s.wait_generation(1);
+    s.settle();
+    let asked = Instant::now();
+    s.hup();
+    s.wait_line(&format!(
+        "new worker is now running, sending TERM to old workers:{first}"
+    ));
+    s.wait_line("sleeping 1 secs before killing old workers");
+    s.wait_line("killing old workers");
+    s.wait_line(&format!("old worker {first} died, status:15"));
+    assert!(
+        asked.elapsed() >= Duration::from_secs(1),
+        "signalled after {:?}",
+        asked.elapsed()
+    );
+    s.wait_generation(2);
+    s.stop();
+}
+
+#[test]
+fn the_old_generation_is_signalled_after_the_delay() {
+    takes_a_second(&Supervisor::start(&["--kill-old-delay=1"], SLEEPS));
+}
+
+#[test]
+fn the_environment_may_ask_for_it() {
+    takes_a_second(
+        &Setup::new(&[])
+            .env("KILL_OLD_DELAY", "1")
+            .sh(SLEEPS)
+            .start(),
+    );
+}
+
+#[test]
+fn the_option_beats_the_environment() {
+    takes_a_second(
+        &Setup::new(&["--kill-old-delay=1"])
+            .env("KILL_OLD_DELAY", "1000")
+            .sh(SLEEPS)
+            .start(),
+    );
+}
+
+#[test]
+fn both_generations_serve_meanwhile() {
+    let s = Supervisor::start(&["--kill-old-delay=5"], SLEEPS);
+    let first = s.wait_generation(1);
+    s.hup();
+    s.wait_line("sleeping 5 secs before killing old workers");
+    let both = s.wait_generations(&[1, 2]);
+    assert!(both.iter().all(|worker| worker.is_alive()));
+    s.wait_line("killing old workers");
+    s.wait_line(&format!("old worker {first} died, status:15"));
+    s.wait_generation(2);
+    s.stop();
+}
+
+#[test]
+fn there_is_none_by_default() {
+    let s = Supervisor::start(&[], SLEEPS);
+    let first = s.wait_generation(1);
+    s.hup();
+    s.wait_line(&format!("old worker {first} died, status:15"));
+    assert_eq!(s.count("sleeping "), 0);
+    s.wait_generation(2);
+    s.stop();
+}
+
+mod better {
+    use nix::sys::signal::Signal;
+
+    use crate::harness::{SLEEPS, Supervisor};
+
+    #[test]
+    fn a_new_generation_that_dies_in_the_delay_leaves_the_old_alone() {
+        let s = Supervisor::start(&["--kill-old-delay=4"], SLEEPS);
+        let first = s.wait_generation(1);
+        s.hup();
+        let second = s.wait_new_worker();
+        s.wait_line("sleeping 4 secs before killing old workers");
+        s.wait_up(2);
+        second.signal(Signal::SIGKILL);
+        let third = s.wait_new_worker();
+        assert!(first.is_alive(), "the old generation was signalled");
+        s.wait_line("sleeping 4 secs before killing old workers");
+        assert_eq!(s.wait_generations(&[1, 3]), [first, third]);
+        assert_eq!(
+            s.count("killing old workers"),
+            0,
+            "the delay counts from the third's readiness"
+        );
+        s.wait_line("killing old workers");
+        s.wait_line(&format!("old worker {first} died, status:15"));
+        s.wait_generation(3);
+        s.stop();
+    }
+
+    #[test]
+    fn hups_in_the_delay_count_together_as_one_more() {
+        let s = Supervisor::start(&["--kill-old-delay=3"], SLEEPS);
+        s.hup();
+        s.wait_line("sleeping 3 secs before killing old workers");
+        s.wait_up(2);
+        for _ in 0..3 {
+            s.hup();
+            s.settle();
+        }
+        s.wait_line("killing old workers");
+        s.wait_line("sleeping 3 secs before killing old workers");
+        s.wait_line("killing old workers");
+        s.wait_generation(3);
+        s.stop();
+        assert_eq!(s.started().len(), 3);
+    }
+
+    #[test]
+    fn term_in_the_delay_is_answered_at_once() {
+        let s = Supervisor::start(&["--kill-old-delay=1000"], SLEEPS);
+        let first = s.wait_generation(1);
+        s.hup();
+        s.wait_line("sleeping 1000 secs before killing old workers");
+        let second = s.wait_generations(&[1, 2])[1];
+        s.term();
+        let mut both = [first, second];
+        both.sort();
+        assert_eq!(
+            s.wait_pids("received TERM, sending TERM to all workers:"),
+            both
+        );
+        s.expect_exit(0);
+        assert_eq!(s.count("killing old workers"), 0);
+    }
+
+    #[test]
+    fn an_old_worker_that_dies_in_the_delay_is_no_reason_to_start_another() {
+        let s = Supervisor::start(&["--kill-old-delay=3"], SLEEPS);
+        let first = s.wait_generation(1);
+        s.hup();
+        s.wait_line("sleeping 3 secs before killing old workers");
+        s.wait_up(2);
+        first.signal(Signal::SIGKILL);
+        s.wait_line(&format!("old worker {first} died, status:9"));
+        s.wait_generation(2);
+        s.stop();
+        assert_eq!(s.started().len(), 2);
+    }
+
+    #[test]
+    fn fractions_of_a_second_will_do() {
+        let s = Supervisor::start(&["--kill-old-delay=0.2"], SLEEPS);
+        let first = s.wait_generation(1);
+        s.hup();
+        s.wait_line("sleeping 0.2 secs before killing old workers");
+        s.wait_line(&format!("old worker {first} died, status:15"));
+        s.wait_generation(2);
+        s.stop();
+    }
+}

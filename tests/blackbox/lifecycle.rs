@@ -1,0 +1,323 @@
+//! Starting and dying: readiness after the interval, failed attempts, crashed workers.
+
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+
+use crate::harness::{FAILS, SLEEPS, STUBBORN, Setup, Supervisor};
+
+#[test]
+fn a_worker_is_ready_when_it_has_lived_for_the_interval() {
+    let start = Instant::now();
+    let s = Supervisor::start(&["--interval=2"], SLEEPS);
+    assert!(
+        start.elapsed() >= Duration::from_secs(2),
+        "ready after {:?}",
+        start.elapsed()
+    );
+    s.stop();
+}
+
+#[test]
+fn the_default_interval_is_one_second() {
+    let start = Instant::now();
+    let s = Setup::bare(&["--status-file=DIR/status"])
+        .sh(SLEEPS)
+        .spawn();
+    s.wait_generation(1);
+    assert!(
+        start.elapsed() >= Duration::from_secs(1),
+        "ready after {:?}",
+        start.elapsed()
+    );
+    s.stop();
+}
+
+#[test]
+fn a_worker_that_dies_before_has_failed_and_another_is_tried() {
+    let start = Instant::now();
+    let s = Setup::new(&["--interval=2"]).sh(FAILS).spawn();
+    for generation in 1..=3 {
+        let worker = s.wait_new_worker();
+        s.wait_line(&format!(
+            "new worker {worker} seems to have failed to start, exit status:256"
+        ));
+        assert_eq!(s.wait_up(generation), worker);
+    }
+    // each is tried after the rest of the interval, no sooner
+    assert!(
+        start.elapsed() >= Duration::from_secs(4),
+        "three attempts in {:?}",
+        start.elapsed()
+    );
+    assert!(
+        !s.path("status").exists(),
+        "a status file, though nothing is ready"
+    );
+    s.stop();
+}
+
+#[test]
+fn the_status_of_a_failed_worker_is_the_raw_one() {
+    for (script, status) in [
+        ("up; exit 3", 768),
+        ("up; kill -KILL $$", 9),
+        ("exit 0", 0),
+        ("up; kill -TERM $$", 15),
+    ] {
+        let s = Setup::new(&["--interval=2"]).sh(script).spawn();
+        let worker = s.wait_new_worker();
+        s.wait_line(&format!(
+            "new worker {worker} seems to have failed to start, exit status:{status}"
+        ));
+        s.stop();
+    }
+}
+
+#[test]
+fn a_start_that_succeeds_after_failures_is_one_generation_further() {
+    let worker =
+        "up; if [ \"$SERVER_STARTER_GENERATION\" -lt 3 ]; then exit 1; fi; exec sleep 1000";
+    let s = Supervisor::start(&["--interval=2"], worker);
+    let third = s.wait_generation(3);
+    assert_eq!(s.started().last(), Some(&third));
+    assert_eq!(s.started().len(), 3);
+    s.stop();
+}
+
+#[test]
+fn a_crashed_worker_is_replaced() {
+    let s = Supervisor::start(&[], SLEEPS);
+    let mut worker = s.wait_generation(1);
+    for generation in 2..=3 {
+        s.settle();
+        worker.signal(Signal::SIGKILL);
+        s.wait_line(&format!(
+            "worker {worker} died unexpectedly with status:9, restarting"
+        ));
+        let next = s.wait_new_worker();
+        assert_eq!(s.wait_generation(generation), next);
+        worker = next;
+    }
+    s.stop();
+}
+
+#[test]
+fn a_worker_that_exits_is_replaced() {
+    let worker = "up; if [ $SERVER_STARTER_GENERATION = 1 ]; then read go <\"$DIR/gate\"; exit 0; fi; exec sleep 1000";
+    let s = Setup::new(&[])
+        .before("mkfifo \"$DIR/gate\"")
+        .sh(worker)
+        .start();
+    let first = s.wait_generation(1);
+    s.settle();
+    s.open_gate("gate");
+    s.wait_line(&format!(
+        "worker {first} died unexpectedly with status:0, restarting"
+    ));
+    s.wait_generation(2);
+    s.stop();
+}
+
+#[test]
+fn any_signal_may_end_a_worker() {
+    // real-time signals have no names
+    for signal in [1, 2, 10, 14, 40, 64] {
+        let worker = format!(
+            "up; if [ $SERVER_STARTER_GENERATION = 1 ]; then read go <\"$DIR/gate\"; kill -{signal} $$; fi; exec sleep 1000"
+        );
+        let s = Setup::new(&[])
+            .before("mkfifo \"$DIR/gate\"")
+            .sh(&worker)
+            .start();
+        let first = s.wait_generation(1);
+        s.settle();
+        s.open_gate("gate");
+        s.wait_line(&format!(
+            "worker {first} died unexpectedly with status:{signal}, restarting"
+        ));
+        s.wait_generation(2);
+        s.stop();
+    }
+}
+
+#[test]
+fn a_crashed_worker_is_replaced_while_an_old_one_drains() {
+    let s = Supervisor::start(&[], STUBBORN);
+    let first = s.wait_generation(1);
+    s.hup();
+    let second = s.wait_generations(&[1, 2])[1];
+    s.settle();
+    second.signal(Signal::SIGKILL);
+    s.wait_line(&format!(
+        "worker {second} died unexpectedly with status:9, restarting"
+    ));
+    s.wait_generations(&[1, 3]);
+    s.settle();
+    first.signal(Signal::SIGKILL);
+    s.wait_line(&format!("old worker {first} died, status:9"));
+    s.wait_generation(3).signal(Signal::SIGKILL);
+    s.wait_generation(4).signal(Signal::SIGKILL);
+}
+
+mod better {
+    use std::time::{Duration, Instant};
+
+    use nix::sys::signal::Signal;
+
+    use crate::harness::{FAILS, FAILS_ON_DEMAND, SLEEPS, Setup, Supervisor};
+
+    #[test]
+    fn a_program_that_is_missing_at_the_first_start_ends_it() {
+        let missing = Setup::new(&["--port=127.0.0.1:0"])
+            .program(["--", "/no/such/program"])
+            .run();
+        missing.expect(
+            1,
+            &["failed to exec /no/such/program: No such file or directory"],
+        );
+        assert!(!missing.stderr.contains("starting new worker"), "{missing}");
+        Setup::new(&[])
+            .program(["--", "no-such-program-in-path"])
+            .run()
+            .expect(1, &["no-such-program-in-path"]);
+        let denied = Setup::new(&[])
+            .file("program", "#!/bin/sh\n")
+            .program(["--", "./program"])
+            .run();
+        denied.expect(1, &["failed to exec ./program: Permission denied"]);
+    }
+
+    #[test]
+    fn a_directory_that_is_missing_at_the_first_start_ends_it() {
+        let missing = Setup::new(&["--dir=/no/such/directory"])
+            .program(["--", "true"])
+            .run();
+        missing.expect(
+            1,
+            &["failed to chdir to /no/such/directory: No such file or directory"],
+        );
+    }
+
+    #[test]
+    fn start_attempts_end_a_first_start_that_keeps_failing() {
+        let options = [
+            "--interval=2",
+            "--start-attempts=3",
+            "--pid-file=DIR/pid",
+            "--path=DIR/a.sock",
+        ];
+        let s = Setup::new(&options).sh(FAILS).spawn();
+        s.expect_exit(1);
+        assert_eq!(s.started().len(), 3);
+        assert_eq!(s.count("new worker "), 3);
+        for name in ["pid", "status", "a.sock"] {
+            assert!(!s.path(name).exists(), "{name} is left");
+        }
+    }
+
+    #[test]
+    fn start_attempts_end_it_when_no_worker_is_left() {
+        let s = Supervisor::start(&["--interval=2", "--start-attempts=2"], FAILS_ON_DEMAND);
+        let first = s.wait_generation(1);
+        s.write("fail", "");
+        first.signal(Signal::SIGKILL);
+        s.wait_line(&format!(
+            "worker {first} died unexpectedly with status:9, restarting"
+        ));
+        s.expect_exit(1);
+        assert_eq!(s.started().len(), 3);
+    }
+
+    #[test]
+    fn crashes_are_answered_at_once_then_with_growing_pauses() {
+        let s = Supervisor::start(&[], SLEEPS);
+        let pauses = [0, 200, 400, 800].map(Duration::from_millis);
+        for (generation, pause) in (1..).zip(pauses) {
+            let worker = s.wait_generation(generation);
+            let killed = Instant::now();
+            worker.signal(Signal::SIGKILL);
+            s.wait_line(&format!(
+                "worker {worker} died unexpectedly with status:9, restarting"
+            ));
+            s.wait_new_worker();
+            assert!(
+                killed.elapsed() >= pause,
+                "crash {generation} answered after {:?}",
+                killed.elapsed()
+            );
+        }
+        s.wait_generation(5);
+        s.stop();
+    }
+
+    #[test]
+    fn the_status_file_is_empty_while_no_worker_lives() {
+        let s = Supervisor::start(&[], SLEEPS);
+        // the fifth crash in a row is answered after a pause of 1.6 s
+        (1..=5).for_each(|generation| s.wait_generation(generation).signal(Signal::SIGKILL));
+        s.eventually("the status file is empty", || {
+            s.path("status")
+                .metadata()
+                .is_ok_and(|file| file.len() == 0)
+        });
+        s.wait_generation(6);
+        s.stop();
+    }
+
+    #[test]
+    fn a_hup_cuts_the_pause_short() {
+        let s = Supervisor::start(&[], SLEEPS);
+        let start = Instant::now();
+        // uncut, the pauses would add up to 0.2 + 0.4 + … + 25.6 = 51 s
+        while s
+            .lines()
+            .iter()
+            .filter(|line| line.contains("died unexpectedly"))
+            .count()
+            < 9
+        {
+            s.eventually("one worker serves", || s.status().len() == 1);
+            let (generation, worker) = s.status()[0];
+            s.wait_up(generation);
+            worker.signal(Signal::SIGKILL);
+            s.eventually("it is dead", || !worker.is_alive());
+            s.hup();
+            s.eventually("there is another", || {
+                s.status().iter().any(|entry| entry.1 != worker)
+            });
+        }
+        assert!(
+            start.elapsed() < Duration::from_secs(40),
+            "nine crashes took {:?}",
+            start.elapsed()
+        );
+        s.stop();
+    }
+
+    #[test]
+    fn term_ends_the_pause_at_once() {
+        let s = Supervisor::start(&[], SLEEPS);
+        for generation in 1..=5 {
+            let worker = s.wait_generation(generation);
+            worker.signal(Signal::SIGKILL);
+            s.wait_line(&format!(
+                "worker {worker} died unexpectedly with status:9, restarting"
+            ));
+        }
+        s.term();
+        s.expect_exit(0);
+        s.wait_line("exiting");
+    }
+
+    #[test]
+    fn an_idle_supervisor_sleeps() {
+        let s = Supervisor::start(&["--port=127.0.0.1:PORT", "--pid-file=DIR/pid"], SLEEPS);
+        s.settle();
+        let wake_ups = || s.process().status("voluntary_ctxt_switches");
+        let before = wake_ups();
+        std::thread::sleep(Duration::from_millis(1500));
+        assert_eq!(wake_ups(), before, "it woke up with nothing to do");
+        s.stop();
+    }
+}

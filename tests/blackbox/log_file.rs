@@ -1,0 +1,243 @@
+//! `--log-file`: a file, or the standard input of a shell command.
+
+use crate::harness::{SLEEPS, Setup, eventually};
+
+const TALKS: &str = "echo to standard output; echo to standard error >&2; up; exec sleep 1000";
+
+/// One whose lines are in `DIR/log`.
+fn logging_to(option: &str) -> Setup {
+    Setup::new(&["--log-file", option]).log("log")
+}
+
+#[test]
+fn everything_goes_to_the_file() {
+    let s = logging_to("DIR/log").sh(TALKS).start();
+    let first = s.wait_new_worker();
+    s.wait_said("to standard output");
+    s.wait_said("to standard error");
+    s.hup();
+    s.wait_line("received HUP, spawning a new worker");
+    s.wait_line(&format!("old worker {first} died, status:15"));
+    s.wait_generation(2);
+    s.stop();
+    s.wait_line("exiting");
+    assert_eq!(s.read("stdout"), "");
+    assert!(!s.read("stderr").contains("starting new worker"));
+}
+
+#[test]
+fn the_file_is_appended_to() {
+    let s = logging_to("DIR/log")
+        .file("log", "from last time\n")
+        .sh(SLEEPS)
+        .start();
+    s.wait_line("from last time");
+    s.wait_new_worker();
+    s.stop();
+}
+
+#[test]
+fn a_relative_file_is_where_the_supervisor_is() {
+    let s = Setup::new(&["--log-file=log", "--dir=DIR/elsewhere"])
+        .file("elsewhere/x", "")
+        .log("log")
+        .sh(TALKS)
+        .start();
+    s.wait_new_worker();
+    s.wait_said("to standard output");
+    s.stop();
+}
+
+#[test]
+fn a_pipe_goes_to_a_command() {
+    for option in [
+        "| cat >>DIR/log",
+        "|cat >>DIR/log",
+        "  |  sed 's/^//' | cat >>DIR/log",
+    ] {
+        let s = logging_to(option).sh(TALKS).start();
+        let worker = s.wait_generation(1);
+        s.term();
+        assert_eq!(s.wait_exit().code(), Some(0));
+        // sed writes when its input ends, and so after the end of the supervisor
+        eventually("the last line is in the log", || {
+            s.log().contains("exiting\n")
+        });
+        assert!(s.started().contains(&worker), "{option}");
+        for line in ["to standard output\n", "to standard error\n"] {
+            assert!(s.log().contains(line), "{option}: {line:?} is missing");
+        }
+        assert_eq!(s.read("stdout"), "");
+    }
+}
+
+#[test]
+fn a_file_that_cannot_be_opened_is_named() {
+    let options = ["--log-file=DIR/missing/log"];
+    Setup::new(&options)
+        .program(["--", "true"])
+        .run()
+        .expect_failure(&["missing/log"]);
+}
+
+mod better {
+    use std::fs;
+
+    use nix::sys::signal::Signal;
+
+    use super::logging_to;
+    use crate::harness::{Process, SLEEPS, Setup, Supervisor};
+
+    /// A log command that says who it is in `DIR/loggers`.
+    const LOGGER: &str = "| echo $$ >>DIR/loggers; exec cat >>DIR/log";
+
+    fn loggers(s: &Supervisor) -> Vec<Process> {
+        s.read("loggers")
+            .lines()
+            .map(|line| Process(line.parse().unwrap()))
+            .collect()
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_opened_exits_1() {
+        let options = ["--log-file=DIR/missing/log"];
+        let failed = Setup::new(&options).program(["--", "true"]).run();
+        failed.expect(1, &["missing/log", "No such file or directory"]);
+    }
+
+    #[test]
+    fn a_log_command_that_dies_is_started_again_and_nothing_is_lost() {
+        let worker =
+            "exec 9<>\"$DIR/gate\"; up; while read line <&9; do echo \"worker says $line\"; done";
+        let s = Setup::new(&["--log-file", LOGGER])
+            .log("log")
+            .before("mkfifo \"$DIR/gate\"")
+            .sh(worker)
+            .start();
+        for round in 1..=3 {
+            s.open_gate("gate");
+            s.wait_line("worker says go");
+            s.eventually("a log command has said who it is", || {
+                loggers(&s).len() == round
+            });
+            let logger = loggers(&s)[round - 1];
+            logger.signal(Signal::SIGKILL);
+            s.eventually("the log command is dead", || !logger.is_alive());
+        }
+        s.open_gate("gate");
+        s.wait_line("worker says go");
+        s.wait_generation(1);
+        s.stop();
+        assert_eq!(s.count("worker says go"), 4);
+        s.wait_line("exiting");
+    }
+
+    #[test]
+    fn a_log_command_that_died_leaves_no_zombie() {
+        let s = Setup::new(&["--log-file", LOGGER])
+            .log("log")
+            .sh(SLEEPS)
+            .start();
+        s.eventually("the log command has said who it is", || {
+            loggers(&s).len() == 1
+        });
+        loggers(&s)[0].signal(Signal::SIGKILL);
+        s.eventually("another has", || loggers(&s).len() == 2);
+        assert_eq!(loggers(&s)[0].state(), None);
+        s.stop();
+    }
+
+    #[test]
+    fn at_exit_the_log_command_has_read_everything() {
+        let s = Setup::new(&["--log-file", LOGGER])
+            .log("log")
+            .sh(SLEEPS)
+            .start();
+        s.wait_new_worker();
+        s.stop();
+        assert_eq!(s.lines().last().map(String::as_str), Some("exiting"));
+        assert!(!loggers(&s)[0].is_alive());
+    }
+
+    #[test]
+    fn a_log_command_that_reads_nothing_stops_nothing() {
+        let s = Setup::new(&["--log-file", "| exec sleep 1000"])
+            .log("log")
+            .sh("up; exec yes")
+            .start();
+        let first = s.wait_generation(1);
+        s.eventually("the pipe is full", || first.state() == Some('S'));
+        s.hup();
+        s.wait_generation(2);
+        s.term();
+        assert_eq!(s.wait_exit().code(), Some(0));
+    }
+
+    #[test]
+    fn the_log_command_is_not_a_worker() {
+        let s = Setup::new(&["--log-file", LOGGER])
+            .log("log")
+            .sh(SLEEPS)
+            .start();
+        s.eventually("the log command has said who it is", || {
+            loggers(&s).len() == 1
+        });
+        // what it has read and not written yet would be lost with it
+        s.wait_new_worker();
+        let logger = loggers(&s)[0];
+        logger.signal(Signal::SIGKILL);
+        s.eventually("another has", || loggers(&s).len() == 2);
+        s.hup();
+        s.wait_generation(2);
+        s.stop();
+        assert!(
+            !s.log().contains(&format!("worker {logger} died")),
+            "it was taken for a worker"
+        );
+        assert_eq!(s.started().len(), 2);
+    }
+
+    #[test]
+    fn usr1_reopens_the_file() {
+        let s = logging_to("DIR/log")
+            .sh("echo \"generation $SERVER_STARTER_GENERATION\"; up; exec sleep 1000")
+            .start();
+        s.wait_said("generation 1");
+        fs::rename(s.path("log"), s.path("log.1")).unwrap();
+        s.signal(Signal::SIGUSR1);
+        s.eventually("there is a log again", || s.path("log").exists());
+        s.hup();
+        s.eventually("new lines are in it", || {
+            s.log().contains("received HUP, spawning a new worker\n")
+        });
+        s.eventually("the new worker's too", || {
+            s.log().contains("generation 2\n")
+        });
+        s.wait_generation(2);
+        s.stop();
+        let old = s.read("log.1");
+        assert!(
+            old.contains("generation 1\n") && !old.contains("received HUP"),
+            "the old log: {old}"
+        );
+    }
+
+    #[test]
+    fn usr1_survives_a_file_that_cannot_be_opened() {
+        let s = Setup::new(&["--log-file=DIR/logs/log"])
+            .file("logs/x", "")
+            .log("logs/log")
+            .sh(SLEEPS)
+            .start();
+        s.wait_new_worker();
+        fs::rename(s.path("logs"), s.path("away")).unwrap();
+        s.signal(Signal::SIGUSR1);
+        s.hup();
+        s.wait_generation(2);
+        s.stop();
+        assert!(
+            s.read("away/log").contains("logs/log"),
+            "the old log does not say why"
+        );
+    }
+}

@@ -1,0 +1,38 @@
+//! Black-box tests: a supervisor, real workers, and what can be seen from outside.
+//!
+//! They drive the binary named by `START_SERVER` (default: the one just built), so that one suite tells what this
+//! program and the original do alike:
+//!
+//! ```sh
+//! cargo test --test blackbox
+//! START_SERVER=/usr/bin/start_server cargo test --test blackbox -- --skip better::
+//! ```
+//!
+//! Tests of rules that differ from the original on purpose, or that use what it lacks, sit in a `mod better` of their
+//! file. Nothing waits for luck: every wait is for an event, with a bound far above what it takes, and says on failure
+//! what it saw instead.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod harness;
+
+mod auto_restart;
+mod bad_input;
+mod command_line;
+mod commands;
+mod daemonize;
+mod envdir;
+mod hazards;
+mod hup_storm;
+mod kill_old_delay;
+mod lifecycle;
+mod log_file;
+mod paths;
+mod pid_file;
+mod ports;
+mod ports_served;
+mod reload;
+mod signals;
+mod status_file;
+mod stop;
+mod under_load;
+mod worker_environment;

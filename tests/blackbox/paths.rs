@@ -1,0 +1,254 @@
+//! `--path`: unix sockets, and what happens to files that are there already.
+
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+
+use crate::harness::{SLEEPS, Setup, Supervisor, exports};
+
+#[test]
+fn a_path_is_a_stream_socket_under_its_own_name() {
+    let s = Supervisor::start(&["--path=DIR/a.sock"], SLEEPS);
+    let path = s.path("a.sock").display().to_string();
+    let found: Vec<_> = exports(s.wait_generation(1))
+        .into_iter()
+        .map(|(key, _, socket)| (key, socket))
+        .collect();
+    assert_eq!(found, [(path.clone(), format!("unix {path}"))]);
+    UnixStream::connect(path).unwrap();
+    s.stop();
+}
+
+#[test]
+fn a_relative_path_stays_as_typed() {
+    let s = Supervisor::start(&["--path=a.sock"], SLEEPS);
+    let found = exports(s.wait_generation(1));
+    assert_eq!(
+        (found[0].0.as_str(), found[0].2.as_str()),
+        ("a.sock", "unix a.sock")
+    );
+    UnixStream::connect(s.path("a.sock")).unwrap();
+    s.stop();
+}
+
+#[test]
+fn everybody_may_connect_whatever_the_umask() {
+    let s = Setup::new(&["--path=DIR/a.sock"])
+        .before("umask 077")
+        .sh(SLEEPS)
+        .start();
+    let mode = s.path("a.sock").metadata().unwrap().permissions().mode();
+    assert_eq!(mode & 0o7777, 0o777);
+    s.stop();
+}
+
+#[test]
+fn the_socket_is_removed_at_exit() {
+    let s = Supervisor::start(&["--path=DIR/a.sock", "--path=DIR/b.sock"], SLEEPS);
+    assert!(s.path("a.sock").metadata().unwrap().file_type().is_socket());
+    s.stop();
+    assert!(!s.path("a.sock").exists() && !s.path("b.sock").exists());
+}
+
+#[test]
+fn a_stale_socket_is_replaced() {
+    let setup = Setup::new(&["--path=DIR/a.sock"]).sh(SLEEPS);
+    drop(UnixListener::bind(setup.path("a.sock")).unwrap());
+    let s = setup.start();
+    s.wait_line(&format!(
+        "removing existing socket file:{}",
+        s.path("a.sock").display()
+    ));
+    UnixStream::connect(s.path("a.sock")).unwrap();
+    s.stop();
+}
+
+#[test]
+fn a_path_that_cannot_be_made_is_named() {
+    let options = ["--path=DIR/missing/a.sock"];
+    Setup::new(&options)
+        .program(["--", "true"])
+        .run()
+        .expect_failure(&["missing/a.sock"]);
+}
+
+mod better {
+    use std::fs;
+    use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+    use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
+
+    use crate::harness::{SLEEPS, Setup, Supervisor};
+
+    #[test]
+    fn what_is_no_socket_is_left_alone() {
+        let refused = Setup::new(&["--path=DIR/a.sock"])
+            .file("a.sock", "precious")
+            .program(["--", "true"])
+            .run();
+        refused.expect(1, &["a.sock"]);
+        assert_eq!(
+            fs::read_to_string(refused.path("a.sock")).unwrap(),
+            "precious"
+        );
+
+        let directory = Setup::new(&["--path=DIR/d"])
+            .file("d/file", "precious")
+            .program(["--", "true"])
+            .run();
+        directory.expect(1, &["/d"]);
+        assert!(directory.path("d/file").exists());
+    }
+
+    #[test]
+    fn a_symbolic_link_is_left_alone() {
+        let setup = Setup::new(&["--path=DIR/a.sock"])
+            .file("target", "precious")
+            .program(["--", "true"]);
+        std::os::unix::fs::symlink("target", setup.path("a.sock")).unwrap();
+        let refused = setup.run();
+        refused.expect(1, &["a.sock"]);
+        assert_eq!(
+            fs::read_link(refused.path("a.sock")).unwrap().to_str(),
+            Some("target")
+        );
+        assert_eq!(
+            fs::read_to_string(refused.path("target")).unwrap(),
+            "precious"
+        );
+    }
+
+    #[test]
+    fn a_socket_someone_listens_on_is_left_alone() {
+        let setup = Setup::new(&["--path=DIR/a.sock"]).program(["--", "true"]);
+        let listener = UnixListener::bind(setup.path("a.sock")).unwrap();
+        let refused = setup.run();
+        refused.expect(1, &["a.sock"]);
+        UnixStream::connect(refused.path("a.sock")).unwrap();
+        listener.accept().unwrap();
+    }
+
+    #[test]
+    fn a_socket_with_a_full_backlog_is_left_alone() {
+        let s = Supervisor::start(&["--backlog=1", "--path=DIR/a.sock"], SLEEPS);
+        let waiting: Vec<UnixStream> = (0..2)
+            .map(|_| UnixStream::connect(s.path("a.sock")).unwrap())
+            .collect();
+        let second = s.command(&["--path=DIR/a.sock", "--", "true"]);
+        second.expect(1, &["a.sock"]);
+        assert_eq!(waiting.len(), 2);
+        assert!(s.path("a.sock").exists());
+        s.stop();
+    }
+
+    #[test]
+    fn a_datagram_socket_in_use_is_left_alone() {
+        let setup = Setup::new(&["--path=DIR/a.sock"]).program(["--", "true"]);
+        let theirs = UnixDatagram::bind(setup.path("a.sock")).unwrap();
+        let refused = setup.run();
+        refused.expect(1, &["a.sock"]);
+        UnixDatagram::unbound()
+            .unwrap()
+            .send_to(b"there?", refused.path("a.sock"))
+            .unwrap();
+        drop(theirs);
+    }
+
+    #[test]
+    fn at_exit_only_our_own_socket_is_removed() {
+        let s = Supervisor::start(
+            &[
+                "--path=DIR/a.sock",
+                "--path=DIR/b.sock",
+                "--path=DIR/c.sock",
+            ],
+            SLEEPS,
+        );
+        fs::remove_file(s.path("a.sock")).unwrap();
+        s.write("a.sock", "precious");
+        fs::remove_file(s.path("b.sock")).unwrap();
+        let theirs = UnixListener::bind(s.path("b.sock")).unwrap();
+        s.stop();
+        assert_eq!(s.read("a.sock"), "precious");
+        assert!(
+            s.path("b.sock").metadata().unwrap().file_type().is_socket(),
+            "somebody else's socket is gone"
+        );
+        assert!(!s.path("c.sock").exists(), "our own socket is left");
+        drop(theirs);
+    }
+
+    #[test]
+    fn a_refused_start_removes_the_sockets_it_made() {
+        let options = ["--path=DIR/a.sock", "--path=DIR/b.sock"];
+        let refused = Setup::new(&options)
+            .file("b.sock", "precious")
+            .program(["--", "true"])
+            .run();
+        refused.expect(1, &["b.sock"]);
+        assert!(!refused.path("a.sock").exists());
+    }
+
+    #[test]
+    fn a_socket_that_was_removed_meanwhile_is_no_trouble() {
+        let s = Supervisor::start(&["--path=DIR/a.sock"], SLEEPS);
+        fs::remove_file(s.path("a.sock")).unwrap();
+        s.stop();
+    }
+
+    #[test]
+    fn the_mode_may_be_chosen() {
+        let s = Supervisor::start(&["--path=DIR/a.sock", "--path-mode=0640"], SLEEPS);
+        let mode = s.path("a.sock").metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o7777, 0o640);
+        s.stop();
+    }
+
+    #[test]
+    fn a_mode_that_is_none_is_refused() {
+        for mode in ["", "rw", "8", "-1", "17777777"] {
+            let options = ["--path=DIR/a.sock", &format!("--path-mode={mode}")];
+            Setup::new(&options)
+                .program(["--", "true"])
+                .run()
+                .expect(2, &["--path-mode"]);
+        }
+    }
+
+    #[test]
+    fn the_owner_may_be_chosen() {
+        // only root may give files away; anybody may keep them
+        let (user, group) = (nix::unistd::geteuid(), nix::unistd::getegid());
+        let wanted = if user.is_root() {
+            (60_001, 60_002)
+        } else {
+            (user.as_raw(), group.as_raw())
+        };
+        let options = [
+            "--path=DIR/a.sock",
+            &format!("--path-user={}", wanted.0),
+            &format!("--path-group={}", wanted.1),
+        ];
+        let s = Supervisor::start(&options, SLEEPS);
+        let file = s.path("a.sock").metadata().unwrap();
+        assert_eq!((file.uid(), file.gid()), wanted);
+        s.stop();
+        assert!(!s.path("a.sock").exists());
+    }
+
+    #[test]
+    fn an_owner_that_is_unknown_is_named() {
+        for option in ["--path-user=no-such-name", "--path-group=no-such-name"] {
+            let refused = Setup::new(&["--path=DIR/a.sock", option])
+                .program(["--", "true"])
+                .run();
+            refused.expect_failure(&["no-such-name"]);
+            assert!(!refused.path("a.sock").exists());
+        }
+    }
+
+    #[test]
+    fn a_path_that_cannot_be_made_exits_1() {
+        let options = ["--path=DIR/missing/a.sock"];
+        let refused = Setup::new(&options).program(["--", "true"]).run();
+        refused.expect(1, &["missing/a.sock", "No such file or directory"]);
+    }
+}

@@ -1,0 +1,155 @@
+//! `--pid-file`: its content, its lock, its end, and what happens to one that is there already.
+
+use std::fs::File;
+
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
+
+use crate::harness::{SLEEPS, Setup, Supervisor};
+
+const OPTION: &str = "--pid-file=DIR/pid";
+
+#[test]
+fn it_holds_the_pid_and_a_newline() {
+    let s = Supervisor::start(&[OPTION], SLEEPS);
+    assert_eq!(s.read("pid"), format!("{}\n", s.process()));
+    s.hup();
+    s.wait_generation(2);
+    assert_eq!(s.read("pid"), format!("{}\n", s.process()));
+    s.stop();
+}
+
+#[test]
+fn it_is_locked_for_the_supervisors_life() {
+    let s = Supervisor::start(&[OPTION], SLEEPS);
+    let file = File::open(s.path("pid")).unwrap();
+    let (file, error) = Flock::lock(file, FlockArg::LockExclusiveNonblock).unwrap_err();
+    assert_eq!(error, Errno::EWOULDBLOCK);
+    s.stop();
+    Flock::lock(file, FlockArg::LockExclusiveNonblock).expect("somebody still holds the lock");
+}
+
+#[test]
+fn no_worker_holds_the_lock() {
+    let s = Supervisor::start(
+        &[OPTION, "--signal-on-term=USR2"],
+        "trap '' USR2; up; exec sleep 1000",
+    );
+    let file = File::open(s.path("pid")).unwrap();
+    s.wait_generation(1);
+    s.settle();
+    s.process().signal(nix::sys::signal::Signal::SIGKILL);
+    s.wait_exit();
+    assert_eq!(s.survivors().len(), 1);
+    Flock::lock(file, FlockArg::LockExclusiveNonblock).expect("the orphaned worker holds the lock");
+}
+
+#[test]
+fn it_is_removed_at_exit() {
+    let s = Supervisor::start(&[OPTION], SLEEPS);
+    assert!(s.path("pid").exists());
+    s.stop();
+    assert!(!s.path("pid").exists());
+}
+
+#[test]
+fn a_stale_one_is_taken_over() {
+    let s = Setup::new(&[OPTION])
+        .file("pid", "999999999\nand more\n")
+        .sh(SLEEPS)
+        .start();
+    assert_eq!(s.read("pid"), format!("{}\n", s.process()));
+    s.stop();
+    assert!(!s.path("pid").exists());
+}
+
+#[test]
+fn one_that_cannot_be_written_is_named() {
+    let options = ["--pid-file=DIR/missing/pid"];
+    Setup::new(&options)
+        .program(["--", "true"])
+        .run()
+        .expect_failure(&["missing/pid"]);
+}
+
+mod better {
+    use std::fs::{self, File};
+
+    use nix::fcntl::{Flock, FlockArg};
+
+    use super::OPTION;
+    use crate::harness::{SLEEPS, Setup, Supervisor};
+
+    #[test]
+    fn a_second_start_is_refused() {
+        let s = Supervisor::start(&[OPTION, "--path=DIR/a.sock"], SLEEPS);
+        let worker = s.wait_generation(1);
+        let second = s.command(&[OPTION, "--path=DIR/b.sock", "--", "true"]);
+        second.expect(
+            1,
+            &[
+                "is locked by a running supervisor",
+                "/pid",
+                &s.process().to_string(),
+            ],
+        );
+        assert!(!second.stderr.contains("starting new worker"), "{second}");
+        assert_eq!(s.read("pid"), format!("{}\n", s.process()));
+        assert!(s.path("a.sock").exists() && !s.path("b.sock").exists());
+        assert!(worker.is_alive());
+        let file = File::open(s.path("pid")).unwrap();
+        Flock::lock(file, FlockArg::LockExclusiveNonblock).expect_err("the lock is gone");
+        s.stop();
+    }
+
+    #[test]
+    fn one_that_somebody_else_has_locked_is_left_alone() {
+        let setup = Setup::new(&[OPTION])
+            .file("pid", "4711\n")
+            .program(["--", "true"]);
+        let file = File::options().write(true).open(setup.path("pid")).unwrap();
+        let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock).unwrap();
+        let refused = setup.run();
+        refused.expect(1, &["is locked by a running supervisor", "4711"]);
+        assert_eq!(fs::read_to_string(refused.path("pid")).unwrap(), "4711\n");
+        drop(lock);
+    }
+
+    #[test]
+    fn one_that_cannot_be_written_exits_1() {
+        let options = ["--pid-file=DIR/missing/pid", "--path=DIR/a.sock"];
+        let refused = Setup::new(&options).program(["--", "true"]).run();
+        refused.expect(1, &["missing/pid", "No such file or directory"]);
+        assert!(!refused.path("a.sock").exists());
+        let directory = Setup::new(&["--pid-file=DIR"])
+            .program(["--", "true"])
+            .run();
+        directory.expect(1, &["Is a directory"]);
+    }
+
+    #[test]
+    fn a_start_that_fails_leaves_none() {
+        let options = [OPTION, "--dir=/no/such/directory"];
+        let failed = Setup::new(&options).program(["--", "true"]).run();
+        failed.expect(1, &["/no/such/directory"]);
+        assert!(!failed.path("pid").exists());
+    }
+
+    #[test]
+    fn at_exit_only_our_own_is_removed() {
+        let s = Supervisor::start(&[OPTION], SLEEPS);
+        fs::remove_file(s.path("pid")).unwrap();
+        s.write("pid", "4711\n");
+        s.stop();
+        assert_eq!(s.read("pid"), "4711\n");
+    }
+
+    #[test]
+    fn one_that_was_removed_meanwhile_is_no_trouble() {
+        let s = Supervisor::start(&[OPTION], SLEEPS);
+        fs::remove_file(s.path("pid")).unwrap();
+        s.hup();
+        s.wait_generation(2);
+        s.stop();
+    }
+}

@@ -1,0 +1,309 @@
+//! HUP: a new generation takes over if, and only if, it becomes ready.
+
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+
+use crate::harness::{FAILS_ON_DEMAND, GRACEFUL, SLEEPS, STUBBORN, Supervisor};
+
+#[test]
+fn hup_puts_a_new_generation_in_the_place_of_the_old() {
+    let s = Supervisor::start(&[], SLEEPS);
+    let first = s.wait_generation(1);
+    s.hup();
+    s.wait_line("received HUP, spawning a new worker");
+    let second = s.wait_new_worker();
+    s.wait_line(&format!(
+        "new worker is now running, sending TERM to old workers:{first}"
+    ));
+    s.wait_line("killing old workers");
+    s.wait_line(&format!("old worker {first} died, status:15"));
+    assert_eq!(s.wait_generation(2), second);
+    assert!(second.is_alive() && !first.is_alive());
+    s.stop();
+}
+
+#[test]
+fn again_and_again() {
+    let s = Supervisor::start(&[], GRACEFUL);
+    for generation in 1..=6 {
+        let worker = s.wait_generation(generation);
+        s.hup();
+        s.wait_line(&format!(
+            "new worker is now running, sending TERM to old workers:{worker}"
+        ));
+        s.wait_line(&format!("old worker {worker} died, status:0"));
+    }
+    s.wait_generation(7);
+    s.stop();
+}
+
+#[test]
+fn the_status_of_an_old_worker_is_the_raw_one() {
+    let s = Supervisor::start(&[], "trap 'exit 3' TERM; up; rest");
+    let first = s.wait_generation(1);
+    s.hup();
+    s.wait_line(&format!("old worker {first} died, status:768"));
+    s.wait_generation(2);
+    s.stop();
+}
+
+#[test]
+fn the_old_generation_is_signalled_once_the_new_one_has_lived_for_the_interval() {
+    let s = Supervisor::start(&["--interval=2"], SLEEPS);
+    let first = s.wait_generation(1);
+    s.settle();
+    let asked = Instant::now();
+    s.hup();
+    s.wait_line(&format!("old worker {first} died, status:15"));
+    assert!(
+        asked.elapsed() >= Duration::from_secs(2),
+        "signalled after {:?}",
+        asked.elapsed()
+    );
+    s.wait_generation(2);
+    s.stop();
+}
+
+#[test]
+fn a_new_generation_that_fails_leaves_the_old_alone() {
+    let s = Supervisor::start(&["--interval=2"], FAILS_ON_DEMAND);
+    let first = s.wait_generation(1);
+    s.write("fail", "");
+    s.hup();
+    for _ in 0..2 {
+        s.wait_line_starting("starting new worker ");
+        s.wait_line_starting("new worker ");
+        assert_eq!(s.status(), [(1, first)]);
+        assert!(first.is_alive());
+    }
+    std::fs::remove_file(s.path("fail")).unwrap();
+    s.wait_line(&format!(
+        "new worker is now running, sending TERM to old workers:{first}"
+    ));
+    s.wait_line(&format!("old worker {first} died, status:15"));
+    // every attempt burnt a number
+    let attempts = s.started().len();
+    let last = s.wait_generation(attempts.try_into().unwrap());
+    assert_eq!(s.started().last(), Some(&last));
+    let generations: Vec<u32> = s.ups().into_iter().map(|up| up.0).collect();
+    assert!(
+        generations
+            .iter()
+            .copied()
+            .eq(1..=attempts.try_into().unwrap()),
+        "{generations:?}"
+    );
+    s.stop();
+}
+
+#[test]
+fn all_old_generations_are_signalled() {
+    let s = Supervisor::start(&[], STUBBORN);
+    let first = s.wait_generation(1);
+    s.hup();
+    assert_eq!(
+        s.wait_pids("new worker is now running, sending TERM to old workers:"),
+        [first]
+    );
+    let second = s.wait_generations(&[1, 2])[1];
+    s.hup();
+    let mut both = [first, second];
+    both.sort();
+    assert_eq!(
+        s.wait_pids("new worker is now running, sending TERM to old workers:"),
+        both
+    );
+    let third = s.wait_generations(&[1, 2, 3])[2];
+    s.settle();
+    second.signal(Signal::SIGKILL);
+    s.wait_line(&format!("old worker {second} died, status:9"));
+    assert_eq!(s.wait_generations(&[1, 3]), [first, third]);
+    for worker in [first, third] {
+        worker.signal(Signal::SIGKILL);
+    }
+}
+
+#[test]
+fn a_burst_of_hups_is_survived() {
+    let s = Supervisor::start(&["--interval=1"], SLEEPS);
+    let first = s.wait_generation(1);
+    s.settle();
+    for _ in 0..10 {
+        s.process().signal(Signal::SIGHUP);
+    }
+    assert!(
+        s.wait_pids("new worker is now running, sending TERM to old workers:")
+            .contains(&first)
+    );
+    s.eventually("some generation is alone", || s.status().len() == 1);
+    s.stop();
+    assert!(
+        s.started().len() <= 11,
+        "more generations than were asked for"
+    );
+}
+
+mod better {
+    use std::time::{Duration, Instant};
+
+    use nix::sys::signal::Signal;
+
+    use crate::harness::{FAILS_ON_DEMAND, SLEEPS, STUBBORN, Supervisor};
+
+    /// Says `GENERATION marked` in `$DIR/marks` if there was a file `$DIR/mark` when it started.
+    const SEES_MARK: &str = "if [ -e \"$DIR/mark\" ]; then echo \"$SERVER_STARTER_GENERATION marked\" >>\"$DIR/marks\"; fi; up; exec sleep 1000";
+
+    #[test]
+    fn hups_during_a_reload_count_together_as_one_more() {
+        let s = Supervisor::start(&["--interval=3"], SEES_MARK);
+        s.hup();
+        s.wait_line("received HUP, spawning a new worker");
+        let second = s.wait_new_worker();
+        s.write("mark", "");
+        for _ in 0..5 {
+            s.process().signal(Signal::SIGHUP);
+            s.settle();
+        }
+        s.wait_line_starting("new worker is now running, sending TERM to old workers:");
+        s.wait_line(&format!(
+            "new worker is now running, sending TERM to old workers:{second}"
+        ));
+        s.wait_line(&format!("old worker {second} died, status:15"));
+        s.wait_generation(3);
+        assert!(
+            s.read("marks").contains("3 marked\n"),
+            "no start after the last HUP"
+        );
+        s.stop();
+        assert_eq!(s.started().len(), 3, "one more, not one for each");
+    }
+
+    #[test]
+    fn a_hup_does_not_shorten_anothers_readiness_wait() {
+        let s = Supervisor::start(&["--interval=2"], SLEEPS);
+        s.settle();
+        let asked = Instant::now();
+        s.hup();
+        s.wait_new_worker();
+        s.hup();
+        s.wait_line_starting("new worker is now running");
+        assert!(
+            asked.elapsed() >= Duration::from_secs(2),
+            "ready after {:?}",
+            asked.elapsed()
+        );
+        s.wait_generation(3);
+        s.stop();
+    }
+
+    #[test]
+    fn a_hup_during_the_first_start_is_remembered() {
+        let s = crate::harness::Setup::new(&["--interval=2"])
+            .sh(SLEEPS)
+            .spawn();
+        let first = s.wait_new_worker();
+        s.hup();
+        s.wait_line(&format!(
+            "new worker is now running, sending TERM to old workers:{first}"
+        ));
+        s.wait_generation(2);
+        s.stop();
+    }
+
+    #[test]
+    fn a_hup_between_failed_attempts_is_answered_by_the_next() {
+        let s = Supervisor::start(&["--interval=2"], FAILS_ON_DEMAND);
+        let first = s.wait_generation(1);
+        s.write("fail", "");
+        s.hup();
+        s.wait_line_starting("new worker ");
+        std::fs::remove_file(s.path("fail")).unwrap();
+        s.hup();
+        s.wait_line(&format!(
+            "new worker is now running, sending TERM to old workers:{first}"
+        ));
+        s.eventually("one generation is left", || {
+            s.status().len() == 1 && s.status()[0].1 != first
+        });
+        s.stop();
+    }
+
+    #[test]
+    fn fractions_of_a_second_will_do() {
+        let s = Supervisor::start(&["--interval=0.2"], SLEEPS);
+        for generation in 1..=5 {
+            let worker = s.wait_generation(generation);
+            s.settle();
+            let asked = Instant::now();
+            s.hup();
+            s.wait_line(&format!("old worker {worker} died, status:15"));
+            assert!(
+                asked.elapsed() >= Duration::from_millis(200),
+                "signalled after {:?}",
+                asked.elapsed()
+            );
+        }
+        s.stop();
+    }
+
+    #[test]
+    fn without_an_old_worker_the_list_says_none() {
+        let s = Supervisor::start(&["--interval=3"], SLEEPS);
+        let first = s.wait_generation(1);
+        s.hup();
+        s.wait_new_worker();
+        first.signal(Signal::SIGKILL);
+        s.wait_line("new worker is now running, sending TERM to old workers:none");
+        s.wait_generation(2);
+        s.stop();
+        assert_eq!(
+            s.started().len(),
+            2,
+            "the start under way is the replacement"
+        );
+    }
+
+    #[test]
+    fn start_attempts_end_a_reload_that_keeps_failing() {
+        let s = Supervisor::start(&["--interval=2", "--start-attempts=2"], FAILS_ON_DEMAND);
+        let first = s.wait_generation(1);
+        s.write("fail", "");
+        s.hup();
+        s.wait_line("giving up after 2 attempts, generation 1 keeps serving");
+        assert_eq!(s.status(), [(1, first)]);
+        assert_eq!(s.started().len(), 3);
+        std::fs::remove_file(s.path("fail")).unwrap();
+        s.hup();
+        s.wait_generation(4);
+        assert_eq!(s.started().len(), 4);
+        s.stop();
+    }
+
+    #[test]
+    fn the_stop_timeout_ends_an_old_worker_that_stays() {
+        let s = Supervisor::start(&["--stop-timeout=0.5"], STUBBORN);
+        let first = s.wait_generation(1);
+        s.settle();
+        let asked = Instant::now();
+        s.hup();
+        s.wait_line(&format!("old worker {first} died, status:9"));
+        assert!(
+            asked.elapsed() >= Duration::from_millis(500),
+            "killed after {:?}",
+            asked.elapsed()
+        );
+        s.wait_generation(2);
+        s.stop();
+    }
+
+    #[test]
+    fn usr1_and_pipe_are_survived() {
+        let s = Supervisor::start(&[], SLEEPS);
+        s.signal(Signal::SIGUSR1);
+        s.signal(Signal::SIGPIPE);
+        s.hup();
+        s.wait_generation(2);
+        s.stop();
+    }
+}

@@ -1,0 +1,88 @@
+//! `--signal-on-hup`, and how signals may be spelled. Unknown ones: `bad_input`.
+
+use crate::harness::Supervisor;
+
+/// Ignores TERM; exits 3 at USR1.
+const LEAVES_AT_USR1: &str = "trap '' TERM; trap 'exit 3' USR1; up; rest";
+
+#[track_caller]
+fn sends(option: &str, name: Option<&str>) {
+    let s = Supervisor::start(
+        &["--signal-on-term=KILL", "--signal-on-hup", option],
+        LEAVES_AT_USR1,
+    );
+    let first = s.wait_generation(1);
+    s.hup();
+    if let Some(name) = name {
+        s.wait_line(&format!(
+            "new worker is now running, sending {name} to old workers:{first}"
+        ));
+    }
+    s.wait_line(&format!("old worker {first} died, status:768"));
+    s.wait_generation(2);
+    s.term();
+    assert_eq!(s.wait_exit().code(), Some(0));
+}
+
+#[test]
+fn signal_on_hup_goes_to_the_old_workers() {
+    sends("USR1", Some("USR1"));
+}
+
+#[test]
+fn the_name_may_have_its_prefix() {
+    sends("SIGUSR1", Some("USR1"));
+}
+
+#[test]
+fn the_name_may_be_in_small_letters() {
+    sends("usr1", Some("USR1"));
+    sends("sigusr1", Some("USR1"));
+}
+
+#[test]
+fn a_number_will_do() {
+    sends("10", None);
+}
+
+#[test]
+fn stopping_is_not_its_business() {
+    let s = Supervisor::start(&["--signal-on-hup=USR1"], crate::harness::SLEEPS);
+    let worker = s.wait_generation(1);
+    s.term();
+    s.wait_line(&format!(
+        "received TERM, sending TERM to all workers:{worker}"
+    ));
+    s.wait_line(&format!("worker {worker} died, status:15"));
+    s.expect_exit(0);
+}
+
+mod better {
+    use crate::harness::{SLEEPS, Supervisor};
+
+    #[test]
+    fn a_number_is_told_by_its_name() {
+        super::sends("10", Some("USR1"));
+        let s = Supervisor::start(&["--signal-on-term=15"], SLEEPS);
+        let worker = s.wait_generation(1);
+        s.term();
+        s.wait_line(&format!(
+            "received TERM, sending TERM to all workers:{worker}"
+        ));
+        s.expect_exit(0);
+    }
+
+    #[test]
+    fn winch_and_others_have_names() {
+        for name in ["HUP", "INT", "QUIT", "USR2", "WINCH"] {
+            let s = Supervisor::start(&["--signal-on-term=KILL", "--signal-on-hup", name], SLEEPS);
+            let first = s.wait_generation(1);
+            s.hup();
+            s.wait_line(&format!(
+                "new worker is now running, sending {name} to old workers:{first}"
+            ));
+            s.wait_up(2);
+            s.stop();
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! `--status-file`: a line `GENERATION:PID` per live worker, and nothing else, at every moment.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use nix::sys::signal::Signal;
+
+use crate::harness::{FAILS_ON_DEMAND, SLEEPS, STUBBORN, Setup, Supervisor};
+
+#[test]
+fn it_names_the_worker_and_its_generation() {
+    let s = Supervisor::start(&[], SLEEPS);
+    let first = s.wait_new_worker();
+    assert_eq!(s.read("status"), format!("1:{first}\n"));
+    s.hup();
+    let second = s.wait_new_worker();
+    s.wait_generation(2);
+    assert_eq!(s.read("status"), format!("2:{second}\n"));
+    s.stop();
+}
+
+#[test]
+fn it_names_old_workers_as_long_as_they_live() {
+    let s = Supervisor::start(&[], STUBBORN);
+    let first = s.wait_generation(1);
+    s.hup();
+    let second = s.wait_generations(&[1, 2])[1];
+    assert_eq!(s.read("status"), format!("1:{first}\n2:{second}\n"));
+    s.settle();
+    first.signal(Signal::SIGKILL);
+    assert_eq!(s.wait_generation(2), second);
+    second.signal(Signal::SIGKILL);
+    s.wait_generation(3).signal(Signal::SIGKILL);
+}
+
+#[test]
+fn there_is_none_before_the_first_readiness() {
+    let s = Setup::new(&["--interval=1000"]).sh(SLEEPS).spawn();
+    s.wait_up(1);
+    s.settle();
+    assert!(!s.path("status").exists());
+    s.stop();
+}
+
+#[test]
+fn it_does_not_name_a_generation_that_is_not_ready() {
+    let s = Supervisor::start(&["--interval=2"], FAILS_ON_DEMAND);
+    let first = s.wait_generation(1);
+    s.write("fail", "");
+    s.hup();
+    for _ in 0..2 {
+        s.wait_line_starting("new worker ");
+        assert_eq!(s.read("status"), format!("1:{first}\n"));
+    }
+    s.term();
+    assert_eq!(s.wait_exit().code(), Some(0));
+}
+
+#[test]
+fn it_is_removed_at_exit_and_nothing_else_is_left() {
+    let s = Supervisor::start(&[], SLEEPS);
+    s.hup();
+    s.wait_generation(2);
+    s.stop();
+    let names = fs::read_dir(s.path("."))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name());
+    let mut names: Vec<_> = names.collect();
+    names.sort();
+    assert_eq!(
+        names,
+        ["never", "out", "stderr", "stdout"],
+        "the first four are the test's own"
+    );
+}
+
+#[test]
+fn it_is_replaced_never_rewritten() {
+    let s = Supervisor::start(&[], SLEEPS);
+    let first = fs::File::open(s.path("status")).unwrap();
+    s.hup();
+    s.wait_generation(2);
+    assert_ne!(
+        first.metadata().unwrap().ino(),
+        s.path("status").metadata().unwrap().ino()
+    );
+    s.stop();
+}
+
+#[test]
+fn a_reader_never_sees_half_of_it() {
+    let s = Supervisor::start(&[], SLEEPS);
+    let (path, over) = (s.path("status"), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            let mut seen = 0;
+            while !over.load(Ordering::Relaxed) {
+                let text = fs::read_to_string(&path).expect("there is no status file");
+                let whole = |line: &str| {
+                    line.split_once(':')
+                        .is_some_and(|(a, b)| a.parse::<u32>().is_ok() && b.parse::<u32>().is_ok())
+                };
+                assert!(
+                    text.ends_with('\n') && text.lines().all(whole),
+                    "it says {text:?}"
+                );
+                seen += 1;
+            }
+            seen
+        });
+        for generation in 1..=10 {
+            s.wait_generation(generation);
+            s.hup();
+        }
+        s.wait_generation(11);
+        over.store(true, Ordering::Relaxed);
+        assert!(reader.join().unwrap() > 0);
+    });
+    s.stop();
+}
+
+#[test]
+fn a_stale_one_is_replaced() {
+    let s = Setup::new(&[])
+        .file("status", "7:4711\n8:4712\n")
+        .sh(SLEEPS)
+        .spawn();
+    let first = s.wait_generation(1);
+    assert_eq!(s.read("status"), format!("1:{first}\n"));
+    s.stop();
+    assert!(!s.path("status").exists());
+}
+
+mod better {
+    use nix::sys::signal::Signal;
+
+    use crate::harness::{Setup, Supervisor};
+
+    #[test]
+    fn generations_are_in_numeric_order() {
+        let worker =
+            "if [ $SERVER_STARTER_GENERATION -ge 9 ]; then trap '' TERM; fi; up; exec sleep 1000";
+        let s = Supervisor::start(&[], worker);
+        for generation in 1..9 {
+            s.wait_generation(generation);
+            s.hup();
+        }
+        let ninth = s.wait_generation(9);
+        s.hup();
+        let tenth = s.wait_up(10);
+        s.eventually("both are in the status file", || {
+            s.read("status") == format!("9:{ninth}\n10:{tenth}\n")
+        });
+        s.term();
+        s.wait_line_starting("received TERM");
+        for worker in [ninth, tenth] {
+            worker.signal(Signal::SIGKILL);
+        }
+        s.expect_exit(0);
+    }
+
+    #[test]
+    fn one_that_cannot_be_written_exits_1() {
+        let options = ["--status-file=DIR/missing/status"];
+        let refused = Setup::bare(&options).program(["--", "true"]).run();
+        refused.expect(1, &["missing/status", "No such file or directory"]);
+        assert!(!refused.stderr.contains("starting new worker"), "{refused}");
+    }
+}

@@ -1,0 +1,284 @@
+//! TERM and INT: every worker is told, all are waited for, exit status 0; in every state.
+
+use nix::sys::signal::Signal;
+
+use crate::harness::{FAILS, GRACEFUL, SLEEPS, STUBBORN, Setup, Supervisor};
+
+#[test]
+fn term_stops_the_worker_and_the_supervisor() {
+    let s = Supervisor::start(&[], GRACEFUL);
+    let worker = s.wait_generation(1);
+    s.term();
+    s.wait_line(&format!(
+        "received TERM, sending TERM to all workers:{worker}"
+    ));
+    s.wait_line(&format!("worker {worker} died, status:0"));
+    s.wait_line("exiting");
+    s.expect_exit(0);
+}
+
+#[test]
+fn int_does_the_same() {
+    let s = Supervisor::start(&[], SLEEPS);
+    let worker = s.wait_generation(1);
+    s.signal(Signal::SIGINT);
+    s.wait_line(&format!(
+        "received INT, sending TERM to all workers:{worker}"
+    ));
+    s.wait_line(&format!("worker {worker} died, status:15"));
+    s.wait_line("exiting");
+    s.expect_exit(0);
+}
+
+#[test]
+fn old_workers_are_told_and_waited_for_too() {
+    // the first one ignores the reload's TERM, and leaves when it has a byte to read
+    let worker = "if [ $SERVER_STARTER_GENERATION = 1 ]; then trap '' TERM; up; read go <\"$DIR/gate\"; exit 7; fi; up; exec sleep 1000";
+    let s = Setup::new(&[])
+        .before("mkfifo \"$DIR/gate\"")
+        .sh(worker)
+        .start();
+    let first = s.wait_generation(1);
+    s.hup();
+    let second = s.wait_generations(&[1, 2])[1];
+    s.term();
+    let mut both = [first, second];
+    both.sort();
+    assert_eq!(
+        s.wait_pids("received TERM, sending TERM to all workers:"),
+        both
+    );
+    s.wait_line(&format!("worker {second} died, status:15"));
+    assert_eq!(s.wait_generation(1), first);
+    assert!(
+        s.exited().is_none() && s.count("exiting") == 0,
+        "it did not wait for the old worker"
+    );
+    s.open_gate("gate");
+    s.wait_line(&format!("worker {first} died, status:1792"));
+    s.wait_line("exiting");
+    s.expect_exit(0);
+}
+
+#[test]
+fn a_worker_may_take_its_time() {
+    let s = Setup::new(&[])
+        .before("mkfifo \"$DIR/gate\"")
+        .sh("trap 'read go <\"$DIR/gate\"; echo done >\"$DIR/last\"; exit 0' TERM; up; rest")
+        .start();
+    let worker = s.wait_generation(1);
+    s.term();
+    s.wait_line(&format!(
+        "received TERM, sending TERM to all workers:{worker}"
+    ));
+    s.open_gate("gate");
+    s.wait_line(&format!("worker {worker} died, status:0"));
+    s.expect_exit(0);
+    assert_eq!(s.read("last"), "done\n");
+}
+
+#[test]
+fn during_the_interval_of_the_first_start() {
+    let s = Setup::new(&["--interval=1000"]).sh(SLEEPS).spawn();
+    let worker = s.wait_up(1);
+    s.term();
+    s.wait_line(&format!(
+        "received TERM, sending TERM to all workers:{worker}"
+    ));
+    s.wait_line(&format!("worker {worker} died, status:15"));
+    s.expect_exit(0);
+}
+
+#[test]
+fn during_a_start_that_keeps_failing() {
+    let s = Setup::new(&["--interval=2"]).sh(FAILS).spawn();
+    for _ in 0..2 {
+        s.wait_line_starting("new worker ");
+    }
+    s.term();
+    s.wait_line_starting("received TERM, sending TERM to all workers:");
+    s.wait_line("exiting");
+    s.expect_exit(0);
+}
+
+#[test]
+fn during_the_interval_of_a_reload() {
+    let s = Supervisor::start(&["--interval=3"], SLEEPS);
+    let first = s.wait_generation(1);
+    s.hup();
+    let second = s.wait_up(2);
+    s.term();
+    s.wait_line_starting("received TERM, sending TERM to all workers:");
+    s.wait_line("exiting");
+    s.expect_exit(0);
+    for worker in [first, second] {
+        let died = format!("worker {worker} died, status:15");
+        assert!(
+            s.lines().iter().any(|line| line.contains(&died)),
+            "nobody waited for {worker}"
+        );
+    }
+    assert_eq!(s.started().len(), 2);
+}
+
+#[test]
+fn signal_on_term_is_for_term() {
+    let worker = "trap 'exit 5' USR1; up; rest";
+    for spelling in ["USR1", "SIGUSR1", "usr1"] {
+        let s = Supervisor::start(&["--signal-on-term", spelling], worker);
+        let worker = s.wait_generation(1);
+        s.term();
+        s.wait_line(&format!(
+            "received TERM, sending USR1 to all workers:{worker}"
+        ));
+        s.wait_line(&format!("worker {worker} died, status:1280"));
+        s.expect_exit(0);
+    }
+}
+
+#[test]
+fn int_sends_term_whatever_signal_on_term_says() {
+    let s = Supervisor::start(&["--signal-on-term=USR1"], SLEEPS);
+    let worker = s.wait_generation(1);
+    s.signal(Signal::SIGINT);
+    s.wait_line(&format!(
+        "received INT, sending TERM to all workers:{worker}"
+    ));
+    s.wait_line(&format!("worker {worker} died, status:15"));
+    s.expect_exit(0);
+}
+
+#[test]
+fn signal_on_term_may_be_kill() {
+    let s = Supervisor::start(&["--signal-on-term=KILL"], STUBBORN);
+    let worker = s.wait_generation(1);
+    s.term();
+    s.wait_line(&format!(
+        "received TERM, sending KILL to all workers:{worker}"
+    ));
+    s.wait_line(&format!("worker {worker} died, status:9"));
+    s.expect_exit(0);
+}
+
+mod better {
+    use std::time::{Duration, Instant};
+
+    use nix::sys::signal::Signal;
+
+    use crate::harness::{FAILS, FAILS_ON_DEMAND, SLEEPS, STUBBORN, Setup, Supervisor};
+
+    #[test]
+    fn quit_does_the_same() {
+        let s = Supervisor::start(&["--signal-on-term=USR1"], SLEEPS);
+        let worker = s.wait_generation(1);
+        s.signal(Signal::SIGQUIT);
+        s.wait_line(&format!(
+            "received QUIT, sending TERM to all workers:{worker}"
+        ));
+        s.wait_line(&format!("worker {worker} died, status:15"));
+        s.wait_line("exiting");
+        s.expect_exit(0);
+    }
+
+    #[test]
+    fn no_worker_is_started_after_term() {
+        let s = Setup::new(&["--interval=1"]).sh(FAILS).spawn();
+        for _ in 0..2 {
+            s.wait_line_starting("new worker ");
+        }
+        s.term();
+        s.wait_line_starting("received TERM, sending TERM to all workers:");
+        s.expect_exit(0);
+        let lines = s.lines();
+        let told = lines
+            .iter()
+            .position(|line| line.starts_with("received TERM"))
+            .unwrap();
+        assert!(
+            !lines[told..]
+                .iter()
+                .any(|line| line.starts_with("starting new worker")),
+            "{lines:#?}"
+        );
+    }
+
+    #[test]
+    fn a_failing_reload_is_given_up() {
+        let s = Supervisor::start(&["--interval=2"], FAILS_ON_DEMAND);
+        let first = s.wait_generation(1);
+        s.write("fail", "");
+        s.hup();
+        s.wait_line_starting("new worker ");
+        s.term();
+        s.wait_line_starting("received TERM, sending TERM to all workers:");
+        s.wait_line(&format!("worker {first} died, status:15"));
+        s.expect_exit(0);
+        assert_eq!(s.count("new worker is now running"), 0);
+    }
+
+    #[test]
+    fn hups_are_ignored_while_stopping() {
+        let s = Supervisor::start(&[], STUBBORN);
+        let worker = s.wait_generation(1);
+        s.term();
+        s.wait_line(&format!(
+            "received TERM, sending TERM to all workers:{worker}"
+        ));
+        s.hup();
+        s.settle();
+        worker.signal(Signal::SIGKILL);
+        s.wait_line(&format!("worker {worker} died, status:9"));
+        s.expect_exit(0);
+        assert_eq!(s.started().len(), 1);
+    }
+
+    #[test]
+    fn a_second_term_signals_again() {
+        // the first TERM is counted, the second obeyed
+        let worker = r#"trap 'echo told >>"$DIR/told"; trap "exit 4" TERM' TERM; up; rest"#;
+        let s = Supervisor::start(&[], worker);
+        let worker = s.wait_generation(1);
+        s.term();
+        s.eventually("the first TERM has arrived", || s.read("told") == "told\n");
+        s.term();
+        s.wait_line(&format!("worker {worker} died, status:1024"));
+        assert_eq!(s.wait_exit().code(), Some(0));
+    }
+
+    #[test]
+    fn the_stop_timeout_ends_a_worker_that_stays() {
+        let s = Supervisor::start(&["--stop-timeout=0.5"], STUBBORN);
+        let worker = s.wait_generation(1);
+        s.settle();
+        let asked = Instant::now();
+        s.term();
+        s.wait_line(&format!(
+            "received TERM, sending TERM to all workers:{worker}"
+        ));
+        s.wait_line(&format!("worker {worker} died, status:9"));
+        assert!(
+            asked.elapsed() >= Duration::from_millis(500),
+            "killed after {:?}",
+            asked.elapsed()
+        );
+        s.expect_exit(0);
+    }
+
+    #[test]
+    fn the_lists_of_workers_are_in_numeric_order() {
+        let s = Supervisor::start(&[], STUBBORN);
+        for generation in 1..=4 {
+            s.wait_up(generation);
+            s.hup();
+        }
+        s.wait_generations(&[1, 2, 3, 4, 5]);
+        s.term();
+        let list = s.wait_line_starting("received TERM, sending TERM to all workers:");
+        let pids: Vec<i32> = list.split(',').map(|pid| pid.parse().unwrap()).collect();
+        assert!(pids.len() == 5 && pids.is_sorted(), "{list}");
+        s.survivors()
+            .iter()
+            .for_each(|worker| worker.signal(Signal::SIGKILL));
+        s.expect_exit(0);
+    }
+}

@@ -1,0 +1,314 @@
+//! What a worker finds: variables, descriptors, signals, limits, directory, parent.
+
+use std::fs::{self, File};
+
+use crate::harness::{Process, SLEEPS, Setup, Supervisor, exports};
+
+/// Descriptors this test inherited and passes on: the supervisor is not to blame for them in a worker.
+fn inherited() -> Vec<i32> {
+    const O_CLOEXEC: i32 = 0o2_000_000;
+    let me = Process(std::process::id().try_into().unwrap());
+    let passed_on = |fd: &i32| {
+        me.descriptor_flags(*fd)
+            .is_some_and(|flags| flags & O_CLOEXEC == 0)
+    };
+    me.descriptors().into_keys().filter(passed_on).collect()
+}
+
+#[test]
+fn the_generation_counts_from_1() {
+    let s = Supervisor::start(&[], SLEEPS);
+    for generation in 1..=3 {
+        let worker = s.wait_generation(generation);
+        assert_eq!(
+            worker.variable("SERVER_STARTER_GENERATION"),
+            Some(generation.to_string())
+        );
+        s.hup();
+    }
+    s.wait_generation(4);
+    s.stop();
+}
+
+#[test]
+fn the_environment_is_passed_on() {
+    let s = Setup::new(&[])
+        .env("GREETING", "hello = there; you")
+        .sh(SLEEPS)
+        .start();
+    let worker = s.wait_generation(1);
+    assert_eq!(
+        worker.variable("GREETING").as_deref(),
+        Some("hello = there; you")
+    );
+    assert_eq!(worker.variable("PATH"), std::env::var("PATH").ok());
+    s.stop();
+}
+
+#[test]
+fn it_is_a_direct_child() {
+    let s = Supervisor::start(&[], SLEEPS);
+    assert_eq!(s.wait_generation(1).parent(), Some(s.process()));
+    assert_eq!(s.process().children(), [s.wait_generation(1)]);
+    s.stop();
+}
+
+#[test]
+fn it_has_no_descriptor_but_its_own() {
+    let options = [
+        "--port=127.0.0.1:PORT",
+        "--path=DIR/a.sock",
+        "--pid-file=DIR/pid",
+    ];
+    let s = Setup::new(&options)
+        .program(["--", "sleep", "1000"])
+        .start();
+    s.hup();
+    let worker = s.wait_generation(2);
+    s.settle();
+    let mut expected = vec![0, 1, 2];
+    expected.extend(exports(worker).iter().map(|(_, fd, _)| *fd));
+    expected.extend(inherited());
+    expected.sort_unstable();
+    expected.dedup();
+    let found: Vec<i32> = worker.descriptors().into_keys().collect();
+    let surplus: Vec<_> = found.iter().filter(|fd| !expected.contains(fd)).collect();
+    assert!(
+        surplus.is_empty(),
+        "{surplus:?} of {:#?}",
+        worker.descriptors()
+    );
+    s.stop();
+}
+
+#[test]
+fn standard_input_is_inherited() {
+    let setup = Setup::new(&[])
+        .file("input", "one\ntwo\n")
+        .sh("read line; echo \"$line\" >\"$DIR/line\"; up; exec sleep 1000");
+    let input = File::open(setup.path("input")).unwrap();
+    let s = setup.stdin(input).start();
+    assert_eq!(s.read("line"), "one\n");
+    assert_eq!(
+        s.wait_generation(1).descriptors()[&0],
+        s.path("input").display().to_string()
+    );
+    s.stop();
+}
+
+#[test]
+fn output_goes_where_the_supervisors_goes() {
+    let s = Supervisor::start(
+        &[],
+        "echo to standard output; echo to standard error >&2; up; exec sleep 1000",
+    );
+    s.wait_said("to standard error");
+    assert_eq!(s.read("stdout"), "to standard output\n");
+    s.stop();
+}
+
+#[test]
+fn the_signal_mask_is_empty() {
+    let s = Setup::new(&[]).program(["--", "sleep", "1000"]).start();
+    let worker = s.wait_generation(1);
+    s.settle();
+    assert_eq!(worker.signal_set("SigBlk"), Some(0));
+    s.stop();
+}
+
+#[test]
+fn umask_and_limits_are_inherited() {
+    let s = Setup::new(&[])
+        .before("umask 037; ulimit -n 77; ulimit -c 0")
+        .sh(SLEEPS)
+        .start();
+    let worker = s.wait_generation(1);
+    assert_eq!(worker.status("Umask").as_deref(), Some("0037"));
+    let limits = worker.read("limits");
+    let files = limits
+        .lines()
+        .find(|line| line.starts_with("Max open files"))
+        .unwrap();
+    assert_eq!(files.split_whitespace().nth(3), Some("77"), "{files}");
+    s.stop();
+}
+
+#[test]
+fn the_umask_is_inherited_with_a_path_too() {
+    let s = Setup::new(&["--path=DIR/a.sock", "--pid-file=DIR/pid"])
+        .before("umask 027")
+        .sh(SLEEPS)
+        .start();
+    assert_eq!(
+        s.wait_generation(1).status("Umask").as_deref(),
+        Some("0027")
+    );
+    s.stop();
+}
+
+#[test]
+fn it_starts_where_the_supervisor_is() {
+    let s = Supervisor::start(&[], SLEEPS);
+    let here = fs::canonicalize(s.path(".")).unwrap();
+    assert_eq!(s.wait_generation(1).directory(), Some(here));
+    s.stop();
+}
+
+#[test]
+fn dir_is_followed_anew_at_every_start() {
+    let setup = Setup::new(&["--dir=DIR/current", "--signal-on-hup=KILL"])
+        .file("v1/server", "#!/bin/sh\necho \"v1 $SERVER_STARTER_GENERATION\" >>\"$DIR/versions\"\nexec sleep 1000\n")
+        .file("v2/server", "#!/bin/sh\necho \"v2 $SERVER_STARTER_GENERATION\" >>\"$DIR/versions\"\nexec sleep 1000\n")
+        .before("chmod +x v1/server v2/server; ln -s v1 current")
+        .program(["--", "./server"]);
+    let s = setup.start();
+    s.eventually("the first version runs", || s.read("versions") == "v1 1\n");
+    let here = fs::canonicalize(s.path("v1")).unwrap();
+    assert_eq!(s.wait_generation(1).directory(), Some(here));
+    fs::remove_file(s.path("current")).unwrap();
+    std::os::unix::fs::symlink("v2", s.path("current")).unwrap();
+    s.hup();
+    s.eventually("the second version runs", || {
+        s.read("versions") == "v1 1\nv2 2\n"
+    });
+    s.stop();
+}
+
+#[test]
+fn the_supervisor_itself_stays_where_it_is() {
+    let s = Setup::new(&["--dir=DIR/elsewhere", "--pid-file=pid"])
+        .file("elsewhere/x", "")
+        .sh(SLEEPS)
+        .start();
+    assert_eq!(
+        s.process().directory(),
+        Some(fs::canonicalize(s.path(".")).unwrap())
+    );
+    assert!(s.path("pid").exists());
+    s.stop();
+    assert!(!s.path("pid").exists());
+}
+
+#[test]
+fn signals_go_to_the_worker_not_to_its_group() {
+    let worker = "sleep 1000 & echo $! >\"$DIR/child\"; up; wait";
+    let s = Supervisor::start(&[], worker);
+    let first = s.wait_generation(1);
+    let child = Process(s.read("child").trim().parse().unwrap());
+    s.hup();
+    s.wait_line(&format!("old worker {first} died, status:15"));
+    assert!(child.is_alive(), "the worker's own child was signalled too");
+    s.wait_up(2);
+    s.term();
+    assert_eq!(s.wait_exit().code(), Some(0));
+    assert!(child.is_alive(), "the worker's own child was signalled too");
+}
+
+mod better {
+    use crate::harness::{Process, SLEEPS, Setup, exports, skipped};
+
+    /// Ignored or caught signals of a worker under a supervisor started like this.
+    fn dispositions(setup: Setup) -> (Option<u64>, Option<u64>, Option<u64>) {
+        let s = setup.program(["--", "sleep", "1000"]).start();
+        let worker: Process = s.wait_generation(1);
+        s.settle();
+        let sets = (
+            worker.signal_set("SigIgn"),
+            worker.signal_set("SigCgt"),
+            worker.signal_set("SigBlk"),
+        );
+        s.stop();
+        sets
+    }
+
+    #[test]
+    fn signal_dispositions_are_the_default() {
+        assert_eq!(dispositions(Setup::new(&[])), (Some(0), Some(0), Some(0)));
+    }
+
+    #[test]
+    fn signals_the_supervisor_ignores_are_default_again() {
+        let ignoring = Setup::new(&[]).before("trap '' PIPE HUP INT QUIT USR1 USR2 CHLD ALRM TSTP");
+        assert_eq!(dispositions(ignoring), (Some(0), Some(0), Some(0)));
+    }
+
+    #[test]
+    fn signals_the_supervisor_has_blocked_are_not_blocked() {
+        let block = "env --block-signal=HUP,TERM,INT,CHLD,USR1";
+        let mut try_it = std::process::Command::new("/bin/sh");
+        if !try_it
+            .arg("-c")
+            .arg(format!("{block} true"))
+            .output()
+            .unwrap()
+            .status
+            .success()
+        {
+            skipped("blocked signals: env(1) cannot block any here");
+            return;
+        }
+        let setup = Setup::new(&[]).before(&format!("set -- {block} \"$@\""));
+        let s = setup.program(["--", "sleep", "1000"]).start();
+        s.settle();
+        assert_eq!(s.wait_generation(1).signal_set("SigBlk"), Some(0));
+        s.hup();
+        s.wait_generation(2);
+        s.stop();
+    }
+
+    #[test]
+    fn an_ignored_hup_still_reloads() {
+        let s = Setup::new(&[])
+            .before("trap '' HUP CHLD")
+            .sh(SLEEPS)
+            .start();
+        s.hup();
+        s.wait_generation(2);
+        s.stop();
+    }
+
+    #[test]
+    fn descriptors_the_supervisor_inherits_are_not_passed_on() {
+        let setup = Setup::new(&["--port=127.0.0.1:PORT"]).before("exec 7</dev/null 9>/dev/null");
+        let s = setup.program(["--", "sleep", "1000"]).start();
+        let worker = s.wait_generation(1);
+        s.settle();
+        assert_eq!(exports(worker)[0].1, 3);
+        let descriptors: Vec<i32> = worker.descriptors().into_keys().collect();
+        assert_eq!(descriptors, [0, 1, 2, 3], "{:#?}", worker.descriptors());
+        s.stop();
+    }
+
+    #[test]
+    fn variables_that_are_not_utf8_are_passed_on() {
+        use std::os::unix::ffi::OsStringExt;
+        let value = std::ffi::OsString::from_vec(b"caf\xe9".to_vec());
+        let s = Setup::new(&[])
+            .env("LATIN", value)
+            .sh("printf %s \"$LATIN\" >\"$DIR/latin\"; up; exec sleep 1000")
+            .start();
+        assert_eq!(std::fs::read(s.path("latin")).unwrap(), b"caf\xe9");
+        s.stop();
+    }
+
+    #[test]
+    fn variables_of_an_outer_supervisor_are_not_passed_on() {
+        let setup = Setup::new(&[])
+            .env("SERVER_STARTER_PORT", "80=3")
+            .env("SERVER_STARTER_GENERATION", "7");
+        let s = setup.sh(SLEEPS).start();
+        let worker = s.wait_generation(1);
+        assert_eq!(worker.variable("SERVER_STARTER_PORT").as_deref(), Some(""));
+        assert_eq!(
+            worker.variable("SERVER_STARTER_GENERATION").as_deref(),
+            Some("1")
+        );
+        let twice: Vec<String> = worker
+            .environ()
+            .into_iter()
+            .filter(|e| e.starts_with("SERVER_STARTER_"))
+            .collect();
+        assert_eq!(twice.len(), 2, "{twice:?}");
+        s.stop();
+    }
+}
