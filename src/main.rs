@@ -1,4 +1,6 @@
 //! `start_server`: arguments in, exit status out.
+// The options' comments are the text of --help, where brackets are brackets.
+#![allow(rustdoc::broken_intra_doc_links)]
 
 mod cli;
 

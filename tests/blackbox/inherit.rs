@@ -1,0 +1,139 @@
+//! Sockets that are there already: `LISTEN_FDS`, as systemd has it, and a listening standard input.
+//!
+//! They come from an outer supervisor, whose worker says what systemd would and becomes the one under test.
+
+mod better {
+    use nix::sys::signal::Signal;
+
+    use crate::harness::{FAILS, SLEEPS, Setup, Supervisor, exports, hello};
+
+    /// The harness takes a worker that is a supervisor for one that is not up yet, and would wait.
+    fn stop(s: &Supervisor) {
+        s.process().signal(Signal::SIGTERM);
+        s.expect_exit(0);
+    }
+
+    /// Two sockets, the first at the address of the inner supervisor's `--port`, if it has one.
+    const OUTER: &str = r#"
+        if [ -z "$INNER" ]; then
+            export INNER=1
+            first=127.0.0.1:0
+            for option; do case $option in --port=127*) first=${option#--port=} ;; esac; done
+            exec "$1" --interval=0 --port=127.0.0.1:0 --port="$first" -- /bin/sh -c '
+                export LISTEN_PID=$$ LISTEN_FDS=2 LISTEN_FDNAMES=admin:web
+                exec "$@"' sh "$@"
+        fi"#;
+
+    #[test]
+    fn the_one_at_the_address_is_taken_and_the_rest_are_handed_on() {
+        let s = Setup::new(&["--port=127.0.0.1:PORT"])
+            .before(OUTER)
+            .sh(SLEEPS)
+            .start();
+        let worker = s.wait_generation(1);
+        let exports = exports(worker);
+        assert_eq!(exports.len(), 2);
+        assert_eq!(
+            (&*exports[0].0, exports[0].1),
+            (&*format!("127.0.0.1:{}", s.port(0)), 3)
+        );
+        assert!(exports[1].0.starts_with("127.0.0.1:"), "{exports:?}");
+        assert_eq!(exports[1].1, 4);
+        for name in ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"] {
+            assert_eq!(worker.variable(name), None, "{name}");
+        }
+        stop(&s);
+    }
+
+    #[test]
+    fn it_is_served() {
+        let s = Setup::new(&["--port=127.0.0.1:PORT"])
+            .before(OUTER)
+            .program(["--".into(), hello().into_os_string()])
+            .start();
+        assert_eq!(s.client().hello().0, 1);
+        stop(&s);
+    }
+
+    #[test]
+    fn one_may_be_named() {
+        let s = Setup::new(&["--port=fd:web=7"])
+            .before(OUTER)
+            .sh(SLEEPS)
+            .start();
+        let exports = exports(s.wait_generation(1));
+        let numbers: Vec<i32> = exports.iter().map(|export| export.1).collect();
+        assert_eq!(numbers, [7, 3], "the named one first, where it was wanted");
+        stop(&s);
+    }
+
+    #[test]
+    fn a_name_that_is_not_there_is_an_error_that_lists_those_that_are() {
+        let s = Setup::new(&["--port=fd:nope"])
+            .before(OUTER)
+            .sh(SLEEPS)
+            .spawn();
+        s.wait_line_starting("start_server: --port=fd:nope: no inherited socket has that name");
+        let line = s
+            .lines()
+            .into_iter()
+            .find(|line| line.contains("fd:nope"))
+            .unwrap();
+        assert!(line.contains("admin") && line.contains("web"), "{line}");
+        stop(&s);
+    }
+
+    /// What the environment says, and the words of the complaint.
+    #[track_caller]
+    fn refused(variables: &str, words: &[&str]) {
+        let refused = Setup::new(&[])
+            .before(&format!("export LISTEN_PID=$$ {variables}"))
+            .sh(FAILS)
+            .run();
+        refused.expect(1, words);
+        assert!(!refused.stderr.contains("starting new worker"), "{refused}");
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        for count in ["some", "-1", "''", "99999999999999999999", "1000000", "3.0"] {
+            refused(&format!("LISTEN_FDS={count}"), &["LISTEN_FDS="]);
+        }
+    }
+
+    #[test]
+    fn a_descriptor_that_is_not_open_is_named() {
+        let closed = "LISTEN_FDS=20000";
+        refused(closed, &["LISTEN_FDS=20000", "is not open"]);
+    }
+
+    #[test]
+    fn what_is_for_another_process_is_ignored_and_not_handed_on() {
+        let s = Setup::new(&[])
+            .env("LISTEN_PID", "1")
+            .env("LISTEN_FDS", "2")
+            .env("LISTEN_FDNAMES", "a:b")
+            .sh(SLEEPS)
+            .start();
+        let worker = s.wait_generation(1);
+        assert_eq!(worker.variable("SERVER_STARTER_PORT").as_deref(), Some(""));
+        assert_eq!(worker.variable("LISTEN_FDS"), None);
+        s.stop();
+    }
+
+    #[test]
+    fn a_listening_standard_input_is_taken() {
+        let outer = r#"
+            if [ -z "$INNER" ]; then
+                export INNER=1
+                exec "$1" --interval=0 --port=127.0.0.1:0=0 -- "$@"
+            fi"#;
+        let s = Setup::new(&[]).before(outer).sh(SLEEPS).start();
+        let worker = s.wait_generation(1);
+        let exports = exports(worker);
+        assert_eq!(exports.len(), 1);
+        assert_eq!(exports[0].1, 3, "moved to where sockets are");
+        assert_eq!(worker.descriptors()[&0], "/dev/null");
+        stop(&s);
+    }
+}
