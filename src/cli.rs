@@ -10,7 +10,7 @@ use clap::{ArgAction, CommandFactory, Parser};
 use nix::unistd::{Group, User};
 use server_starter::control::{Restart, Stop, Until};
 use server_starter::units::{Signal, parse_seconds};
-use server_starter::{Config, LogTarget, PathAccess, PathSpec, PortSpec};
+use server_starter::{Config, Destination, LogTarget, PathAccess, PathSpec, PortSpec};
 use tracing_subscriber::filter::LevelFilter;
 
 /// What the command line asks for.
@@ -126,6 +126,11 @@ struct Options {
     /// File to append all output to, or `| COMMAND` to pipe it to. SIGUSR1 reopens the file
     #[arg(long, value_name = "FILE", value_parser = LogParser, help_heading = FILES)]
     log_file: Option<LogTarget>,
+
+    /// Where this program's own lines go: `journal` (with fields), `stderr`, or `auto`: the journal
+    /// if standard error leads there
+    #[arg(long, value_name = "WHERE", default_value = "auto", help_heading = FILES)]
+    log_target: Destination,
 
     /// Run in the background; returns when the first workers are ready (status 0) or have failed.
     /// Needs --log-file
@@ -274,6 +279,7 @@ impl Options {
         config.pid_file = self.pid_file;
         config.status_file = self.status_file;
         config.log = self.log_file;
+        config.log_target = self.log_target;
         config.daemonize = self.daemonize;
         config.start_attempts = self.start_attempts;
         config.stop_timeout = self.stop_timeout;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::files::LogTarget;
+use crate::log::Destination;
 use crate::machine::{Rules, Tuning};
 use crate::sockets::{PathAccess, PathSpec, PortSpec};
 use crate::units::{Signal, parse_seconds};
@@ -54,6 +55,8 @@ pub struct Config {
     pub live: LiveConfig,
     /// Where standard output and standard error of supervisor and workers go.
     pub log: Option<LogTarget>,
+    /// Where the supervisor's own lines go.
+    pub log_target: Destination,
     /// Whether to leave the terminal and run in the background. Needs `log`.
     pub daemonize: bool,
     /// A reload is given up after so many failed attempts; 0: never.
@@ -90,6 +93,7 @@ impl Config {
                 kill_old_delay: None,
             },
             log: None,
+            log_target: Destination::Auto,
             daemonize: false,
             start_attempts: 0,
             stop_timeout: None,

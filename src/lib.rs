@@ -14,7 +14,7 @@
 //! | `worker/` | starting a worker; its environment |
 //! | `files/` | pid file, status file, log file: each guards what it owns |
 //! | `systemd/` | what systemd is told, and what it keeps for us |
-//! | `log/` | the log lines, and how they are printed |
+//! | `log/` | the log lines, and how they are printed or sent to the journal |
 //! | [`control`] | talking to a running supervisor: `--restart`, `--stop` |
 //! | [`units`] | signals and spans of time, as people write them |
 //! | `error.rs` | what can keep a supervisor from starting |
@@ -46,6 +46,6 @@ mod worker;
 pub use config::{Config, DEFAULT_AUTO_RESTART_INTERVAL, LiveConfig};
 pub use error::Error;
 pub use files::LogTarget;
-pub use log::init as init_log;
+pub use log::{Destination, init as init_log};
 pub use sockets::{AddressSpec, Host, PathAccess, PathSpec, PortSpec};
 pub use supervisor::run;

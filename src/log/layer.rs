@@ -1,4 +1,5 @@
-//! A tracing layer that prints an event's message, and nothing around it.
+//! A tracing layer that prints an event's message, and nothing around it, or passes the event on to
+//! the journal.
 
 use std::fmt::{self, Write};
 
@@ -6,9 +7,9 @@ use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
-use tracing_subscriber::registry::Registry;
+use tracing_subscriber::registry::{LookupSpan, Registry};
 
-use super::sink;
+use super::{journal, sink};
 
 /// Sends this process's tracing events of `level` and above to standard error, a line each. From
 /// `DEBUG` on, their fields follow the message: ` generation=2 pid=123`.
@@ -27,8 +28,11 @@ struct Lines {
     fields: bool,
 }
 
-impl<S: Subscriber> Layer<S> for Lines {
-    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Lines {
+    fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
+        if let Some(journal) = journal::connected() {
+            return journal.on_event(event, context);
+        }
         let mut line = Line::default();
         event.record(&mut line);
         if self.fields {
@@ -52,6 +56,7 @@ impl Visit for Line {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         let _ = match field.name() {
             "message" => write!(self.message, "{value:?}"),
+            "MESSAGE_ID" => Ok(()), // for the journal's catalog
             name => write!(self.fields, " {name}={value:?}"),
         };
     }

@@ -2,8 +2,9 @@
 
 use std::fmt::Write;
 
+use super::message_id;
 use crate::machine::Report;
-use crate::sys::process::describe_status;
+use crate::sys::process::{describe_status, exit_code, killed_by};
 use crate::units::{Pid, Seconds};
 
 /// The line for a report; none for what the log does not mention.
@@ -97,52 +98,119 @@ pub(crate) fn line(report: &Report) -> Option<String> {
     Some(line)
 }
 
-/// Sends a report to the log.
+/// Sends a report to the log, with its fields.
 pub(crate) fn tell(report: &Report) {
     let text = line(report);
     let text = text.as_deref().unwrap_or_default();
+    /// An event of this level and kind.
+    macro_rules! say {
+        ($level:ident, $id:ident $(, $field:ident = $value:expr)*) => {
+            tracing::$level!(MESSAGE_ID = message_id::$id $(, $field = $value)*, "{text}")
+        };
+    }
     match report {
-        Report::Started { generation, pid } => tracing::info!(generation, pid, "{text}"),
-        Report::Ready { generation, pid } => tracing::debug!(generation, pid, "worker is ready"),
+        Report::Started { generation, pid } => {
+            say!(info, STARTED, generation = generation, worker_pid = pid)
+        }
+        Report::Ready { generation, pid } => {
+            let text = "worker is ready";
+            tracing::debug!(
+                MESSAGE_ID = message_id::READY,
+                generation,
+                worker_pid = pid,
+                "{text}"
+            )
+        }
         Report::FailedToStart {
             generation,
             pid,
             status,
         } => {
-            tracing::error!(generation, pid, status, "{text}")
+            let (exit_status, signal) = parts(*status);
+            say!(
+                error,
+                FAILED_TO_START,
+                generation = generation,
+                worker_pid = pid,
+                exit_status = exit_status,
+                signal = signal
+            )
         }
-        Report::Settled => {}
-        Report::NotSpawned { generation } => tracing::debug!(generation, "attempt failed"),
         Report::DiedUnexpectedly {
             generation,
             pid,
             status,
             ..
         } => {
-            tracing::error!(generation, pid, status, "{text}")
+            let (exit_status, signal) = parts(*status);
+            say!(
+                error,
+                DIED_UNEXPECTEDLY,
+                generation = generation,
+                worker_pid = pid,
+                exit_status = exit_status,
+                signal = signal
+            )
         }
         Report::OldDied {
-            was_current: true,
+            was_current,
             generation,
             pid,
             status,
         } => {
-            tracing::error!(generation, pid, status, "{text}")
+            let (exit_status, signal) = parts(*status);
+            if *was_current {
+                say!(
+                    error,
+                    OLD_DIED,
+                    generation = generation,
+                    worker_pid = pid,
+                    exit_status = exit_status,
+                    signal = signal
+                )
+            } else {
+                say!(
+                    info,
+                    OLD_DIED,
+                    generation = generation,
+                    worker_pid = pid,
+                    exit_status = exit_status,
+                    signal = signal
+                )
+            }
         }
-        Report::OldDied {
-            generation,
-            pid,
-            status,
-            ..
-        } => {
-            tracing::info!(generation, pid, status, "{text}")
+        Report::StoppedWorker { pid, status } => {
+            let (exit_status, signal) = parts(*status);
+            say!(
+                info,
+                OLD_DIED,
+                worker_pid = pid,
+                exit_status = exit_status,
+                signal = signal
+            )
         }
-        Report::StoppedWorker { pid, status } => tracing::info!(pid, status, "{text}"),
         Report::Overdue {
             generation, pid, ..
-        } => tracing::warn!(generation, pid, "{text}"),
-        Report::GaveUp { .. } => tracing::error!("{text}"),
-        _ => tracing::info!("{text}"),
+        } => {
+            say!(warn, OVERDUE, generation = generation, worker_pid = pid)
+        }
+        Report::GaveUp { .. } => say!(error, GAVE_UP),
+        Report::Reloading | Report::AutoRestart { .. } => say!(info, RELOADING),
+        Report::Replacing { .. } => say!(info, REPLACING),
+        Report::Stopping { .. } => say!(info, STOPPING),
+        Report::Exiting => say!(info, EXITING),
+        Report::ReloadQueued | Report::KillDelayed(_) | Report::KillingOld => {
+            tracing::info!("{text}")
+        }
+        Report::NotSpawned { .. } | Report::Settled => {}
+    }
+}
+
+/// A wait status as two fields, of which one is there: the exit status, or the signal's name.
+fn parts(status: i32) -> (Option<i32>, Option<String>) {
+    match killed_by(status) {
+        Some(signal) => (None, Some(signal.to_string())),
+        None => (Some(exit_code(status)), None),
     }
 }
 

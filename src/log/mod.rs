@@ -1,9 +1,14 @@
-//! The log: one stream of tracing events, printed as the lines that people grep for.
+//! The log: one stream of tracing events, printed as the lines that people grep for, or sent to the
+//! journal with all their fields.
 
+mod journal;
 mod layer;
 mod lines;
+pub(crate) mod message_id;
 mod sink;
 
+pub use journal::Destination;
+pub(crate) use journal::connect;
 pub use layer::init;
 pub(crate) use lines::{line, tell};
 pub(crate) use sink::{flush, into_pipe, linger, pending, to_stderr};

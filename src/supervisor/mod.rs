@@ -221,7 +221,8 @@ impl Supervisor {
         match self.spawner.spawn(generation, &self.environment) {
             Ok(pid) => Event::Spawned(pid),
             Err(failure) => {
-                tracing::error!(generation, "{}", failure.reason);
+                let id = log::message_id::NOT_SPAWNED;
+                tracing::error!(MESSAGE_ID = id, generation, "{}", failure.reason);
                 self.notifier.attempt_failed(&failure.reason);
                 self.last_failure = Some(failure.reason);
                 Event::SpawnFailed(failure.kind)
@@ -232,7 +233,7 @@ impl Supervisor {
     fn signal(&self, pid: Pid, signal: Signal) {
         if let Err(errno) = sys::process::kill(pid, signal) {
             tracing::error!(
-                pid,
+                worker_pid = pid,
                 "failed to send {signal} to worker {pid}: {}",
                 why(errno)
             );

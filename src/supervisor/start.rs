@@ -126,6 +126,8 @@ impl Supervisor {
             sockets.server_starter_port(),
             sockets.numbers(),
         )?;
+        // Every number that sockets will ever want is taken now.
+        log::connect(config.log_target, config.log.is_some());
         if let Some(store) = Store::ours() {
             sockets.keep_bound(|bound| store.keep(bound));
         }

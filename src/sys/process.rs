@@ -236,12 +236,18 @@ pub(crate) fn kill(pid: Pid, signal: Signal) -> Result<(), Errno> {
 
 /// How a child ended, in words: `exit code 1`, `killed by KILL`.
 pub(crate) fn describe_status(status: i32) -> String {
-    if libc::WIFSIGNALED(status) {
-        let number = libc::WTERMSIG(status);
-        return match Signal::from_number(number) {
-            Some(signal) => format!("killed by {signal}"),
-            None => format!("killed by signal {number}"),
-        };
+    match killed_by(status) {
+        Some(signal) => format!("killed by {signal}"),
+        None => format!("exit code {}", exit_code(status)),
     }
-    format!("exit code {}", libc::WEXITSTATUS(status))
+}
+
+/// The signal that killed a child, from its raw wait status.
+pub(crate) fn killed_by(status: i32) -> Option<Signal> {
+    Signal::from_number(libc::WTERMSIG(status)).filter(|_| libc::WIFSIGNALED(status))
+}
+
+/// What a child that was not killed gave to exit(3), from its raw wait status.
+pub(crate) fn exit_code(status: i32) -> i32 {
+    libc::WEXITSTATUS(status)
 }

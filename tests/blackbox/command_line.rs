@@ -295,7 +295,7 @@ mod better {
                 .find(|line| line.starts_with("starting new worker"))
                 .unwrap();
             assert!(
-                line.contains(" generation=1") && line.contains(&format!(" pid={worker}")),
+                line.contains(" generation=1") && line.contains(&format!(" worker_pid={worker}")),
                 "no fields: {line}"
             );
             s.stop();

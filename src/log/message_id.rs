@@ -1,0 +1,59 @@
+//! One number per kind of event, for `journalctl MESSAGE_ID=…` and the catalog that explains them
+//! (`journalctl -x`; see `systemd/server-starter.catalog`). Never change or reuse one.
+
+/// A worker process exists.
+pub(super) const STARTED: &str = "4e91462d6a3a44ab90ab5e34ace4ef92";
+/// A generation counts as started.
+pub(super) const READY: &str = "018b92b809174329950368b3972b70b5";
+/// A worker died before it was ready.
+pub(super) const FAILED_TO_START: &str = "2f6384d111fb474bb197c8a3d440f680";
+/// The program could not be run at all.
+pub(crate) const NOT_SPAWNED: &str = "b16f9441d4704482bb34781caa90be97";
+/// No more attempts are made.
+pub(super) const GAVE_UP: &str = "8ad760dcd04340c1acba281c97ed437a";
+/// The current worker died.
+pub(super) const DIED_UNEXPECTEDLY: &str = "cb02f1dc4c3e4bef9b9f3e71ba967f1f";
+/// An old worker has gone.
+pub(super) const OLD_DIED: &str = "5b944d66c52a4b58bfd4398c3a823f50";
+/// A reload begins.
+pub(super) const RELOADING: &str = "a8e4129d69774139b34e661cee908fe3";
+/// A reload has succeeded.
+pub(super) const REPLACING: &str = "fac9b9e0069545a999f5ae1a9ac3552d";
+/// A stop was asked for.
+pub(super) const STOPPING: &str = "2b6613aa74c1448bb51b2b5a377a6627";
+/// A worker has outlived the stop time-out.
+pub(super) const OVERDUE: &str = "8845a118174a4de98b208e7bd7752c7c";
+/// The end.
+pub(super) const EXITING: &str = "380a281dc87a42b794f1416607c99e2c";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_catalog_explains_each_of_them() {
+        let catalog = include_str!("../../systemd/server-starter.catalog");
+        let ids = [
+            STARTED,
+            READY,
+            FAILED_TO_START,
+            NOT_SPAWNED,
+            GAVE_UP,
+            DIED_UNEXPECTEDLY,
+            OLD_DIED,
+            RELOADING,
+            REPLACING,
+            STOPPING,
+            OVERDUE,
+            EXITING,
+        ];
+        for id in ids {
+            assert!(catalog.contains(&format!("\n-- {id}\nSubject: ")), "{id}");
+        }
+        assert_eq!(
+            catalog.matches("\n-- ").count(),
+            ids.len(),
+            "and nothing else"
+        );
+    }
+}
