@@ -30,6 +30,13 @@ pub enum Error {
     },
     /// What we inherited does not fit what we were told of it.
     Inherited(String),
+    /// The sockets' descriptor numbers reach the limit of open files, RLIMIT_NOFILE.
+    OpenFiles {
+        /// The highest number a socket is to have.
+        highest: i32,
+        /// The limit: no number reaches it.
+        limit: i32,
+    },
     /// There is something at a `--path` that must not be removed.
     PathTaken {
         /// The path.
@@ -107,6 +114,11 @@ impl fmt::Display for Error {
             } => {
                 write!(f, "failed to {action} {address}: {}", Why(source))
             }
+            Error::OpenFiles { highest, limit } => write!(
+                f,
+                "no room for sockets up to descriptor {highest}, and for our own: the limit of open \
+                 files is {limit} (ulimit -n; LimitNOFILE= in a unit)"
+            ),
             Error::PathTaken { path, what } => {
                 write!(f, "refusing to replace {}: {what}", path.display())
             }

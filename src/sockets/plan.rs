@@ -12,6 +12,9 @@ use super::{FIRST_FD, Origin, Socket, Sockets, bind, unix_path};
 use crate::error::Error;
 use crate::sys;
 
+/// More descriptors than a supervisor ever has open for itself.
+const OUR_OWN: RawFd = 16;
+
 /// The sockets to be, in order, each with its number.
 pub(crate) struct Plan {
     list: Vec<Planned>,
@@ -98,12 +101,17 @@ impl Plan {
             above: FIRST_FD,
             stale: stale.into_iter().map(|s| s.name).collect(),
         };
-        plan.above = plan
+        let highest = plan
             .numbers()
             .into_iter()
             .max()
-            .map_or(FIRST_FD, |n| n.saturating_add(1));
-        plan.above = plan.above.max(FIRST_FD);
+            .unwrap_or(0)
+            .max(FIRST_FD - 1);
+        let limit = sys::fd::limit();
+        if highest >= limit.saturating_sub(OUR_OWN) {
+            return Err(Error::OpenFiles { highest, limit });
+        }
+        plan.above = highest + 1;
         plan.step_aside()?;
         Ok(plan)
     }

@@ -12,16 +12,13 @@ mod better {
     /// After all of it: one worker, the newest; no zombie; no descriptor more than before.
     #[track_caller]
     fn is_tidy(s: &Supervisor, descriptors: usize) {
-        s.eventually("one worker is left, and it is the newest", || {
-            let children = s.process().children();
+        s.eventually("one worker is left, the newest, and no descriptor", || {
             let newest = s.started().last().copied();
-            children.len() == 1
-                && Some(children[0]) == newest
+            s.process().children().into_iter().eq(newest)
                 && s.status().iter().map(|entry| entry.1).eq(newest)
+                && s.process().state() == Some('S')
+                && s.process().descriptors().len() == descriptors
         });
-        s.settle();
-        let now = s.process().descriptors();
-        assert_eq!(now.len(), descriptors, "descriptors leaked: {now:#?}");
         let threads = s.process().status("Threads");
         assert_eq!(threads.as_deref(), Some("1"), "threads leaked");
     }

@@ -1,7 +1,8 @@
 //! A process as /proc shows it, and the search for those that a test left behind.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use nix::sys::signal::{Signal, kill};
@@ -49,8 +50,10 @@ impl Process {
 
     /// A file of its /proc directory; empty when it is gone.
     pub(crate) fn read(self, name: &str) -> String {
-        let bytes = fs::read(self.path(name)).unwrap_or_default();
-        String::from_utf8_lossy(&bytes).into_owned()
+        // in one go: when it makes an exec between two reads, the second finds nothing
+        let mut bytes = vec![0; 1 << 18];
+        let length = File::open(self.path(name)).and_then(|mut file| file.read(&mut bytes));
+        String::from_utf8_lossy(&bytes[..length.unwrap_or(0)]).into_owned()
     }
 
     /// The fields of `stat` after the name: state, parent, group, session…

@@ -228,11 +228,8 @@ impl Supervisor {
     pub(crate) fn expect_exit(&self, code: i32) {
         let status = self.wait_exit();
         assert_eq!(status.code(), Some(code), "wrong end: {status}");
-        if self.running.borrow().is_none() {
-            // of a daemon, the process between it and its caller may take its time to leave
-            self.eventually("nothing is left behind", || self.survivors().is_empty());
-        }
-        assert_eq!(self.survivors(), [], "these were left behind");
+        // it has waited for its workers; a log command, or the process between a daemon and its caller, may be later
+        self.eventually("nothing is left behind", || self.survivors().is_empty());
     }
 
     /// TERM, and it must exit 0 and leave no worker.
