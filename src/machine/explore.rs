@@ -9,7 +9,7 @@ use super::*;
 use crate::units::Signal;
 
 /// How many events in a row are tried.
-const DEPTH: usize = 11;
+const DEPTH: usize = 10;
 
 /// What somebody outside knows of the workers.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
@@ -28,6 +28,7 @@ struct Seen {
     generation: Generation,
     ready: bool,
     signalled: bool,
+    born: Time,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -90,9 +91,10 @@ impl State {
     fn feed(&mut self, event: Event, failure: Option<SpawnFailure>) {
         let mut events = vec![event];
         while let Some(event) = events.pop() {
-            self.world.before(&event);
+            self.world.before(&event, self.now);
+            let lived = self.now.saturating_sub(self.machine.rules.interval);
             for action in self.machine.handle(event, self.now) {
-                if let Some(answer) = self.world.watch(action, failure) {
+                if let Some(answer) = self.world.watch(action, failure, lived) {
                     events.push(answer);
                 }
             }
@@ -102,7 +104,7 @@ impl State {
 }
 
 impl Watcher {
-    fn before(&mut self, event: &Event) {
+    fn before(&mut self, event: &Event, now: Time) {
         match event {
             Event::Hup => self.hup_unanswered = true,
             Event::Stop(_) => self.stop_asked = true,
@@ -119,6 +121,7 @@ impl Watcher {
                     generation: self.last_generation,
                     ready: false,
                     signalled: false,
+                    born: now,
                 };
                 self.workers.insert(*pid, seen);
             }
@@ -126,8 +129,13 @@ impl Watcher {
         }
     }
 
-    /// One action; answers a spawn.
-    fn watch(&mut self, action: Action, failure: Option<SpawnFailure>) -> Option<Event> {
+    /// One action; answers a spawn. Whoever was born by `lived` has lived for the interval.
+    fn watch(
+        &mut self,
+        action: Action,
+        failure: Option<SpawnFailure>,
+        lived: Time,
+    ) -> Option<Event> {
         assert_eq!(self.exit, None, "nothing happens after the exit");
         match action {
             Action::Spawn(generation) => {
@@ -150,7 +158,12 @@ impl Watcher {
                 worker.signalled = true;
             }
             Action::Report(Report::Ready { pid, .. }) => {
-                self.workers.get_mut(&pid).expect("a live worker").ready = true;
+                let worker = self.workers.get_mut(&pid).expect("a live worker");
+                assert!(
+                    worker.born <= lived,
+                    "nobody is ready before the interval is over"
+                );
+                worker.ready = true;
                 self.newest_ready = Some(pid);
             }
             Action::Exit(code) => {

@@ -13,6 +13,13 @@ fn a_worker_is_ready_when_it_has_lived_for_the_interval() {
 }
 
 #[test]
+fn a_tick_that_comes_early_changes_nothing() {
+    let mut bench = Bench::serving(rules());
+    bench.hup().pass(Duration::from_millis(500)).tick().tick();
+    assert_eq!((bench.signals(), bench.live()), (vec![], vec![(1, 101)]));
+}
+
+#[test]
 fn a_reload_swaps_when_the_new_worker_is_ready_and_not_before() {
     let mut bench = Bench::serving(rules());
     bench.hup().pass(Duration::from_millis(999));
