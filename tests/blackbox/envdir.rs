@@ -161,9 +161,8 @@ fn path_decides_where_the_program_is_found() {
     let server =
         |version| format!("#!/bin/sh\necho {version} >>\"$DIR/versions\"\nexec sleep 1000\n");
     let setup = Setup::new(&[OPTION, "--signal-on-hup=KILL"])
-        .file("v1/my-server", &server(1))
-        .file("v2/my-server", &server(2))
-        .before("chmod +x v1/my-server v2/my-server")
+        .executable("v1/my-server", &server(1))
+        .executable("v2/my-server", &server(2))
         .program(["--", "my-server"]);
     let path = |version: &str| format!("{}:/usr/bin:/bin\n", setup.path(version).display());
     let (first, second) = (path("v1"), path("v2"));

@@ -15,8 +15,7 @@ mod better {
         let program =
             "#!/bin/sh\necho \"$SERVER_STARTER_GENERATION $$\" >>\"$OUT\"\nexec sleep 1000\n";
         Setup::new(options)
-            .file("bin/server", program)
-            .before("chmod +x bin/server")
+            .executable("bin/server", program)
             .says_up()
     }
 
@@ -179,10 +178,9 @@ mod better {
         }
         let mut setup = Setup::new(&["--pid-file=DIR/pid", "--path=DIR/a.sock"]).sh(SLEEPS);
         if let Some(user) = user {
-            fs::copy(crate::harness::binary(), setup.path("start_server")).unwrap();
-            setup = setup.before(&format!(
-                "chmod 755 . start_server; chown -R {user} .; shift; \
-                 set -- setpriv --reuid={user} --regid={user} --clear-groups ./start_server \"$@\""
+            setup = setup.copied().before(&format!(
+                "chmod 755 .; chown -R {user} .; \
+                 set -- setpriv --reuid={user} --regid={user} --clear-groups \"$@\""
             ));
         }
         let s = setup.start();
@@ -342,9 +340,10 @@ mod better {
 
     #[test]
     fn its_own_binary_may_be_replaced() {
-        let setup = Setup::new(&["--pid-file=DIR/pid"]).sh(SLEEPS);
-        fs::copy(crate::harness::binary(), setup.path("start_server")).unwrap();
-        let s = setup.before("shift; set -- ./start_server \"$@\"").start();
+        let s = Setup::new(&["--pid-file=DIR/pid"])
+            .sh(SLEEPS)
+            .copied()
+            .start();
         fs::remove_file(s.path("start_server")).unwrap();
         s.hup();
         s.wait_generation(2);

@@ -157,9 +157,9 @@ fn it_starts_where_the_supervisor_is() {
 #[test]
 fn dir_is_followed_anew_at_every_start() {
     let setup = Setup::new(&["--dir=DIR/current", "--signal-on-hup=KILL"])
-        .file("v1/server", "#!/bin/sh\necho \"v1 $SERVER_STARTER_GENERATION\" >>\"$DIR/versions\"\nexec sleep 1000\n")
-        .file("v2/server", "#!/bin/sh\necho \"v2 $SERVER_STARTER_GENERATION\" >>\"$DIR/versions\"\nexec sleep 1000\n")
-        .before("chmod +x v1/server v2/server; ln -s v1 current")
+        .executable("v1/server", "#!/bin/sh\necho \"v1 $SERVER_STARTER_GENERATION\" >>\"$DIR/versions\"\nexec sleep 1000\n")
+        .executable("v2/server", "#!/bin/sh\necho \"v2 $SERVER_STARTER_GENERATION\" >>\"$DIR/versions\"\nexec sleep 1000\n")
+        .before("ln -s v1 current")
         .program(["--", "./server"]);
     let s = setup.start();
     s.eventually("the first version runs", || s.read("versions") == "v1 1\n");

@@ -162,6 +162,21 @@ impl Setup {
         self
     }
 
+    /// A program that is there from the start. The shell writes it: as long as another thread's child may still hold a
+    /// descriptor that we wrote to, "Text file busy" is the answer to an exec.
+    pub(crate) fn executable(self, name: &str, content: &str) -> Self {
+        let text = format!("{name}.text");
+        let copy = format!("cp {text} {name}; chmod +x {name}; rm {text}");
+        self.file(&text, content).before(&copy)
+    }
+
+    /// The supervisor is a copy of the program under test, `DIR/start_server`; again written by the shell.
+    pub(crate) fn copied(self) -> Self {
+        self.before(
+            "cp \"$1\" start_server; chmod 755 start_server; shift; set -- ./start_server \"$@\"",
+        )
+    }
+
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.scene.path(name)
     }
@@ -255,7 +270,7 @@ pub(super) fn fill_in(option: &str, scene: &Scene, ports: &[u16]) -> String {
 }
 
 /// The program under test.
-pub(crate) fn binary() -> PathBuf {
+fn binary() -> PathBuf {
     let path = std::env::var_os("START_SERVER")
         .unwrap_or_else(|| env!("CARGO_BIN_EXE_start_server").into());
     std::path::absolute(Path::new(&path)).unwrap()
