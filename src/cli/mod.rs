@@ -1,0 +1,129 @@
+//! The command line: from arguments and environment to what is to be done.
+
+mod options;
+mod values;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser};
+use server_starter::control::{Restart, Stop};
+use server_starter::{Config, PathAccess};
+use tracing_subscriber::filter::LevelFilter;
+
+use options::Options;
+
+/// What the command line asks for.
+pub(crate) struct Invocation {
+    pub(crate) command: Command,
+    pub(crate) log_level: LevelFilter,
+}
+
+/// One of the three things this program does.
+pub(crate) enum Command {
+    Start(Box<Config>),
+    Restart(Restart),
+    Stop(Stop),
+}
+
+/// Parses the command line and the environment. An `Err` has been printed; it is to be exited
+/// with.
+pub(crate) fn parse() -> Result<Invocation, ExitCode> {
+    let options = Options::try_parse().map_err(|error| report(&error))?;
+    let log_level = options.log_level.unwrap_or(match options.verbose {
+        0 => LevelFilter::INFO,
+        1 => LevelFilter::DEBUG,
+        _ => LevelFilter::TRACE,
+    });
+    let command = options.into_command().map_err(|message| {
+        report(&Options::command().error(ErrorKind::ValueValidation, message))
+    })?;
+    Ok(Invocation { command, log_level })
+}
+
+/// Prints an error of clap's, or the help that it takes for one.
+fn report(error: &clap::Error) -> ExitCode {
+    let _ = error.print();
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
+}
+
+impl Options {
+    fn into_command(self) -> Result<Command, String> {
+        let pid_file = |command| {
+            let wanted = || format!("{command} needs --pid-file to be set as well");
+            self.pid_file.clone().ok_or_else(wanted)
+        };
+        if self.restart {
+            return Ok(Command::Restart(Restart {
+                pid_file: pid_file("--restart")?,
+                status_file: self
+                    .status_file
+                    .ok_or("--restart needs --status-file to be set as well")?,
+                until: self.until,
+                timeout: self.timeout,
+            }));
+        }
+        if self.stop {
+            return Ok(Command::Stop(Stop {
+                pid_file: pid_file("--stop")?,
+                timeout: self.timeout,
+            }));
+        }
+        self.into_config().map(Box::new).map(Command::Start)
+    }
+
+    fn into_config(self) -> Result<Config, String> {
+        let mut words = self.program.into_iter();
+        let program = words.next().ok_or("server program not specified")?;
+        let mut config = Config::new(program, words);
+
+        // The environment first, for options beat it.
+        let names = [
+            "ENABLE_AUTO_RESTART",
+            "AUTO_RESTART_INTERVAL",
+            "KILL_OLD_DELAY",
+        ];
+        let variables = names.map(|name| (name, std::env::var_os(name)));
+        let (mut live, complaints) = config.live.with_variables(|wanted| {
+            let (_, value) = variables.iter().find(|(name, _)| *name == wanted)?;
+            value.as_deref()
+        });
+        live.auto_restart |= self.enable_auto_restart;
+        live.auto_restart_interval = self
+            .auto_restart_interval
+            .unwrap_or(live.auto_restart_interval);
+        live.kill_old_delay = self.kill_old_delay.or(live.kill_old_delay);
+        let overruled = |name: &str| match name {
+            "AUTO_RESTART_INTERVAL" => self.auto_restart_interval.is_some(),
+            _ => self.kill_old_delay.is_some(),
+        };
+        if let Some((name, e)) = complaints.into_iter().find(|(name, _)| !overruled(name)) {
+            return Err(format!("the environment's {name}: {e}"));
+        }
+        config.live = live;
+
+        let envdir = std::env::var_os("ENVDIR").filter(|dir| !dir.is_empty());
+        config.envdir = self.envdir.or(envdir.map(PathBuf::from));
+        config.ports = self.port;
+        config.paths = self.path;
+        config.path_access = PathAccess {
+            mode: self.path_mode,
+            user: self.path_user,
+            group: self.path_group,
+        };
+        config.backlog = self.backlog;
+        config.dir = self.dir;
+        config.interval = self.interval;
+        config.signal_on_hup = self.signal_on_hup;
+        config.signal_on_term = self.signal_on_term;
+        config.pid_file = self.pid_file;
+        config.status_file = self.status_file;
+        config.log = self.log_file;
+        config.log_target = self.log_target;
+        config.daemonize = self.daemonize;
+        config.start_attempts = self.start_attempts;
+        config.stop_timeout = self.stop_timeout;
+        Ok(config)
+    }
+}

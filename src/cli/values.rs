@@ -1,0 +1,72 @@
+//! Values of options that clap does not know how to read.
+
+use std::ffi::OsStr;
+
+use clap::error::ErrorKind;
+use nix::unistd::{Group, User};
+use server_starter::{LogTarget, PathSpec};
+
+pub(super) fn parse_mode(text: &str) -> Result<u32, String> {
+    let mode = u32::from_str_radix(text, 8)
+        .ok()
+        .filter(|mode| *mode <= 0o777);
+    mode.ok_or_else(|| "not permission bits (an octal number up to 0777)".to_owned())
+}
+
+pub(super) fn find_user(text: &str) -> Result<u32, String> {
+    match text.parse() {
+        Ok(number) => Ok(number),
+        Err(_) => match User::from_name(text) {
+            Ok(Some(user)) => Ok(user.uid.as_raw()),
+            Ok(None) => Err("no such user".to_owned()),
+            Err(errno) => Err(format!(
+                "cannot look up the user: {}",
+                std::io::Error::from(errno)
+            )),
+        },
+    }
+}
+
+pub(super) fn find_group(text: &str) -> Result<u32, String> {
+    match text.parse() {
+        Ok(number) => Ok(number),
+        Err(_) => match Group::from_name(text) {
+            Ok(Some(group)) => Ok(group.gid.as_raw()),
+            Ok(None) => Err("no such group".to_owned()),
+            Err(errno) => Err(format!(
+                "cannot look up the group: {}",
+                std::io::Error::from(errno)
+            )),
+        },
+    }
+}
+
+/// Values that are bytes and not text need parsers of their own.
+macro_rules! os_str_parser {
+    ($parser:ident, $value:ty, $parse:expr) => {
+        #[derive(Clone)]
+        pub(super) struct $parser;
+
+        impl clap::builder::TypedValueParser for $parser {
+            type Value = $value;
+
+            fn parse_ref(
+                &self,
+                command: &clap::Command,
+                arg: Option<&clap::Arg>,
+                value: &OsStr,
+            ) -> Result<$value, clap::Error> {
+                let parse: fn(&OsStr) -> Result<$value, String> = $parse;
+                parse(value).map_err(|reason| {
+                    let name = arg.map(ToString::to_string).unwrap_or_default();
+                    let value = value.to_string_lossy();
+                    let message = format!("invalid value '{value}' for '{name}': {reason}");
+                    command.clone().error(ErrorKind::ValueValidation, message)
+                })
+            }
+        }
+    };
+}
+
+os_str_parser!(PathParser, PathSpec, PathSpec::new);
+os_str_parser!(LogParser, LogTarget, LogTarget::parse);
