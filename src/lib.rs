@@ -6,7 +6,7 @@
 //!
 //! | where | what |
 //! |---|---|
-//! | `main.rs`, `cli/` | the options, declared once (`cli/options.rs`); arguments in, exit status out |
+//! | `main.rs`, `cli/` | the options, declared once (`cli/options.rs`); arguments in, exit status out; what `--generate` makes of them |
 //! | [`Config`] (`config.rs`) | what is asked for, typed |
 //! | [`machine`] | **the decisions**: a pure state machine, events in, actions out |
 //! | `supervisor.rs` | **the loop**: turns the kernel's news into events, carries out the actions |

@@ -20,10 +20,22 @@ fn main() -> ExitCode {
         Command::Start(config) => run(*config),
         Command::Restart(request) => control::restart(&request).map(|()| 0),
         Command::Stop(request) => control::stop(&request).map(|()| 0),
+        Command::Print(text) => return print(&text),
     };
     match done {
         Ok(status) => status.into(),
         Err(error) => complain(&error),
+    }
+}
+
+fn print(text: &[u8]) -> ExitCode {
+    let mut stdout = std::io::stdout();
+    match stdout.write_all(text).and_then(|()| stdout.flush()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            let _ = writeln!(std::io::stderr(), "start_server: cannot write: {e}");
+            ExitCode::FAILURE
+        }
     }
 }
 

@@ -1,13 +1,20 @@
 //! The command line: from arguments and environment to what is to be done.
 
+#[cfg(feature = "documents")]
+mod completions;
+mod generate;
+#[cfg(feature = "documents")]
+mod manual;
 mod options;
+mod quote;
+mod units;
 mod values;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
-use clap::{CommandFactory, Parser};
+use clap::{ArgMatches, CommandFactory, FromArgMatches};
 use server_starter::control::{Restart, Stop};
 use server_starter::{Config, PathAccess};
 use tracing_subscriber::filter::LevelFilter;
@@ -20,23 +27,27 @@ pub(crate) struct Invocation {
     pub(crate) log_level: LevelFilter,
 }
 
-/// One of the three things this program does.
+/// One of the things this program does.
 pub(crate) enum Command {
     Start(Box<Config>),
     Restart(Restart),
     Stop(Stop),
+    /// Print this.
+    Print(Vec<u8>),
 }
 
 /// Parses the command line and the environment. An `Err` has been printed; it is to be exited
 /// with.
 pub(crate) fn parse() -> Result<Invocation, ExitCode> {
-    let options = Options::try_parse().map_err(|error| report(&error))?;
+    let matches = Options::command().try_get_matches();
+    let matches = matches.map_err(|error| report(&error))?;
+    let options = Options::from_arg_matches(&matches).map_err(|error| report(&error))?;
     let log_level = options.log_level.unwrap_or(match options.verbose {
         0 => LevelFilter::INFO,
         1 => LevelFilter::DEBUG,
         _ => LevelFilter::TRACE,
     });
-    let command = options.into_command().map_err(|message| {
+    let command = options.into_command(&matches).map_err(|message| {
         report(&Options::command().error(ErrorKind::ValueValidation, message))
     })?;
     Ok(Invocation { command, log_level })
@@ -49,7 +60,10 @@ fn report(error: &clap::Error) -> ExitCode {
 }
 
 impl Options {
-    fn into_command(self) -> Result<Command, String> {
+    fn into_command(self, matches: &ArgMatches) -> Result<Command, String> {
+        if let Some(product) = self.generate {
+            return generate::generate(product, &self, matches).map(Command::Print);
+        }
         let pid_file = |command| {
             let wanted = || format!("{command} needs --pid-file to be set as well");
             self.pid_file.clone().ok_or_else(wanted)

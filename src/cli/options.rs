@@ -4,12 +4,13 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{ArgAction, Parser};
+use clap::{ArgAction, Parser, ValueHint};
 use server_starter::control::Until;
 use server_starter::units::{Signal, parse_seconds};
 use server_starter::{Destination, LogTarget, PathSpec, PortSpec};
 use tracing_subscriber::filter::LevelFilter;
 
+use super::generate::Product;
 use super::values::{LogParser, PathParser, find_group, find_user, parse_mode};
 
 /// Run a server, and restart it without losing a connection
@@ -19,7 +20,8 @@ use super::values::{LogParser, PathParser, find_group, find_user, parse_mode};
     version,
     override_usage = "start_server [OPTIONS] [--] PROGRAM [ARGS]...\n       \
                       start_server --restart --pid-file=FILE --status-file=FILE\n       \
-                      start_server --stop --pid-file=FILE",
+                      start_server --stop --pid-file=FILE\n       \
+                      start_server --generate=WHAT [OPTIONS] [PROGRAM [ARGS]...]",
     after_help = AFTER_HELP,
     infer_long_args = true,
     args_override_self = true,
@@ -33,7 +35,7 @@ pub(super) struct Options {
 
     /// Unix stream socket to listen on; may be repeated
     #[arg(long, value_name = "PATH", action = ArgAction::Append, value_parser = PathParser,
-          help_heading = SOCKETS)]
+          value_hint = ValueHint::FilePath, help_heading = SOCKETS)]
     pub(super) path: Vec<PathSpec>,
 
     /// Permissions of the files of unix sockets, octal: who may write to them may connect
@@ -56,13 +58,13 @@ pub(super) struct Options {
 
     /// Directory to start workers in, looked up anew each time; a relative PROGRAM is found from
     /// there
-    #[arg(long, value_name = "PATH", help_heading = WORKERS)]
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::DirPath, help_heading = WORKERS)]
     pub(super) dir: Option<PathBuf>,
 
     /// Directory with a file per environment variable of the workers; read before each start.
     /// Beats the environment, and ENABLE_AUTO_RESTART, AUTO_RESTART_INTERVAL and KILL_OLD_DELAY in
     /// it beat their options [env: ENVDIR]
-    #[arg(long, value_name = "DIR", help_heading = WORKERS)]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, help_heading = WORKERS)]
     pub(super) envdir: Option<PathBuf>,
 
     /// How long a new worker must live to count as started, and the pause before the next try
@@ -102,15 +104,16 @@ pub(super) struct Options {
     pub(super) stop_timeout: Option<Duration>,
 
     /// File for the pid; locked as long as the supervisor lives
-    #[arg(long, value_name = "FILE", help_heading = FILES)]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = FILES)]
     pub(super) pid_file: Option<PathBuf>,
 
     /// File that lists the live workers, a line GENERATION:PID for each
-    #[arg(long, value_name = "FILE", help_heading = FILES)]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = FILES)]
     pub(super) status_file: Option<PathBuf>,
 
     /// File to append all output to, or `| COMMAND` to pipe it to. SIGUSR1 reopens the file
-    #[arg(long, value_name = "FILE", value_parser = LogParser, help_heading = FILES)]
+    #[arg(long, value_name = "FILE", value_parser = LogParser,
+          value_hint = ValueHint::FilePath, help_heading = FILES)]
     pub(super) log_file: Option<LogTarget>,
 
     /// Where this program's own lines go: `journal` (with fields), `stderr`, or `auto`: the journal
@@ -149,16 +152,33 @@ pub(super) struct Options {
     #[arg(long, value_name = "SECS", value_parser = parse_seconds, help_heading = COMMANDS)]
     pub(super) timeout: Option<Duration>,
 
+    /// Print something made from these options: `man`, the manual page; `complete-bash`,
+    /// `complete-zsh` or `complete-fish`, completions; `units`, a .service and a .socket for
+    /// systemd, from the other options given
+    #[arg(long, value_name = "WHAT", hide_possible_values = true, help_heading = PRODUCTS,
+          conflicts_with_all = ["restart", "stop"])]
+    pub(super) generate: Option<Product>,
+
+    /// Name of the units. Default: the name of the program
+    #[arg(long, value_name = "NAME", requires = "generate", help_heading = PRODUCTS)]
+    pub(super) name: Option<String>,
+
     /// The server program and its arguments
-    #[arg(value_name = "PROGRAM", trailing_var_arg = true, hide = true)]
+    #[arg(value_name = "PROGRAM", trailing_var_arg = true, hide = true,
+          value_hint = ValueHint::CommandWithArguments)]
     pub(super) program: Vec<OsString>,
 }
+
+/// The headings of `--help`, in order.
+#[cfg(feature = "documents")]
+pub(super) const HEADINGS: [&str; 6] = [SOCKETS, WORKERS, RELOADS, FILES, COMMANDS, PRODUCTS];
 
 const SOCKETS: &str = "Sockets";
 const WORKERS: &str = "Workers";
 const RELOADS: &str = "Starting and stopping";
 const FILES: &str = "Files and output";
 const COMMANDS: &str = "Talking to a running supervisor";
+const PRODUCTS: &str = "Manual, completions, units";
 
 const AFTER_HELP: &str = "\
 SECS is a number, fractions allowed, or has a unit: 0.2, 300ms, 2s, 5m, 1h.

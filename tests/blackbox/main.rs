@@ -21,6 +21,7 @@ mod command_line;
 mod commands;
 mod daemonize;
 mod envdir;
+mod generate;
 mod hazards;
 mod hup_storm;
 mod inherit;

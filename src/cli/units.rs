@@ -1,0 +1,448 @@
+//! `--generate=units`: a service and its sockets for systemd, from the other options given.
+
+use std::fmt::Write;
+use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::time::Duration;
+
+use clap::parser::ValueSource;
+use clap::{ArgAction, ArgMatches, CommandFactory};
+use server_starter::{Host, PathSpec, PortSpec};
+
+use super::options::Options;
+use super::quote::{quote, setting};
+
+/// Options that a unit expresses in its own words.
+const EXPRESSED: [&str; 9] = [
+    "generate",
+    "name",
+    "program",
+    "start_attempts",
+    "timeout",
+    "path_mode",
+    "path_user",
+    "path_group",
+    "backlog",
+];
+
+/// Options that have no place in a unit, with the reason. The units say so, too.
+const LEFT_OUT: [(&str, &str); 5] = [
+    ("pid_file", "it is in the RuntimeDirectory"),
+    ("status_file", "it is in the RuntimeDirectory"),
+    ("log_file", "the journal has the output"),
+    ("daemonize", "systemd does that"),
+    ("until", "a reload is done when the new workers are ready"),
+];
+
+/// A reload that always comes to an end is one that systemd can tell the truth about.
+const START_ATTEMPTS: u32 = 3;
+
+/// What a start or a reload is granted on top of the pauses that the options ask for.
+const SLACK: Duration = Duration::from_secs(60);
+
+/// The pair of units, or the service alone if there is nothing to listen on.
+pub(super) fn units(options: &Options, matches: &ArgMatches) -> Result<String, String> {
+    let name = unit_name(options)?;
+    let sockets = socket_unit(options, matches, &name)?;
+    let mut text = service_unit(options, matches, &name, sockets.is_some())?;
+    if let Some(sockets) = sockets {
+        text.push('\n');
+        text.push_str(&sockets);
+    }
+    Ok(text)
+}
+
+/// `--name`, else the program's.
+fn unit_name(options: &Options) -> Result<String, String> {
+    let program = options
+        .program
+        .first()
+        .ok_or("server program not specified")?;
+    let path = Path::new(program);
+    if program.as_bytes().contains(&b'/') && path.is_relative() && options.dir.is_none() {
+        let shown = path.display();
+        return Err(format!("{shown}: a unit needs the program's absolute path"));
+    }
+    for (option, dir) in [("--dir", &options.dir), ("--envdir", &options.envdir)] {
+        if let Some(dir) = dir.as_deref().filter(|dir| dir.is_relative()) {
+            let dir = dir.display();
+            return Err(format!("{option}={dir}: a unit needs an absolute path"));
+        }
+    }
+    let file_name = path.file_name().unwrap_or(program).to_string_lossy();
+    let name = options.name.clone().unwrap_or(file_name.into_owned());
+    // It names a directory below /run as well.
+    let is_good = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
+    if name.is_empty()
+        || name.len() > 200
+        || name.starts_with(['.', '-'])
+        || !name.chars().all(is_good)
+    {
+        return Err(format!(
+            "'{name}' cannot be the name of a unit here; give one with --name (letters, digits, \
+             '_', '-' and '.')"
+        ));
+    }
+    Ok(name)
+}
+
+fn service_unit(
+    options: &Options,
+    matches: &ArgMatches,
+    name: &str,
+    has_sockets: bool,
+) -> Result<String, String> {
+    let supervisor = std::env::current_exe().map_err(|e| format!("where is this program? {e}"))?;
+    let supervisor = quote(supervisor.as_os_str());
+    let (arguments, left_out) = arguments(options, matches);
+    let attempts = match given(matches, "start_attempts") {
+        true => options.start_attempts,
+        false => START_ATTEMPTS,
+    };
+    let reload = options.timeout.unwrap_or(longest_reload(options, attempts));
+    let (reload, start) = (whole(reload), whole(reload.saturating_add(SLACK / 2)));
+    let stop = options.stop_timeout.map_or(90, |t| whole(t + SLACK / 2));
+    let program: Vec<String> = options.program.iter().map(|word| quote(word)).collect();
+    let program = program.join(" ");
+
+    let mut text = format!("# --- {name}.service\n");
+    for note in left_out {
+        let _ = writeln!(text, "# {note}");
+    }
+    let requires = match has_sockets {
+        true => format!("Requires={name}.socket\n"),
+        false => String::new(),
+    };
+    let _ = write!(
+        text,
+        "\
+[Unit]
+Description={name}, run by start_server
+Documentation=man:start_server(1)
+{requires}After=network.target
+
+[Service]
+Type=notify
+NotifyAccess=main
+ExecStart={supervisor} \\
+    --pid-file=%t/{name}/pid --status-file=%t/{name}/status \\
+    --start-attempts={attempts} \\
+"
+    );
+    for argument in arguments {
+        let _ = writeln!(text, "    {argument} \\");
+    }
+    let _ = writeln!(text, "    -- {program}");
+    let _ = write!(
+        text,
+        "\
+# Returns when the new workers have taken over, and fails when they have not.
+ExecReload={supervisor} --restart --until=ready --timeout={reload} \\
+    --pid-file=%t/{name}/pid --status-file=%t/{name}/status
+# The supervisor stops the workers itself; systemd sweeps up what is left.
+KillMode=mixed
+Restart=on-failure
+# Bounds reloads, too: more than ExecReload waits.
+TimeoutStartSec={start}
+# How long workers may drain.
+TimeoutStopSec={stop}
+WatchdogSec=30
+RuntimeDirectory={name}
+# systemd keeps the sockets while the supervisor is being replaced.
+FileDescriptorStoreMax=512
+Environment=FDSTORE=512
+{HARDENING}
+[Install]
+WantedBy=multi-user.target
+"
+    );
+    Ok(text)
+}
+
+/// Written so that most servers run as they are.
+const HARDENING: &str = "
+# What the server may do. Loosen what yours needs: files it writes (StateDirectory=), a user of its
+# own (User= instead of DynamicUser=), programs below /home (ProtectHome=).
+DynamicUser=yes
+CapabilityBoundingSet=
+LockPersonality=yes
+NoNewPrivileges=yes
+PrivateDevices=yes
+PrivateTmp=yes
+ProtectClock=yes
+ProtectControlGroups=yes
+ProtectHome=yes
+ProtectHostname=yes
+ProtectKernelLogs=yes
+ProtectKernelModules=yes
+ProtectKernelTunables=yes
+ProtectProc=invisible
+ProtectSystem=strict
+RemoveIPC=yes
+RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6
+RestrictNamespaces=yes
+RestrictRealtime=yes
+RestrictSUIDSGID=yes
+SystemCallArchitectures=native
+SystemCallErrorNumber=EPERM
+SystemCallFilter=@system-service
+SystemCallFilter=~@privileged @resources
+";
+
+/// The options for ExecStart= as they were given, in the order of their declaration, and notes on
+/// those that are not for it.
+fn arguments(options: &Options, matches: &ArgMatches) -> (Vec<String>, Vec<String>) {
+    let (mut arguments, mut notes) = (Vec::new(), Vec::new());
+    for arg in Options::command().get_arguments() {
+        let (id, Some(long)) = (arg.get_id().as_str(), arg.get_long()) else {
+            continue;
+        };
+        if EXPRESSED.contains(&id) || !given(matches, id) {
+            continue;
+        }
+        if let Some((_, why)) = LEFT_OUT.iter().find(|(left_out, _)| *left_out == id) {
+            notes.push(format!("--{long} is left out: {why}."));
+            continue;
+        }
+        match arg.get_action() {
+            ArgAction::SetTrue => arguments.push(format!("--{long}")),
+            ArgAction::Count => {
+                let times = (0..options.verbose).map(|_| format!("--{long}"));
+                arguments.extend(times);
+            }
+            _ => {
+                for value in matches.get_raw(id).into_iter().flatten() {
+                    let mut word = std::ffi::OsString::from(format!("--{long}="));
+                    word.push(value);
+                    arguments.push(quote(&word));
+                }
+            }
+        }
+    }
+    (arguments, notes)
+}
+
+fn given(matches: &ArgMatches, id: &str) -> bool {
+    matches.value_source(id) == Some(ValueSource::CommandLine)
+}
+
+/// Each attempt lives for the interval or is followed by it, and a reload may have to wait for
+/// another one to end.
+fn longest_reload(options: &Options, attempts: u32) -> Duration {
+    let grace = Duration::from_secs(if options.enable_auto_restart { 5 } else { 0 });
+    let one = (options.interval)
+        .saturating_mul(attempts.max(1))
+        .saturating_add(options.kill_old_delay.unwrap_or(grace));
+    one.saturating_mul(2).saturating_add(SLACK)
+}
+
+/// Seconds, rounded up.
+fn whole(span: Duration) -> u64 {
+    span.as_secs() + u64::from(span.subsec_nanos() > 0)
+}
+
+fn socket_unit(
+    options: &Options,
+    matches: &ArgMatches,
+    name: &str,
+) -> Result<Option<String>, String> {
+    if options.port.is_empty() && options.path.is_empty() {
+        return Ok(None);
+    }
+    let mut text = format!(
+        "# --- {name}.socket\n[Unit]\nDescription=Sockets of {name}\n\
+         Documentation=man:start_server(1)\n\n[Socket]\n"
+    );
+    let mut only_v6 = false;
+    for port in &options.port {
+        let _ = writeln!(text, "{}", listen_on(port)?);
+        only_v6 |= matches!(port, PortSpec::Address(spec) if matches!(spec.host, Host::V6(_)));
+    }
+    if only_v6 {
+        text.push_str("BindIPv6Only=ipv6-only\n");
+    }
+    for path in &options.path {
+        let _ = writeln!(text, "ListenStream={}", socket_path(path)?);
+    }
+    if !options.path.is_empty() {
+        let _ = writeln!(text, "SocketMode={:04o}", options.path_mode);
+        for (id, key) in [("path_user", "SocketUser"), ("path_group", "SocketGroup")] {
+            if let Some(owner) = matches.get_raw(id).and_then(|mut raw| raw.next_back()) {
+                let _ = writeln!(text, "{key}={}", setting(owner)?);
+            }
+        }
+    }
+    if options.backlog > 0 {
+        let _ = writeln!(text, "Backlog={}", options.backlog);
+    }
+    text.push_str("\n[Install]\nWantedBy=sockets.target\n");
+    Ok(Some(text))
+}
+
+fn listen_on(port: &PortSpec) -> Result<String, String> {
+    let spec = match port {
+        PortSpec::Address(spec) if spec.port == 0 => {
+            return Err("--port=0: a unit needs a port number".to_owned());
+        }
+        PortSpec::Address(spec) => spec,
+        PortSpec::FdName { name, .. } => {
+            return Err(format!(
+                "--port=fd:{name}: a unit needs an address to listen on"
+            ));
+        }
+    };
+    let kind = if spec.udp { "Datagram" } else { "Stream" };
+    let host = match &spec.host {
+        Host::AnyV4 => Ipv4Addr::UNSPECIFIED.to_string(),
+        Host::V4(host) => lookup(host, spec.port)?.to_string(),
+        // A zone comes after a percent sign.
+        Host::V6(host) => format!("[{}]", host.replace('%', "%%")),
+    };
+    Ok(format!("Listen{kind}={host}:{}", spec.port))
+}
+
+/// systemd wants addresses. A name is looked up now, as the supervisor would at its start.
+fn lookup(host: &str, port: u16) -> Result<Ipv4Addr, String> {
+    let addresses = (host, port)
+        .to_socket_addrs()
+        .map_err(|e| format!("--port={host}:{port}: cannot look up the host: {e}"))?;
+    let mut v4 = addresses.filter_map(|address| match address {
+        SocketAddr::V4(v4) => Some(*v4.ip()),
+        SocketAddr::V6(_) => None,
+    });
+    v4.next()
+        .ok_or_else(|| format!("--port={host}:{port}: the host has no IPv4 address"))
+}
+
+fn socket_path(path: &PathSpec) -> Result<String, String> {
+    let path = path.as_path();
+    if path.is_relative() {
+        let path = path.display();
+        return Err(format!("--path={path}: a unit needs an absolute path"));
+    }
+    setting(path.as_os_str()).map_err(|e| format!("--path: {e}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::FromArgMatches;
+
+    use super::*;
+
+    fn generate(args: &[&str]) -> Result<String, String> {
+        let args = ["start_server", "--generate=units"].iter().chain(args);
+        let matches = Options::command()
+            .try_get_matches_from(args)
+            .unwrap_or_else(|e| panic!("{e}"));
+        let options = Options::from_arg_matches(&matches).unwrap_or_else(|e| panic!("{e}"));
+        units(&options, &matches)
+    }
+
+    #[track_caller]
+    fn has_lines(text: &str, lines: &[&str]) {
+        for line in lines {
+            let line = line.trim();
+            assert!(
+                text.lines().any(|l| l.trim() == line),
+                "no {line} in\n{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn sockets_are_opened_by_systemd_and_named_to_the_supervisor() {
+        let args = [
+            "--port=8080",
+            "--port=u53=7",
+            "--port=[fe80::1%eth0]:80",
+            "--port=[127.0.0.1]:81",
+            "--path=/run/a b%.sock",
+            "--path-mode=660",
+            "--backlog=77",
+            "/srv/web/bin/web",
+        ];
+        let text = generate(&args).unwrap();
+        let lines = [
+            "# --- web.service",
+            "Requires=web.socket",
+            "--port=8080 \\",
+            "--port=u53=7 \\",
+            "\"--path=/run/a b%%.sock\" \\",
+            "-- /srv/web/bin/web",
+            "# --- web.socket",
+            "ListenStream=0.0.0.0:8080",
+            "ListenDatagram=0.0.0.0:53",
+            "ListenStream=[fe80::1%%eth0]:80",
+            "BindIPv6Only=ipv6-only",
+            "ListenStream=127.0.0.1:81",
+            "ListenStream=/run/a b%%.sock",
+            "SocketMode=0660",
+            "Backlog=77",
+        ];
+        has_lines(&text, &lines);
+        assert!(!text.contains("--path-mode") && !text.contains("--generate"));
+    }
+
+    #[test]
+    fn times_fit_into_each_other() {
+        let text = generate(&["--name=x", "--", "web"]).unwrap();
+        has_lines(&text, &["--start-attempts=3 \\", "TimeoutStartSec=96"]);
+        assert!(text.contains("--timeout=66 "), "{text}");
+        assert!(!text.contains(".socket"), "nothing to listen on\n{text}");
+
+        let slow = [
+            "--interval=10",
+            "--start-attempts=4",
+            "--kill-old-delay=1.5",
+            "--stop-timeout=5m",
+            "web",
+        ];
+        let text = generate(&slow).unwrap();
+        assert!(text.contains("--timeout=143 "), "{text}");
+        let lines = [
+            "--interval=10 \\",
+            "TimeoutStartSec=173",
+            "TimeoutStopSec=330",
+        ];
+        has_lines(&text, &lines);
+    }
+
+    #[test]
+    fn what_has_no_place_in_a_unit_is_left_out_and_said() {
+        let args = [
+            "--daemonize",
+            "--log-file=/l",
+            "--pid-file=/p",
+            "-vv",
+            "web",
+        ];
+        let text = generate(&args).unwrap();
+        let lines = [
+            "# --daemonize is left out: systemd does that.",
+            "# --log-file is left out: the journal has the output.",
+            "--verbose \\",
+        ];
+        has_lines(&text, &lines);
+        assert_eq!(text.matches("--verbose").count(), 2);
+        assert_eq!(text.matches("--pid-file=").count(), 2);
+    }
+
+    #[test]
+    fn what_a_unit_cannot_do_is_refused() {
+        let cases: [(&[&str], &str); 8] = [
+            (&[], "not specified"),
+            (&["bin/web"], "absolute path"),
+            (&["--dir=srv", "web"], "--dir=srv"),
+            (&["--port=0", "web"], "port number"),
+            (&["--port=fd:web", "web"], "address"),
+            (&["--path=web.sock", "web"], "absolute path"),
+            (&["--name=a/b", "web"], "--name"),
+            (&["--path=/a\nb", "web"], "control character"),
+        ];
+        for (args, why) in cases {
+            let error = generate(args).expect_err(why);
+            assert!(error.contains(why), "{args:?}: {error}");
+        }
+    }
+}

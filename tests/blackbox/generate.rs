@@ -1,0 +1,110 @@
+//! `--generate`: manual page, completions, units. The original has none of it.
+
+mod better {
+    use crate::harness::{Setup, binary};
+
+    fn generated(options: &[&str], program: &[&str]) -> String {
+        let done = Setup::bare(options).program(program.iter().copied()).run();
+        done.expect(0, &[]);
+        assert_eq!(done.stderr, "", "{done}");
+        done.stdout.clone()
+    }
+
+    /// The long options that `--help` shows.
+    fn options() -> Vec<String> {
+        let help = generated(&["--help"], &[]);
+        let names = help.lines().filter_map(|line| {
+            let (_, name) = line
+                .trim_start()
+                .split_once("--")
+                .filter(|(before, _)| before.is_empty() || before.ends_with(", "))?;
+            let is_name = |c: char| c.is_ascii_lowercase() || c == '-';
+            let end = name.find(|c| !is_name(c)).unwrap_or(name.len());
+            Some(format!("--{}", &name[..end]))
+        });
+        let names: Vec<String> = names.collect();
+        assert!(names.len() > 25, "{names:?}");
+        names
+    }
+
+    #[test]
+    fn the_manual_has_all_options() {
+        let page = generated(&["--generate=man"], &[]);
+        assert!(page.contains(".TH START_SERVER 1"), "{page}");
+        for option in options() {
+            let written = option.replace('-', "\\-");
+            assert!(page.contains(&written), "{option} is not in\n{page}");
+        }
+        for line in page.lines() {
+            assert!(!line.ends_with(' '), "white space at the end of {line:?}");
+        }
+    }
+
+    #[test]
+    fn completions_have_all_options() {
+        for shell in ["bash", "zsh", "fish"] {
+            let script = generated(&[&format!("--generate=complete-{shell}")], &[]);
+            for option in options() {
+                let written = match shell {
+                    "fish" => format!("-l {}", &option[2..]),
+                    _ => option,
+                };
+                assert!(script.contains(&written), "{written} is not in\n{script}");
+            }
+        }
+    }
+
+    #[test]
+    fn bash_reads_its_completions() {
+        let script = generated(&["--generate=complete-bash"], &[]);
+        let complete = format!(
+            "{script}\nCOMP_WORDS=(start_server --gen) COMP_CWORD=1 COMPREPLY=()\n\
+             _start_server start_server --gen start_server; echo \"${{COMPREPLY[*]}}\""
+        );
+        let done = std::process::Command::new("bash")
+            .args(["-c", &complete])
+            .output()
+            .unwrap();
+        assert_eq!(String::from_utf8_lossy(&done.stdout).trim(), "--generate");
+    }
+
+    #[test]
+    fn units_come_from_the_other_options() {
+        let options = ["--generate=units", "--name=web", "--port=8080", "--int=2"];
+        let units = generated(&options, &["--", "/srv/web/bin/web", "--price=5$"]);
+        let (service, socket) = units.split_once("\n# --- web.socket\n").unwrap();
+        assert!(service.starts_with("# --- web.service\n"), "{units}");
+        for part in [
+            "--port=8080 ",
+            "--interval=2 ",
+            "-- /srv/web/bin/web --price=5$$\n",
+            "ExecReload=/",
+            "RuntimeDirectory=web\n",
+        ] {
+            assert!(service.contains(part), "{part} is not in\n{service}");
+        }
+        assert!(socket.contains("ListenStream=0.0.0.0:8080\n"), "{socket}");
+    }
+
+    #[test]
+    fn what_cannot_be_generated_is_refused() {
+        for (options, why) in [
+            (&["--generate=pdf"][..], "pdf"),
+            (&["--generate=units", "--name=web"], "not specified"),
+            (&["--generate=man", "--stop"], "--stop"),
+            (&["--name=web"], "--generate"),
+        ] {
+            Setup::bare(options).run().expect(2, &[why]);
+        }
+    }
+
+    #[test]
+    fn a_full_disk_is_noticed() {
+        let done = std::process::Command::new("sh")
+            .args(["-c", "exec \"$0\" --generate=man >/dev/full"])
+            .arg(binary())
+            .output()
+            .unwrap();
+        assert_eq!(done.status.code(), Some(1), "{done:?}");
+    }
+}
