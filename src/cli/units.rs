@@ -38,8 +38,12 @@ const LEFT_OUT: [(&str, &str); 5] = [
 /// A reload that always comes to an end is one that systemd can tell the truth about.
 const START_ATTEMPTS: u32 = 3;
 
-/// What a start or a reload is granted on top of the pauses that the options ask for.
-const SLACK: Duration = Duration::from_secs(60);
+/// What a reload is granted on top of the pauses that the options ask for. Not more: the client sees
+/// a reload that failed by this alone.
+const SLACK: Duration = Duration::from_secs(20);
+
+/// What systemd waits longer than anything here takes.
+const MARGIN: Duration = Duration::from_secs(30);
 
 /// The pair of units, or the service alone if there is nothing to listen on.
 pub(super) fn units(options: &Options, matches: &ArgMatches) -> Result<String, String> {
@@ -101,8 +105,8 @@ fn service_unit(
         false => START_ATTEMPTS,
     };
     let reload = options.timeout.unwrap_or(longest_reload(options, attempts));
-    let (reload, start) = (whole(reload), whole(reload.saturating_add(SLACK / 2)));
-    let stop = options.stop_timeout.map_or(90, |t| whole(t + SLACK / 2));
+    let (reload, start) = (whole(reload), whole(reload.saturating_add(MARGIN)));
+    let stop = options.stop_timeout.map_or(90, |t| whole(t + MARGIN));
     let program: Vec<String> = options.program.iter().map(|word| quote(word)).collect();
     let program = program.join(" ");
 
@@ -387,8 +391,8 @@ mod tests {
     #[test]
     fn times_fit_into_each_other() {
         let text = generate(&["--name=x", "--", "web"]).unwrap();
-        has_lines(&text, &["--start-attempts=3 \\", "TimeoutStartSec=96"]);
-        assert!(text.contains("--timeout=66 "), "{text}");
+        has_lines(&text, &["--start-attempts=3 \\", "TimeoutStartSec=56"]);
+        assert!(text.contains("--timeout=26 "), "{text}");
         assert!(!text.contains(".socket"), "nothing to listen on\n{text}");
 
         let slow = [
@@ -399,10 +403,10 @@ mod tests {
             "web",
         ];
         let text = generate(&slow).unwrap();
-        assert!(text.contains("--timeout=143 "), "{text}");
+        assert!(text.contains("--timeout=103 "), "{text}");
         let lines = [
             "--interval=10 \\",
-            "TimeoutStartSec=173",
+            "TimeoutStartSec=133",
             "TimeoutStopSec=330",
         ];
         has_lines(&text, &lines);
