@@ -1,0 +1,178 @@
+//! A booted systemd, seen from outside.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU16, Ordering};
+
+use super::BOUND;
+
+/// One machine of the lab, shared by all tests of this process.
+pub(crate) struct Lab {
+    pub(crate) version: u32,
+    pid1: u32,
+    next_port: AtomicU16,
+    /// One daemon-reload at a time.
+    manager: Mutex<()>,
+}
+
+/// What a command that has ended leaves.
+#[derive(Debug)]
+pub(crate) struct Finished {
+    /// For the report of a failure.
+    #[expect(dead_code)]
+    pub(crate) command: String,
+    pub(crate) success: bool,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Finished {
+    /// Standard output, of a command that has to succeed.
+    #[track_caller]
+    pub(crate) fn ok(self) -> String {
+        assert!(self.success, "{self:#?}");
+        self.stdout
+    }
+}
+
+impl Lab {
+    /// The machine called so; an error says why there is none.
+    pub(crate) fn of(version: &'static str) -> Result<&'static Lab, String> {
+        static BOOTED: Mutex<BTreeMap<&str, &'static Lab>> = Mutex::new(BTreeMap::new());
+        let labs = std::env::var_os("START_SERVER_LABS")
+            .ok_or("no systemd was booted for it (run tests/systemd/run, as root)")?;
+        let mut booted = BOOTED.lock().unwrap_or_else(|e| e.into_inner());
+        if let Some(lab) = booted.get(version) {
+            return Ok(lab);
+        }
+        let pid1 = fs::read_to_string(Path::new(&labs).join(version).join("pid1"))
+            .map_err(|e| format!("it is not among those that were booted ({e})"))?;
+        let mut lab = Lab {
+            version: 0,
+            pid1: pid1.trim().parse().unwrap(),
+            next_port: AtomicU16::new(20000),
+            manager: Mutex::new(()),
+        };
+        let said = lab.run("systemctl --version").ok();
+        lab.version = said
+            .split_whitespace()
+            .nth(1)
+            .and_then(|v| v.parse().ok())
+            .unwrap();
+        lab.install();
+        let lab: &'static Lab = Box::leak(Box::new(lab));
+        booted.insert(version, lab);
+        Ok(lab)
+    }
+
+    /// Puts in place what a package would.
+    fn install(&self) {
+        let binary = Path::new(env!("CARGO_BIN_EXE_start_server"));
+        self.copy(binary, "/usr/bin/start_server");
+        self.copy(
+            &binary.with_file_name("examples").join("hello"),
+            "/usr/local/bin/hello",
+        );
+        let units = Path::new(env!("CARGO_MANIFEST_DIR")).join("systemd");
+        for name in ["server-starter@.service", "server-starter@.socket"] {
+            self.copy(&units.join(name), &format!("/etc/systemd/system/{name}"));
+        }
+        for name in ["web.service", "web.socket"] {
+            let from = units.join("example").join(name);
+            self.copy(&from, &format!("/etc/systemd/system/{name}"));
+        }
+        self.reload_manager();
+    }
+
+    fn copy(&self, from: &Path, to: &str) {
+        let mode = fs::metadata(from)
+            .unwrap_or_else(|e| panic!("{}: {e}", from.display()))
+            .permissions()
+            .mode();
+        self.write(to, fs::read(from).unwrap(), mode & 0o755);
+    }
+
+    /// A path of the machine, as it is called from outside.
+    pub(crate) fn path(&self, inside: &str) -> PathBuf {
+        let root = format!("/proc/{}/root", self.pid1);
+        Path::new(&root).join(inside.trim_start_matches('/'))
+    }
+
+    /// Its network.
+    pub(super) fn network(&self) -> PathBuf {
+        format!("/proc/{}/ns/net", self.pid1).into()
+    }
+
+    /// Makes or replaces a file, in one step: a program that is running keeps the old one.
+    pub(crate) fn write(&self, inside: &str, content: impl AsRef<[u8]>, mode: u32) {
+        let path = self.path(inside);
+        let mut new = path.clone().into_os_string();
+        new.push(".new");
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&new, content).unwrap();
+        fs::set_permissions(&new, fs::Permissions::from_mode(mode)).unwrap();
+        fs::rename(&new, &path).unwrap();
+    }
+
+    /// What a file has; empty if it is not there.
+    pub(crate) fn read(&self, inside: &str) -> String {
+        let bytes = fs::read(self.path(inside)).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// Runs a command inside, its words separated by blanks, and waits for its end.
+    pub(crate) fn run(&self, command: &str) -> Finished {
+        let output = Command::new("timeout")
+            .args([&BOUND.as_secs().to_string(), "nsenter", "-a", "-t"])
+            .args([&self.pid1.to_string(), "--", "env", "-i", "LANG=C.UTF-8"])
+            .args(["HOME=/root", "PATH=/usr/sbin:/usr/bin:/sbin:/bin"])
+            .args(command.split_whitespace())
+            .output()
+            .unwrap();
+        Finished {
+            command: command.to_owned(),
+            success: output.status.success(),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
+    pub(crate) fn reload_manager(&self) {
+        let _one = self.manager.lock().unwrap_or_else(|e| e.into_inner());
+        self.run("systemctl daemon-reload").ok();
+    }
+
+    /// A port that no other test uses. Nothing else is there to use it.
+    pub(crate) fn port(&self) -> u16 {
+        self.next_port.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// A property of a unit.
+    pub(crate) fn property(&self, unit: &str, name: &str) -> String {
+        let said = self.run(&format!("systemctl show -P {name} {unit}")).ok();
+        said.trim_end().to_owned()
+    }
+
+    pub(crate) fn journal(&self, unit: &str) -> String {
+        self.run(&format!("journalctl --no-pager -o cat -u {unit}"))
+            .stdout
+    }
+
+    /// A variable of a process inside; none: it does not have it.
+    pub(crate) fn variable(&self, pid: u32, name: &str) -> Option<String> {
+        let environment = self.read(&format!("/proc/{pid}/environ"));
+        assert!(
+            !environment.is_empty(),
+            "process {pid} has no environment to read"
+        );
+        let mut variables = environment
+            .split('\0')
+            .filter_map(|variable| variable.split_once('='));
+        let (_, value) = variables.find(|(n, _)| *n == name)?;
+        Some(value.to_owned())
+    }
+}

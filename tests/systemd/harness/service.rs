@@ -1,0 +1,179 @@
+//! A service of a test's own.
+
+use std::thread;
+
+use super::{Lab, eventually};
+
+/// A unit, and perhaps the `.socket` beside it; stopped when dropped.
+pub(crate) struct Service {
+    pub(crate) lab: &'static Lab,
+    /// Without `.service`.
+    pub(crate) name: String,
+    kind: &'static str,
+    options: String,
+    lines: Vec<String>,
+}
+
+impl Service {
+    /// `start_server` with these options; its worker is `hello`, until `becomes`.
+    pub(crate) fn new(lab: &'static Lab, name: &str, options: impl Into<String>) -> Service {
+        let service = Service {
+            lab,
+            name: name.to_owned(),
+            kind: "notify",
+            options: options.into(),
+            lines: Vec::new(),
+        };
+        service.becomes("exec /usr/local/bin/hello");
+        service
+    }
+
+    /// One that is there already, by its file.
+    pub(crate) fn installed(lab: &'static Lab, name: &str) -> Service {
+        Service {
+            lab,
+            name: name.to_owned(),
+            kind: "",
+            options: String::new(),
+            lines: Vec::new(),
+        }
+    }
+
+    pub(crate) fn kind(mut self, kind: &'static str) -> Service {
+        self.kind = kind;
+        self
+    }
+
+    /// One more line of `[Service]`.
+    pub(crate) fn line(mut self, line: impl Into<String>) -> Service {
+        self.lines.push(line.into());
+        self
+    }
+
+    /// systemd keeps this many descriptors.
+    pub(crate) fn store(self, room: u32) -> Service {
+        self.line(format!("FileDescriptorStoreMax={room}"))
+            .line(format!("Environment=FDSTORE={room}")) // systemd sets it since 254
+    }
+
+    pub(crate) fn options(&mut self, options: impl Into<String>) {
+        self.options = options.into();
+        self.write();
+    }
+
+    /// The program that the next worker is.
+    pub(crate) fn becomes(&self, script: &str) {
+        let text = format!("#!/bin/sh\n{script}\n");
+        self.lab.write(&self.worker(), text, 0o755);
+    }
+
+    fn worker(&self) -> String {
+        format!("/opt/{}", self.name)
+    }
+
+    /// Writes the unit and has systemd read it.
+    pub(crate) fn write(&self) {
+        let (name, kind, options, worker) = (&self.name, self.kind, &self.options, self.worker());
+        let files = format!("--pid-file=/run/{name}/pid --status-file=/run/{name}/status");
+        let lines = self.lines.join("\n");
+        // What comes later in a unit wins, where there can be only one.
+        let unit = format!(
+            "[Unit]\nStartLimitIntervalSec=0\n\
+             [Service]\nType={kind}\nNotifyAccess=main\nKillMode=mixed\nRuntimeDirectory={name}\n\
+             ExecStart=/usr/bin/start_server --interval=0.3 {files} {options} -- {worker}\n\
+             ExecReload=/usr/bin/start_server --restart --until=ready --timeout=40 {files}\n\
+             {lines}\n"
+        );
+        self.lab
+            .write(&format!("/etc/systemd/system/{name}.service"), unit, 0o644);
+        self.lab.reload_manager();
+    }
+
+    /// Writes the unit and its `.socket`, and starts the latter.
+    pub(crate) fn listen(self, socket_lines: &str) -> Service {
+        let name = &self.name;
+        let unit = format!("[Socket]\n{socket_lines}\n");
+        self.lab
+            .write(&format!("/etc/systemd/system/{name}.socket"), unit, 0o644);
+        self.write();
+        self.lab.run(&format!("systemctl start {name}.socket")).ok();
+        self
+    }
+
+    /// Writes the unit and starts it.
+    pub(crate) fn start(self) -> Service {
+        self.write();
+        self.systemctl("start").ok();
+        self
+    }
+
+    pub(crate) fn systemctl(&self, verb: &str) -> super::Finished {
+        self.lab
+            .run(&format!("systemctl {verb} {}.service", self.name))
+    }
+
+    pub(crate) fn property(&self, name: &str) -> String {
+        self.lab.property(&format!("{}.service", self.name), name)
+    }
+
+    pub(crate) fn main_pid(&self) -> u32 {
+        self.property("MainPID").parse().unwrap()
+    }
+
+    pub(crate) fn journal(&self) -> String {
+        self.lab.journal(&self.name)
+    }
+
+    /// Generations and pids in the status file, the newest last.
+    pub(crate) fn workers(&self) -> Vec<(u32, u32)> {
+        let file = match self.kind {
+            "" => format!("/run/{}/status", self.name.replacen('@', "/", 1)),
+            _ => format!("/run/{}/status", self.name),
+        };
+        let text = self.lab.read(&file);
+        let line = |line: &str| {
+            let (generation, pid) = line.split_once(':')?;
+            Some((generation.parse().ok()?, pid.parse().ok()?))
+        };
+        text.lines().filter_map(line).collect()
+    }
+
+    /// The newest generation that is ready; 0: none.
+    pub(crate) fn generation(&self) -> u32 {
+        self.workers()
+            .last()
+            .map_or(0, |(generation, _)| *generation)
+    }
+
+    /// The pid of a worker.
+    pub(crate) fn worker_pid(&self) -> u32 {
+        eventually("a worker is ready", || Some(self.workers().last()?.1))
+    }
+
+    /// Waits for a process other than this to be the service's, and ready.
+    pub(crate) fn comes_back(&self, was: u32) -> u32 {
+        eventually("another supervisor serves", || {
+            let pid = self.main_pid();
+            (pid != 0 && pid != was && self.property("ActiveState") == "active").then_some(pid)
+        })
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        let name = &self.name;
+        if thread::panicking() {
+            let status = self
+                .lab
+                .run(&format!("systemctl status --no-pager {name}.service"));
+            let journal = self.lab.run(&format!("journalctl --no-pager -u {name}"));
+            eprintln!("{}\n{}", status.stdout, journal.stdout);
+        }
+        let socket = self.lab.path(&format!("/etc/systemd/system/{name}.socket"));
+        if self.kind.is_empty() || socket.exists() {
+            self.lab.run(&format!("systemctl stop {name}.socket"));
+        }
+        self.systemctl("stop");
+        self.systemctl("reset-failed");
+    }
+}

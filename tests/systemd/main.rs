@@ -1,0 +1,62 @@
+//! `start_server` under real systemds: 252, 254 and 257, each process 1 of namespaces of its own.
+//!
+//! ```sh
+//! tests/systemd/run             # as root: boots them, runs these tests, takes them down
+//! tests/systemd/run v257::      # on one of them only
+//! ```
+//!
+//! A plain `cargo test` finds none booted, and says so. `lab/` has the scripts that boot them;
+//! `harness/` is what tests are written with. All tests share the three machines, so each has its
+//! own names of units and its own ports. As in the black-box tests nothing waits for luck: every
+//! wait is for an event, with a bound far above what it takes.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod harness;
+
+mod activation;
+mod confusion;
+mod reload;
+mod shipped_units;
+mod store;
+mod supervision;
+
+/// Makes a test of each function for each version of systemd.
+macro_rules! on_each {
+    ($($versions:ident: $($module:ident::$test:ident)*;)*) => {
+        $(mod $versions {
+            $(#[test]
+            fn $test() {
+                crate::harness::on(stringify!($versions), crate::$module::$test);
+            })*
+        })*
+    };
+}
+
+macro_rules! on_all {
+    ($($module:ident::$test:ident)*) => {
+        on_each! {
+            v252: $($module::$test)*;
+            v254: $($module::$test)* reload::notify_reload_with_a_client reload::notify_reload_alone;
+            v257: $($module::$test)* reload::notify_reload_with_a_client reload::notify_reload_alone;
+        }
+    };
+}
+
+on_all! {
+    activation::the_first_connection_starts_the_service
+    activation::tcp_udp_and_unix_sockets_of_one_unit
+    activation::sockets_are_picked_by_name
+    activation::the_socket_on_standard_input
+    confusion::a_worker_cannot_speak_for_the_unit
+    reload::reload_waits_for_the_new_generation
+    reload::a_failed_reload_says_so_and_costs_nothing
+    shipped_units::they_are_clean_and_hardened
+    shipped_units::the_template_serves
+    shipped_units::the_example_serves
+    store::restart_refuses_nobody
+    store::a_killed_supervisor_refuses_nobody
+    store::what_is_not_wanted_any_more_is_closed
+    supervision::the_watchdog_notices_a_stopped_supervisor
+    supervision::a_start_may_take_longer_than_its_time_out
+    supervision::stop_answers_what_is_under_way
+}

@@ -1,0 +1,117 @@
+//! `systemctl reload` tells the truth.
+
+use std::time::{Duration, Instant};
+
+use crate::harness::{Lab, Service, eventually};
+
+fn service(lab: &'static Lab, name: &str, options: &str) -> (Service, u16) {
+    let port = lab.port();
+    let options = format!("--port=127.0.0.1:{port} --start-attempts=2 {options}");
+    (Service::new(lab, name, options), port)
+}
+
+/// A reload returns when, and not before, the new generation serves.
+fn succeeds(service: &Service, port: u16, interval: Duration) {
+    let (before, supervisor) = (service.generation(), service.main_pid());
+    let start = Instant::now();
+    service.systemctl("reload").ok();
+    assert!(start.elapsed() >= interval, "after {:?}", start.elapsed());
+    assert!(service.generation() > before, "{:?}", service.workers());
+    assert_eq!(service.main_pid(), supervisor);
+    service.lab.get(port).unwrap();
+    eventually("the old generation leaves", || {
+        (service.workers().len() == 1).then_some(())
+    });
+}
+
+/// A program that does not start: the reload ends with an error, `systemctl status` and the
+/// journal say why, and the old generation serves on.
+fn fails(service: &Service, port: u16) {
+    let (before, supervisor) = (service.workers(), service.main_pid());
+    service.becomes("echo 'no such database' >&2; exit 3");
+    let start = Instant::now();
+    let reload = service.systemctl("reload");
+    assert!(!reload.success, "{reload:?}");
+    assert!(start.elapsed() < Duration::from_secs(30), "{reload:?}");
+    old_generation_serves(service, port, &before, supervisor);
+    let journal = service.journal();
+    assert!(journal.contains("no such database"), "{journal}");
+    assert!(journal.contains("no new worker is ready"), "{journal}");
+}
+
+fn old_generation_serves(service: &Service, port: u16, before: &[(u32, u32)], supervisor: u32) {
+    let (generation, pid) = *before.last().unwrap();
+    let verdict = format!("exit code 3, generation {generation} kept");
+    eventually("the verdict is in the status", || {
+        let status = service.systemctl("status --no-pager").stdout;
+        (status.contains("reload at") && status.contains(&verdict)).then_some(())
+    });
+    assert_eq!(service.property("ActiveState"), "active");
+    assert_eq!(service.property("SubState"), "running");
+    assert_eq!(service.main_pid(), supervisor);
+    assert_eq!(service.workers(), before);
+    let answer = service.lab.get(port).unwrap();
+    assert_eq!(
+        answer,
+        format!("hello from generation {generation}, pid {pid}")
+    );
+}
+
+fn recovers(service: &Service, port: u16) {
+    service.becomes("exec /usr/local/bin/hello");
+    succeeds(service, port, Duration::ZERO);
+    let status = service.property("StatusText");
+    assert!(status.contains("succeeded"), "{status}");
+}
+
+pub(crate) fn reload_waits_for_the_new_generation(lab: &'static Lab) {
+    let (service, port) = service(lab, "reload", "--interval=1.5");
+    let service = service.start();
+    succeeds(&service, port, Duration::from_millis(1500));
+}
+
+const SOON: &str = "ExecReload=\n\
+    ExecReload=/usr/bin/start_server --restart --until=ready --timeout=6 \
+    --pid-file=${RUNTIME_DIRECTORY}/pid --status-file=${RUNTIME_DIRECTORY}/status";
+
+pub(crate) fn a_failed_reload_says_so_and_costs_nothing(lab: &'static Lab) {
+    let (service, port) = service(lab, "fails", "");
+    let service = service.line(SOON).start();
+    fails(&service, port);
+    recovers(&service, port);
+}
+
+/// The client's exit status is the reload's here, too, and what the supervisor says meanwhile
+/// does no harm.
+pub(crate) fn notify_reload_with_a_client(lab: &'static Lab) {
+    let (service, port) = service(lab, "notify-reload-client", "");
+    let service = service.kind("notify-reload").line(SOON).start();
+    succeeds(&service, port, Duration::from_millis(300));
+    settled(&service);
+    fails(&service, port);
+    settled(&service);
+    recovers(&service, port);
+}
+
+/// systemd sends HUP as well as running the client, so a second reload may follow the first.
+fn settled(service: &Service) {
+    eventually("no reload is under way", || {
+        let quiet = service.property("SubState") == "running"
+            && !service.property("StatusText").contains("starting")
+            && service.workers().len() == 1;
+        quiet.then_some(())
+    });
+}
+
+/// Without a client systemd waits for READY=1. It cannot hear that a reload failed; the status
+/// says so.
+pub(crate) fn notify_reload_alone(lab: &'static Lab) {
+    let (service, port) = service(lab, "notify-reload", "--interval=1.5");
+    let service = service.kind("notify-reload").line("ExecReload=").start();
+    succeeds(&service, port, Duration::from_millis(1500));
+    let (before, supervisor) = (service.workers(), service.main_pid());
+    service.becomes("exit 3");
+    service.systemctl("reload").ok();
+    old_generation_serves(&service, port, &before, supervisor);
+    recovers(&service, port);
+}

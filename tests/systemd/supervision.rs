@@ -1,0 +1,63 @@
+//! systemd watches the supervisor, and grants it the time it needs.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use crate::harness::{Lab, Service, eventually};
+
+pub(crate) fn the_watchdog_notices_a_stopped_supervisor(lab: &'static Lab) {
+    let port = lab.port();
+    let service = Service::new(lab, "watched", format!("--port=127.0.0.1:{port}"))
+        .line("WatchdogSec=5")
+        .line("LimitCORE=0")
+        .line("Restart=on-failure")
+        .start();
+    let supervisor = service.main_pid();
+    lab.run(&format!("kill -STOP {supervisor}")).ok();
+    service.comes_back(supervisor);
+    lab.get(port).unwrap();
+    assert_eq!(service.property("NRestarts"), "1");
+    let journal = service.journal();
+    assert!(journal.contains("Watchdog timeout"), "{journal}");
+    // Who is well is left alone: twice the span.
+    let supervisor = service.main_pid();
+    let since = Instant::now();
+    eventually("time passes", || {
+        (since.elapsed() > Duration::from_secs(10)).then_some(())
+    });
+    assert_eq!(service.main_pid(), supervisor);
+    assert_eq!(service.property("NRestarts"), "1");
+}
+
+pub(crate) fn a_start_may_take_longer_than_its_time_out(lab: &'static Lab) {
+    let port = lab.port();
+    let options = format!("--port=127.0.0.1:{port} --interval=4");
+    let start = Instant::now();
+    let service = Service::new(lab, "slow-start", options)
+        .line("TimeoutStartSec=2")
+        .start();
+    assert!(start.elapsed() >= Duration::from_secs(4));
+    assert_eq!(service.property("ActiveState"), "active");
+    assert_eq!(service.property("NRestarts"), "0");
+    lab.get(port).unwrap();
+}
+
+pub(crate) fn stop_answers_what_is_under_way(lab: &'static Lab) {
+    let port = lab.port();
+    let service = Service::new(lab, "drained", format!("--port=127.0.0.1:{port}")).start();
+    let worker = service.worker_pid();
+    let descriptors = || {
+        let entries = fs::read_dir(lab.path(&format!("/proc/{worker}/fd")));
+        entries.map_or(0, Iterator::count)
+    };
+    let idle = descriptors();
+    let slow = lab.get_slowly(port, 3000);
+    eventually("the request is accepted", || {
+        (descriptors() > idle).then_some(())
+    });
+    service.systemctl("stop").ok();
+    let answer = slow.join().unwrap().unwrap();
+    assert_eq!(answer, format!("hello from generation 1, pid {worker}"));
+    assert_eq!(service.property("ActiveState"), "inactive");
+    assert_eq!(service.property("Result"), "success");
+}
