@@ -46,8 +46,7 @@ pub(crate) fn the_template_serves(lab: &'static Lab) {
     );
     lab.reload_manager();
     let service = Service::installed(lab, "server-starter@shop");
-    lab.run("systemctl enable --now server-starter@shop.socket")
-        .ok();
+    lab.change("systemctl enable --now server-starter@shop.socket");
 
     let answer = lab.get(port).unwrap();
     assert!(answer.starts_with("hello from generation 1"), "{answer}");
@@ -61,6 +60,7 @@ pub(crate) fn the_template_serves(lab: &'static Lab) {
     assert_eq!(lab.variable(worker, "COLOUR").unwrap(), "blue");
     assert_ne!(service.property("UID"), "0");
 
+    service.is_active();
     service.systemctl("reload").ok();
     assert_eq!(service.generation(), 2);
     lab.get(port).unwrap();
@@ -76,8 +76,7 @@ pub(crate) fn the_template_serves(lab: &'static Lab) {
     }
     service.systemctl("stop").ok();
     assert_eq!(service.property("Result"), "success");
-    lab.run("systemctl disable --now server-starter@shop.socket")
-        .ok();
+    lab.change("systemctl disable --now server-starter@shop.socket");
 }
 
 pub(crate) fn the_example_serves(lab: &'static Lab) {
@@ -87,8 +86,7 @@ pub(crate) fn the_example_serves(lab: &'static Lab) {
         0o755,
     );
     let service = Service::installed(lab, "web");
-    lab.run("systemctl enable --now web.socket web.service")
-        .ok();
+    lab.change("systemctl enable --now web.socket web.service");
     lab.get(8080).unwrap();
     lab.get_from_unix("/run/web.sock").unwrap();
     assert_eq!(
@@ -99,6 +97,5 @@ pub(crate) fn the_example_serves(lab: &'static Lab) {
     service.systemctl("reload").ok();
     assert_eq!(service.generation(), 2);
     lab.get(8080).unwrap();
-    lab.run("systemctl disable --now web.socket web.service")
-        .ok();
+    lab.change("systemctl disable --now web.socket web.service");
 }

@@ -5,8 +5,8 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::{Mutex, RwLock, RwLockReadGuard};
 
 use super::BOUND;
 
@@ -15,8 +15,8 @@ pub(crate) struct Lab {
     pub(crate) version: u32,
     pid1: u32,
     next_port: AtomicU16,
-    /// One daemon-reload at a time.
-    manager: Mutex<()>,
+    /// Held to have systemd read its files anew.
+    manager: RwLock<()>,
 }
 
 /// What a command that has ended leaves.
@@ -55,7 +55,7 @@ impl Lab {
             version: 0,
             pid1: pid1.trim().parse().unwrap(),
             next_port: AtomicU16::new(20000),
-            manager: Mutex::new(()),
+            manager: RwLock::new(()),
         };
         let said = lab.run("systemctl --version").ok();
         lab.version = said
@@ -142,8 +142,18 @@ impl Lab {
     }
 
     pub(crate) fn reload_manager(&self) {
-        let _one = self.manager.lock().unwrap_or_else(|e| e.into_inner());
-        self.run("systemctl daemon-reload").ok();
+        self.change("systemctl daemon-reload");
+    }
+
+    /// Runs a command after which systemd reads its files anew, one at a time.
+    pub(crate) fn change(&self, command: &str) {
+        let _one = self.manager.write().unwrap_or_else(|e| e.into_inner());
+        self.run(command).ok();
+    }
+
+    /// Keeps other tests from that.
+    pub(crate) fn unchanged(&self) -> RwLockReadGuard<'_, ()> {
+        self.manager.read().unwrap_or_else(|e| e.into_inner())
     }
 
     /// A port that no other test uses. Nothing else is there to use it.

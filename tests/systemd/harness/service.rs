@@ -150,6 +150,13 @@ impl Service {
         eventually("a worker is ready", || Some(self.workers().last()?.1))
     }
 
+    /// Waits for systemd to have heard that it is ready.
+    pub(crate) fn is_active(&self) {
+        eventually("the service is active", || {
+            (self.property("ActiveState") == "active").then_some(())
+        });
+    }
+
     /// Waits for a process other than this to be the service's, and ready.
     pub(crate) fn comes_back(&self, was: u32) -> u32 {
         eventually("another supervisor serves", || {
