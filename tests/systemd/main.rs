@@ -56,6 +56,8 @@ on_all! {
     store::restart_refuses_nobody
     store::a_killed_supervisor_refuses_nobody
     store::what_is_not_wanted_any_more_is_closed
+    store::a_unix_socket_keeps_its_file
+    store::too_small_a_store_is_a_warning
     supervision::the_watchdog_notices_a_stopped_supervisor
     supervision::a_start_may_take_longer_than_its_time_out
     supervision::stop_answers_what_is_under_way

@@ -71,7 +71,7 @@ pub(crate) fn reload_waits_for_the_new_generation(lab: &'static Lab) {
 }
 
 const SOON: &str = "ExecReload=\n\
-    ExecReload=/usr/bin/start_server --restart --until=ready --timeout=6 \
+    ExecReload=/usr/bin/start_server --restart --until=ready --timeout=10 \
     --pid-file=${RUNTIME_DIRECTORY}/pid --status-file=${RUNTIME_DIRECTORY}/status";
 
 pub(crate) fn a_failed_reload_says_so_and_costs_nothing(lab: &'static Lab) {

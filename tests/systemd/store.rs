@@ -1,6 +1,7 @@
 //! The fd store: sockets that `start_server` bound outlive it.
 
 use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt;
 
 use crate::harness::{Lab, Load, Outcome, Service, eventually};
 
@@ -81,4 +82,46 @@ pub(crate) fn what_is_not_wanted_any_more_is_closed(lab: &'static Lab) {
     service.options(format!("--port=127.0.0.1:{one} --port=127.0.0.1:{other}"));
     service.systemctl("restart").ok();
     lab.get(other).unwrap();
+}
+
+/// Its file stays, too, so that clients find the queue while nobody runs.
+pub(crate) fn a_unix_socket_keeps_its_file(lab: &'static Lab) {
+    const PATH: &str = "/run/kept.sock";
+    let service = Service::new(lab, "kept", format!("--path={PATH}"))
+        .store(1)
+        .line("Restart=on-failure")
+        .start();
+    let inode = || std::fs::symlink_metadata(lab.path(PATH)).unwrap().ino();
+    let before = inode();
+    lab.get_from_unix(PATH).unwrap();
+    service.systemctl("restart").ok();
+    lab.get_from_unix(PATH).unwrap();
+    let supervisor = service.main_pid();
+    lab.run(&format!("kill -KILL {supervisor}")).ok();
+    service.comes_back(supervisor);
+    lab.get_from_unix(PATH).unwrap();
+    assert_eq!(inode(), before);
+    assert_eq!(stored(&service), "1");
+}
+
+pub(crate) fn too_small_a_store_is_a_warning(lab: &'static Lab) {
+    let (one, other) = (lab.port(), lab.port());
+    let options = format!("--port=127.0.0.1:{one} --port=127.0.0.1:{other}");
+    let service = Service::new(lab, "small", options);
+    // Since 254 systemd itself says how much it keeps.
+    let service = match lab.version {
+        ..254 => service.store(1),
+        _ => service.line("FileDescriptorStoreMax=1"),
+    };
+    let service = service.start();
+    let journal = service.journal();
+    assert!(
+        journal.contains("the fd store has room for 1 of 2 sockets"),
+        "{journal}"
+    );
+    service.systemctl("restart").ok();
+    for port in [one, other] {
+        lab.get(port).unwrap();
+    }
+    assert_eq!(stored(&service), "1");
 }

@@ -8,7 +8,9 @@ pub(crate) use client::{Load, Outcome};
 pub(crate) use lab::{Finished, Lab};
 pub(crate) use service::Service;
 
+use std::collections::BTreeSet;
 use std::io::Write;
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 /// Far above what anything here takes, on a busy machine, too.
@@ -18,11 +20,17 @@ pub(crate) const BOUND: Duration = Duration::from_secs(60);
 pub(crate) fn on(version: &'static str, test: fn(&'static Lab)) {
     match Lab::of(version) {
         Ok(lab) => test(lab),
-        // Not eprintln, which is shown of failed tests only.
-        Err(why) => drop(writeln!(
-            std::io::stderr(),
-            "SKIPPED: a test on systemd {version} did not run: {why}"
-        )),
+        Err(why) => skipped(version, &why),
+    }
+}
+
+/// Once for each version is enough. Not by eprintln, which is shown of failed tests only.
+fn skipped(version: &'static str, why: &str) {
+    static SAID: Mutex<BTreeSet<&str>> = Mutex::new(BTreeSet::new());
+    if SAID.lock().unwrap().insert(version) {
+        let version = version.trim_start_matches('v');
+        let line = format!("\n*** SKIPPED: tests on systemd {version} did not run: {why}\n\n");
+        let _ = std::io::stderr().write_all(line.as_bytes());
     }
 }
 
