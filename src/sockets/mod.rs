@@ -13,6 +13,7 @@ pub(crate) use plan::Plan;
 pub use spec::{AddressSpec, Host, PathSpec, PortSpec};
 pub use unix_path::PathAccess;
 
+use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
@@ -96,6 +97,35 @@ impl Sockets {
         }
         value
     }
+}
+
+/// Refuses what cannot be had as a whole: two sockets on one number, one address twice.
+fn check(ports: &[PortSpec], paths: &[PathSpec]) -> Result<(), String> {
+    let mut numbers = HashMap::new();
+    let mut addresses = HashSet::new();
+    for spec in ports {
+        if let Some(fd) = spec.fd() {
+            if let Some(other) = numbers.insert(fd, spec) {
+                return Err(format!(
+                    "--port: descriptor {fd} cannot be both {other} and {spec}"
+                ));
+            }
+        }
+        let fresh = match spec {
+            PortSpec::Address(s) => s.port == 0 || addresses.insert((&s.host, s.port, s.udp)),
+            PortSpec::FdName { .. } => true, // the second finds nothing left
+        };
+        if !fresh {
+            return Err(format!("--port: {spec} is given twice"));
+        }
+    }
+    let mut seen = HashSet::new();
+    for path in paths.iter().map(PathSpec::as_path) {
+        if !seen.insert(path) {
+            return Err(format!("--path: {} is given twice", path.display()));
+        }
+    }
+    Ok(())
 }
 
 /// For messages about sockets.

@@ -1,6 +1,6 @@
 //! Who gets which socket, from where, on which number: settled before anything is touched.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -43,7 +43,7 @@ impl Plan {
         inherited: Vec<Inherited>,
         was_ours: impl Fn(&OsStr) -> bool,
     ) -> Result<Plan, Error> {
-        check(ports, paths).map_err(Error::Usage)?;
+        super::check(ports, paths).map_err(Error::Usage)?;
         let mut left = inherited;
         let mut list = Vec::with_capacity(ports.len() + paths.len() + left.len());
         for spec in ports {
@@ -270,35 +270,6 @@ fn park(fd: OwnedFd, number: RawFd, key: &OsString) -> Result<OwnedFd, Error> {
         address: format!("{} (={number})", key.to_string_lossy()),
         source,
     })
-}
-
-/// Refuses what cannot be had as a whole: two sockets on one number, one address twice.
-fn check(ports: &[PortSpec], paths: &[PathSpec]) -> Result<(), String> {
-    let mut numbers = HashMap::new();
-    let mut addresses = HashSet::new();
-    for spec in ports {
-        if let Some(fd) = spec.fd() {
-            if let Some(other) = numbers.insert(fd, spec) {
-                return Err(format!(
-                    "--port: descriptor {fd} cannot be both {other} and {spec}"
-                ));
-            }
-        }
-        let fresh = match spec {
-            PortSpec::Address(s) => s.port == 0 || addresses.insert((&s.host, s.port, s.udp)),
-            PortSpec::FdName { .. } => true, // the second finds nothing left
-        };
-        if !fresh {
-            return Err(format!("--port: {spec} is given twice"));
-        }
-    }
-    let mut seen = HashSet::new();
-    for path in paths.iter().map(PathSpec::as_path) {
-        if !seen.insert(path) {
-            return Err(format!("--path: {} is given twice", path.display()));
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]
