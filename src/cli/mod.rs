@@ -7,6 +7,7 @@ mod generate;
 mod manual;
 mod options;
 mod quote;
+mod socket_unit;
 mod units;
 mod values;
 
