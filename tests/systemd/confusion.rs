@@ -18,7 +18,7 @@ pub(crate) fn a_worker_cannot_speak_for_the_unit(lab: &'static Lab) {
          echo \"worker has spoken\"\n\
          exec /usr/local/bin/hello",
     );
-    let service = service.line("Slice=system.slice").start();
+    let service = service.start();
     let supervisor = service.main_pid();
     for generation in [1, 2] {
         let spoken = || service.journal().matches("worker has spoken").count();
