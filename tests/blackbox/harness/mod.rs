@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 pub(crate) use finished::{Finished, Running};
 pub(crate) use net::{Client, connects, exports, have_ipv6};
 pub(crate) use process::Process;
-pub(crate) use setup::Setup;
+pub(crate) use setup::{Setup, binary};
 pub(crate) use supervisor::Supervisor;
 pub(crate) use worker::{FAILS, FAILS_ON_DEMAND, GRACEFUL, SLEEPS, STUBBORN, hello};
 

@@ -270,7 +270,7 @@ pub(super) fn fill_in(option: &str, scene: &Scene, ports: &[u16]) -> String {
 }
 
 /// The program under test.
-fn binary() -> PathBuf {
+pub(crate) fn binary() -> PathBuf {
     let path = std::env::var_os("START_SERVER")
         .unwrap_or_else(|| env!("CARGO_BIN_EXE_start_server").into());
     std::path::absolute(Path::new(&path)).unwrap()
