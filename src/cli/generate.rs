@@ -1,30 +1,12 @@
 //! `--generate`: what is made from the declaration of the options.
 
-use clap::{ArgMatches, ValueEnum};
+use clap::ArgMatches;
 
 use super::options::Options;
 use super::units;
+use super::values::Product;
 
-/// What can be made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum Product {
-    /// The manual page, for man(1)
-    #[cfg(feature = "documents")]
-    Man,
-    /// Completions for bash
-    #[cfg(feature = "documents")]
-    CompleteBash,
-    /// Completions for zsh
-    #[cfg(feature = "documents")]
-    CompleteZsh,
-    /// Completions for fish
-    #[cfg(feature = "documents")]
-    CompleteFish,
-    /// A .service and a .socket for systemd, from the other options given
-    Units,
-}
-
-/// Makes it.
+/// Makes what was asked for.
 pub(super) fn generate(
     product: Product,
     options: &Options,

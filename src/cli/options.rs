@@ -10,8 +10,7 @@ use server_starter::units::{Signal, parse_seconds};
 use server_starter::{Destination, LogTarget, PathSpec, PortSpec};
 use tracing_subscriber::filter::LevelFilter;
 
-use super::generate::Product;
-use super::values::{LogParser, PathParser, find_group, find_user, parse_mode};
+use super::values::{LogParser, PathParser, Product, find_group, find_user, parse_mode};
 
 /// Run a server, and restart it without losing a connection
 #[derive(Parser)]

@@ -1,10 +1,30 @@
-//! Values of options that clap does not know how to read.
+//! Values of options, and how those are read that clap does not know.
 
 use std::ffi::OsStr;
 
+use clap::ValueEnum;
 use clap::error::ErrorKind;
 use nix::unistd::{Group, User};
 use server_starter::{LogTarget, PathSpec};
+
+/// What `--generate` can make.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Product {
+    /// The manual page, for man(1)
+    #[cfg(feature = "documents")]
+    Man,
+    /// Completions for bash
+    #[cfg(feature = "documents")]
+    CompleteBash,
+    /// Completions for zsh
+    #[cfg(feature = "documents")]
+    CompleteZsh,
+    /// Completions for fish
+    #[cfg(feature = "documents")]
+    CompleteFish,
+    /// A .service and a .socket for systemd, from the other options given
+    Units,
+}
 
 pub(super) fn parse_mode(text: &str) -> Result<u32, String> {
     let mode = u32::from_str_radix(text, 8)
