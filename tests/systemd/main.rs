@@ -15,6 +15,7 @@ mod harness;
 
 mod activation;
 mod confusion;
+mod journal;
 mod reload;
 mod shipped_units;
 mod store;
@@ -48,6 +49,9 @@ on_all! {
     activation::sockets_are_picked_by_name
     activation::the_socket_on_standard_input
     confusion::a_worker_cannot_speak_for_the_unit
+    journal::entries_are_found_by_their_fields
+    journal::the_catalog_explains
+    journal::plain_lines_if_asked_for
     reload::reload_waits_for_the_new_generation
     reload::a_failed_reload_says_so_and_costs_nothing
     shipped_units::they_are_clean_and_hardened
