@@ -27,8 +27,9 @@ use super::values::{LogParser, PathParser, Product, find_group, find_user, parse
     max_term_width = 100
 )]
 pub(super) struct Options {
-    /// TCP port, HOST:PORT or [V6]:PORT to listen on; may be repeated. `u` before the port number
-    /// means UDP, `=FD` after it puts the socket on that descriptor. Port 0: the kernel chooses
+    /// TCP port, HOST:PORT or [V6]:PORT to listen on, or fd:NAME, an inherited socket; may be
+    /// repeated. `u` before the port number means UDP, `=FD` at the end puts the socket on that
+    /// descriptor. Port 0: the kernel chooses
     #[arg(long, value_name = "SPEC", action = ArgAction::Append, help_heading = SOCKETS)]
     pub(super) port: Vec<PortSpec>,
 
