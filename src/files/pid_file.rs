@@ -134,9 +134,11 @@ pub(crate) fn read_holder(path: &Path) -> io::Result<Holder> {
 /// Whether a process has this file open, proc_pid_fd(5). Whoever holds the lock has; a process that
 /// got the same number by chance, or in another pid namespace, has not.
 pub(crate) fn is_held_by(path: &Path, pid: Pid) -> io::Result<bool> {
-    let wanted = Identity::behind(path);
+    let Some(wanted) = Identity::behind(path) else {
+        return Ok(false);
+    };
     for entry in fs::read_dir(format!("/proc/{pid}/fd"))? {
-        if entry.is_ok_and(|entry| Identity::behind(&entry.path()) == wanted) {
+        if entry.is_ok_and(|entry| Identity::behind(&entry.path()) == Some(wanted)) {
             return Ok(true);
         }
     }
