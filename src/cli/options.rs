@@ -186,8 +186,8 @@ SECS is a number, fractions allowed, or has a unit: 0.2, 300ms, 2s, 5m, 1h.
 Signals: HUP starts a new generation and, if it comes up, stops the old one. TERM, INT and QUIT
 stop everything. USR1 reopens the log file.
 
-Workers find their sockets in SERVER_STARTER_PORT=KEY=FD;KEY=FD and their number in
-SERVER_STARTER_GENERATION.
+Workers find their sockets in SERVER_STARTER_PORT=KEY=FD;KEY=FD, and in LISTEN_FDS, LISTEN_FDNAMES
+and LISTEN_PID as from systemd; their number in SERVER_STARTER_GENERATION.
 
 Exit status: 0 stopped as asked, 1 failed, 2 usage; of --restart and --stop also 3 no supervisor is
 running, 4 timed out.";

@@ -227,6 +227,7 @@ impl LogCommand {
         let program = Program {
             argv: &argv,
             environment: &environment,
+            own_pid: &[],
             dir: None,
             keep: &[],
             stdio: [

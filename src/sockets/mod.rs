@@ -3,11 +3,13 @@
 
 mod address;
 mod bind;
+mod export;
 mod inherit;
 mod plan;
 mod spec;
 mod unix_path;
 
+pub(crate) use export::ListenFds;
 pub(crate) use inherit::take as take_inherited;
 pub(crate) use plan::Plan;
 pub use spec::{AddressSpec, Host, PathSpec, PortSpec};
@@ -33,6 +35,8 @@ pub(crate) struct Sockets {
 
 struct Socket {
     key: OsString,
+    /// What systemd calls it; empty if it does not.
+    fd_name: OsString,
     fd: OwnedFd,
     origin: Origin,
 }
@@ -83,19 +87,6 @@ impl Sockets {
     /// Whether one of them sits on standard input, as inetd(8) has it.
     pub(crate) fn on_stdin(&self) -> bool {
         self.numbers().contains(&libc::STDIN_FILENO)
-    }
-
-    /// The value of `SERVER_STARTER_PORT`: `KEY=FD;KEY=FD`, in order; empty without sockets.
-    pub(crate) fn server_starter_port(&self) -> OsString {
-        let mut value = OsString::new();
-        for (at, socket) in self.list.iter().enumerate() {
-            if at > 0 {
-                value.push(";");
-            }
-            value.push(&socket.key);
-            value.push(format!("={}", socket.fd.as_raw_fd()));
-        }
-        value
     }
 }
 

@@ -30,7 +30,12 @@ struct Planned {
 enum Source {
     Bind(AddressSpec, SocketAddr),
     BindPath(PathSpec),
-    Inherited { socket: Inherited, key: OsString },
+    Inherited {
+        socket: Inherited,
+        key: OsString,
+        /// Its name for workers; empty if the one it has is our own.
+        fd_name: OsString,
+    },
 }
 
 impl Plan {
@@ -44,6 +49,18 @@ impl Plan {
         was_ours: impl Fn(&OsStr) -> bool,
     ) -> Result<Plan, Error> {
         super::check(ports, paths).map_err(Error::Usage)?;
+        // A name that we gave, in the fd store, means nothing to anybody else.
+        let taken = |socket: Inherited, key| {
+            let fd_name = match was_ours(&socket.name) {
+                true => OsString::new(),
+                false => socket.name.clone(),
+            };
+            Source::Inherited {
+                socket,
+                key,
+                fd_name,
+            }
+        };
         let mut left = inherited;
         let mut list = Vec::with_capacity(ports.len() + paths.len() + left.len());
         for spec in ports {
@@ -52,10 +69,7 @@ impl Plan {
                     let address = bind::resolve(spec)?;
                     let same = |s: &Inherited| s.endpoint.serves(address, spec.udp);
                     let source = match take_first(&mut left, same) {
-                        Some(socket) => Source::Inherited {
-                            socket,
-                            key: spec.key(spec.port),
-                        },
+                        Some(socket) => taken(socket, spec.key(spec.port)),
                         None => Source::Bind(spec.clone(), address),
                     };
                     list.push(Planned {
@@ -68,7 +82,7 @@ impl Plan {
                     for (at, socket) in found.into_iter().enumerate() {
                         let asked = fd.filter(|_| at == 0);
                         list.push(Planned {
-                            source: unnamed(socket)?,
+                            source: own_key(socket).map(|(socket, key)| taken(socket, key))?,
                             asked,
                         });
                     }
@@ -78,10 +92,7 @@ impl Plan {
         for spec in paths {
             let path = spec.as_path();
             let source = match take_first(&mut left, |s| s.endpoint.serves_path(path)) {
-                Some(socket) => Source::Inherited {
-                    socket,
-                    key: path.into(),
-                },
+                Some(socket) => taken(socket, path.into()),
                 None => Source::BindPath(spec.clone()),
             };
             list.push(Planned {
@@ -92,7 +103,7 @@ impl Plan {
         let (stale, left): (Vec<_>, Vec<_>) = left.into_iter().partition(|s| was_ours(&s.name));
         for socket in left {
             list.push(Planned {
-                source: unnamed(socket)?,
+                source: own_key(socket).map(|(socket, key)| taken(socket, key))?,
                 asked: None,
             });
         }
@@ -178,18 +189,15 @@ impl Plan {
         let numbers = self.numbers();
         let mut list = Vec::with_capacity(self.list.len());
         for (Planned { source, asked }, number) in self.list.into_iter().zip(numbers) {
-            let (key, fd, origin) = match source {
+            let (key, fd_name, fd, origin) = match source {
                 Source::Bind(spec, address) => {
                     let (fd, port) = bind::port(&spec, address, backlog)?;
                     let datagram = spec.udp;
-                    (
-                        spec.key(port),
-                        fd,
-                        Origin::Bound {
-                            datagram,
-                            path: None,
-                        },
-                    )
+                    let origin = Origin::Bound {
+                        datagram,
+                        path: None,
+                    };
+                    (spec.key(port), OsString::new(), fd, origin)
                 }
                 Source::BindPath(spec) => {
                     let (fd, made) = unix_path::bind(spec.as_path(), access, backlog)?;
@@ -197,19 +205,28 @@ impl Plan {
                         datagram: false,
                         path: Some(made),
                     };
-                    (spec.as_path().into(), fd, origin)
+                    (spec.as_path().into(), OsString::new(), fd, origin)
                 }
-                Source::Inherited { socket, key } => {
+                Source::Inherited {
+                    socket,
+                    key,
+                    fd_name,
+                } => {
                     let (name, key_shown) = (socket.label(), key.to_string_lossy());
                     tracing::info!("using inherited socket {name} for {key_shown}");
-                    (key, socket.fd, Origin::Inherited)
+                    (key, fd_name, socket.fd, Origin::Inherited)
                 }
             };
             let fd = park(fd, number, &key)?;
             if asked.is_some() {
                 tracing::info!("socket is duplicated to file descriptor {number}");
             }
-            list.push(Socket { key, fd, origin });
+            list.push(Socket {
+                key,
+                fd_name,
+                fd,
+                origin,
+            });
         }
         Ok(Sockets { list })
     }
@@ -253,10 +270,10 @@ fn take_named(
     }
 }
 
-/// An inherited socket that no address names.
-fn unnamed(socket: Inherited) -> Result<Source, Error> {
+/// An inherited socket that no option's address names, under a key of its own.
+fn own_key(socket: Inherited) -> Result<(Inherited, OsString), Error> {
     match socket.key() {
-        Some(key) => Ok(Source::Inherited { socket, key }),
+        Some(key) => Ok((socket, key)),
         None => Err(Error::Inherited(format!(
             "cannot tell workers of inherited {}: it has no address, and no name without ';' and '='",
             socket.label()

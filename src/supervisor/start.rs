@@ -123,8 +123,7 @@ impl Supervisor {
             &config.program,
             &config.args,
             config.dir.as_deref(),
-            sockets.server_starter_port(),
-            sockets.numbers(),
+            &sockets,
         )?;
         // Every number that sockets will ever want is taken now.
         log::connect(config.log_target, config.log.is_some());

@@ -8,6 +8,7 @@ pub(crate) mod clock;
 pub(crate) mod daemon;
 pub(crate) mod environment;
 pub(crate) mod fd;
+mod own_pid;
 pub(crate) mod pidfd;
 pub(crate) mod process;
 pub(crate) mod signals;

@@ -13,6 +13,7 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+use super::own_pid::{self, OwnPid};
 use crate::units::{Pid, Signal};
 
 /// A program to be started.
@@ -21,6 +22,8 @@ pub(crate) struct Program<'a> {
     pub(crate) argv: &'a [CString],
     /// `NAME=VALUE`, all of them.
     pub(crate) environment: &'a [CString],
+    /// More variables, whose value is the program's own pid.
+    pub(crate) own_pid: &'a [&'a str],
     /// Where to start it; a relative program is looked up from there.
     pub(crate) dir: Option<&'a CStr>,
     /// Descriptors it keeps, besides 0, 1 and 2, on the same numbers.
@@ -63,7 +66,12 @@ pub(crate) fn spawn(program: &Program<'_>) -> Result<Pid, SpawnError> {
         errno,
     };
     let argv = null_terminated(program.argv);
-    let environment = null_terminated(program.environment);
+    let mut own_pid: Vec<OwnPid> = program
+        .own_pid
+        .iter()
+        .map(|name| OwnPid::new(name))
+        .collect();
+    let environment = own_pid::block(program.environment.iter(), &own_pid);
     // Closed by a successful exec; carries step and errno of a failed one.
     let (verdict, tell) = nix::unistd::pipe2(OFlag::O_CLOEXEC).map_err(at_fork)?;
 
@@ -72,7 +80,9 @@ pub(crate) fn spawn(program: &Program<'_>) -> Result<Pid, SpawnError> {
     match Errno::result(unsafe { libc::fork() }).map_err(at_fork)? {
         0 => {
             // SAFETY: we are in the child; the vectors are null-terminated and outlive the call.
-            let failed = unsafe { become_program(program, argv.as_ptr(), environment.as_ptr()) };
+            let failed = unsafe {
+                become_program(program, &mut own_pid, argv.as_ptr(), environment.as_ptr())
+            };
             let word = [failed.step as u8]
                 .into_iter()
                 .chain((failed.errno as i32).to_ne_bytes());
@@ -132,6 +142,7 @@ fn ends_within(pipe: &OwnedFd, time: Duration) -> bool {
 /// program with other threads.
 unsafe fn become_program(
     program: &Program<'_>,
+    own_pid: &mut [OwnPid],
     argv: *const *const libc::c_char,
     environment: *const *const libc::c_char,
 ) -> SpawnError {
@@ -163,6 +174,7 @@ unsafe fn become_program(
                 return failed(Step::Chdir);
             }
         }
+        own_pid.iter_mut().for_each(OwnPid::fill_in);
         environ = environment;
         super::signals::unblock_all();
         libc::execvp(*argv, argv);

@@ -28,6 +28,18 @@ const LONGEST: u64 = 128 * 1024;
 /// has changed.
 const REST: Duration = Duration::from_millis(100);
 
+/// Variables that are for the spawner to set, or nobody.
+const RESERVED: [&str; 8] = [
+    "SERVER_STARTER_PORT",
+    "SERVER_STARTER_GENERATION",
+    "LISTEN_PID",
+    "LISTEN_FDS",
+    "LISTEN_FDNAMES",
+    "NOTIFY_SOCKET",
+    "WATCHDOG_PID",
+    "WATCHDOG_USEC",
+];
+
 /// Where workers' variables come from, and what they were when last read.
 pub(crate) struct Environment {
     /// Our own, as we found it.
@@ -99,10 +111,8 @@ impl Environment {
     pub(crate) fn block(&self) -> Vec<CString> {
         let own = self.inherited.iter().map(|(name, value)| (name, value));
         let own = own.filter(|(name, _)| !self.read.contains_key(*name));
-        // The two that are ours to set are appended by the spawner.
-        let reserved = ["SERVER_STARTER_PORT", "SERVER_STARTER_GENERATION"];
         own.chain(&self.read)
-            .filter(|(name, _)| !reserved.iter().any(|r| *name == r))
+            .filter(|(name, _)| !RESERVED.iter().any(|reserved| *name == reserved))
             .filter_map(|(name, value)| {
                 let mut variable = name.clone();
                 variable.push("=");

@@ -14,6 +14,7 @@ use nix::errno::Errno;
 
 use crate::error::{Error, why as why_errno};
 use crate::machine::{Generation, SpawnFailure};
+use crate::sockets::{ListenFds, Sockets};
 use crate::sys::process::{self, Program, SpawnError, Step};
 use crate::units::Pid;
 
@@ -22,8 +23,10 @@ pub(crate) struct Spawner {
     argv: Vec<CString>,
     dir: Option<CString>,
     keep: Vec<RawFd>,
-    /// `SERVER_STARTER_PORT=…`
-    ports: CString,
+    /// Variables that tell workers of their sockets; the same for all.
+    sockets: Vec<CString>,
+    /// Variables whose value is the worker's own pid.
+    own_pid: &'static [&'static str],
 }
 
 /// Why there is no worker: for the log, and for the machine.
@@ -38,8 +41,7 @@ impl Spawner {
         program: &OsStr,
         args: &[OsString],
         dir: Option<&Path>,
-        ports: OsString,
-        keep: Vec<RawFd>,
+        sockets: &Sockets,
     ) -> Result<Spawner, Error> {
         let nul = |what: &str| {
             let what = what.to_owned();
@@ -47,16 +49,20 @@ impl Spawner {
         };
         let words = std::iter::once(program).chain(args.iter().map(OsString::as_os_str));
         let argv: Result<Vec<CString>, _> = words.map(|w| CString::new(w.as_bytes())).collect();
-        let mut variable = OsString::from("SERVER_STARTER_PORT=");
-        variable.push(ports);
+        let listen_fds = sockets.listen_fds();
+        let variables = tell_of(sockets, listen_fds.as_ref());
         Ok(Spawner {
             argv: argv.map_err(nul("the program or its arguments"))?,
             dir: match dir {
                 Some(dir) => Some(CString::new(dir.as_os_str().as_bytes()).map_err(nul("--dir"))?),
                 None => None,
             },
-            keep,
-            ports: CString::new(variable.into_vec()).map_err(nul("a socket's key"))?,
+            keep: sockets.numbers(),
+            sockets: variables.map_err(nul("a socket's key"))?,
+            own_pid: match listen_fds {
+                Some(_) => &["LISTEN_PID"],
+                None => &[],
+            },
         })
     }
 
@@ -67,13 +73,14 @@ impl Spawner {
         environment: &Environment,
     ) -> Result<Pid, NoWorker> {
         let mut block = environment.block();
-        block.push(self.ports.clone());
+        block.extend_from_slice(&self.sockets);
         // Digits have no NUL byte.
         let number = format!("SERVER_STARTER_GENERATION={generation}");
         block.push(CString::new(number).unwrap_or_default());
         let program = Program {
             argv: &self.argv,
             environment: &block,
+            own_pid: self.own_pid,
             dir: self.dir.as_deref(),
             keep: &self.keep,
             stdio: [None, None, None],
@@ -113,6 +120,27 @@ impl Spawner {
         };
         NoWorker { reason, kind }
     }
+}
+
+/// What workers are told of their sockets, in Server::Starter's words and, if they can be, in
+/// systemd's. LISTEN_PID is not among them: each worker has its own.
+fn tell_of(
+    sockets: &Sockets,
+    listen_fds: Option<&ListenFds>,
+) -> Result<Vec<CString>, std::ffi::NulError> {
+    let mut ports = OsString::from("SERVER_STARTER_PORT=");
+    ports.push(sockets.server_starter_port());
+    let mut variables = vec![CString::new(ports.into_vec())?];
+    if let Some(ListenFds { count, names }) = listen_fds {
+        variables.push(CString::new(format!("LISTEN_FDS={count}"))?);
+        variables.push(CString::new(format!("LISTEN_FDNAMES={names}"))?);
+    } else if !sockets.numbers().is_empty() {
+        tracing::info!(
+            "workers are not told of their sockets by LISTEN_FDS, which needs them on 3, 4, … \
+             without a gap; SERVER_STARTER_PORT has their numbers"
+        );
+    }
+    Ok(variables)
 }
 
 /// Whether another try might go better, with nobody changing a thing.

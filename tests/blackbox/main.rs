@@ -27,6 +27,7 @@ mod hup_storm;
 mod inherit;
 mod kill_old_delay;
 mod lifecycle;
+mod listen_fds;
 mod log_file;
 mod notify;
 mod paths;

@@ -1,0 +1,111 @@
+//! Sockets in systemd's dialect, sd_listen_fds(3), beside `SERVER_STARTER_PORT`.
+
+mod better {
+    use crate::harness::{Process, SLEEPS, Setup, Supervisor, exports};
+
+    fn variables(worker: Process) -> [Option<String>; 3] {
+        ["LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PID"].map(|name| worker.variable(name))
+    }
+
+    #[track_caller]
+    fn told(worker: Process, count: usize, names: &str) {
+        let expected = [count.to_string(), names.to_owned(), worker.to_string()];
+        assert_eq!(variables(worker), expected.map(Some));
+    }
+
+    #[test]
+    fn every_generation_is_told_with_its_own_pid() {
+        let options = [
+            "--port=127.0.0.1:PORT",
+            "--port=127.0.0.1:uPORT",
+            "--path=DIR/a.sock",
+        ];
+        let s = Supervisor::start(&options, SLEEPS);
+        let (port, path) = (s.port(0), s.path("a.sock"));
+        let names = format!("127.0.0.1_{port}:127.0.0.1_{port}:{}", path.display());
+        for generation in 1..=3 {
+            let worker = s.wait_generation(generation);
+            told(worker, 3, &names);
+            let numbers: Vec<i32> = exports(worker).iter().map(|export| export.1).collect();
+            assert_eq!(numbers, [3, 4, 5]);
+            s.hup();
+        }
+        s.wait_generation(4);
+        s.stop();
+    }
+
+    #[test]
+    fn explicit_numbers_without_a_gap_are_told_in_the_order_of_the_descriptors() {
+        let s = Supervisor::start(
+            &["--port=127.0.0.1:PORT=4", "--port=127.0.0.1:PORT2=3"],
+            SLEEPS,
+        );
+        let names = format!("127.0.0.1_{}:127.0.0.1_{}", s.port(1), s.port(0));
+        told(s.wait_generation(1), 2, &names);
+        s.stop();
+    }
+
+    #[test]
+    fn explicit_numbers_with_a_gap_are_not_told_and_that_is_said_once() {
+        for number in ["=7", "=0"] {
+            let option = format!("--port=127.0.0.1:PORT{number}");
+            let s = Supervisor::start(&[&option, "--port=127.0.0.1:PORT2"], SLEEPS);
+            s.hup();
+            let worker = s.wait_generation(2);
+            assert_eq!(variables(worker), [const { None }; 3]);
+            assert_eq!(exports(worker).len(), 2);
+            let lines = s.lines();
+            let said = lines
+                .iter()
+                .filter(|line| line.contains("LISTEN_FDS"))
+                .count();
+            assert_eq!(said, 1, "{lines:?}");
+            s.stop();
+        }
+    }
+
+    #[test]
+    fn without_sockets_there_is_nothing_to_tell() {
+        let s = Supervisor::start(&[], SLEEPS);
+        assert_eq!(variables(s.wait_generation(1)), [const { None }; 3]);
+        assert!(!s.lines().iter().any(|line| line.contains("LISTEN_FDS")));
+        s.stop();
+    }
+
+    #[test]
+    fn what_the_environment_or_the_envdir_says_of_them_is_not_believed() {
+        let s = Setup::new(&["--port=127.0.0.1:PORT", "--envdir=DIR/env"])
+            .file("env/LISTEN_FDS", "77\n")
+            .file("env/LISTEN_PID", "1\n")
+            .file("env/NOTIFY_SOCKET", "/nowhere\n")
+            .env("LISTEN_FDNAMES", "other")
+            .sh(SLEEPS)
+            .start();
+        let worker = s.wait_generation(1);
+        told(worker, 1, &format!("127.0.0.1_{}", s.port(0)));
+        assert_ne!(
+            worker.variable("NOTIFY_SOCKET").as_deref(),
+            Some("/nowhere")
+        );
+        s.stop();
+    }
+
+    #[test]
+    fn a_shell_that_execs_passes_them_on_and_one_that_forks_does_not() {
+        // The harness' scripts exec sleep: that they are told, above, shows the first half. Here
+        // the shell waits for a child, which has another pid, and so is not addressed.
+        let s = Supervisor::start(
+            &["--port=127.0.0.1:PORT"],
+            "sh -c 'echo \"$LISTEN_PID $$\" >\"$DIR/pids\"'; up; exec sleep 1000",
+        );
+        let worker = s.wait_generation(1);
+        s.eventually("the child has said its pid", || {
+            s.read("pids").ends_with('\n')
+        });
+        let pids = s.read("pids");
+        let (told, own) = pids.trim_end().split_once(' ').unwrap();
+        assert_eq!(told, worker.to_string());
+        assert_ne!(told, own);
+        s.stop();
+    }
+}
