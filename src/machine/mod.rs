@@ -120,7 +120,7 @@ impl Machine {
     }
 
     /// Takes in what happened and says what to do about it. This is the transition table; the
-    /// edges are in `edges.rs`, one function each.
+    /// edges are in `edges/`, one function each.
     pub fn handle(&mut self, event: Event, now: Time) -> Vec<Action> {
         use Event::*;
         use Phase::*;

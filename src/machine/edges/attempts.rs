@@ -1,0 +1,142 @@
+//! How an attempt ends.
+
+use super::{Todo, report};
+use crate::machine::event::{Action, Generation, Report, SpawnFailure, Time};
+use crate::machine::worker::{Stage, Worker};
+use crate::machine::{Cause, Machine, Phase};
+use crate::units::{Pid, Signal};
+
+impl Machine {
+    pub(in crate::machine) fn watch(
+        &mut self,
+        generation: Generation,
+        pid: Pid,
+        now: Time,
+        todo: &mut Todo,
+    ) {
+        self.workers.add(generation, pid);
+        report(todo, Report::Started { generation, pid });
+        let ready_at = now.saturating_add(self.rules.interval);
+        self.phase = Phase::Watching { pid, ready_at };
+    }
+
+    pub(in crate::machine) fn not_spawned(
+        &mut self,
+        generation: Generation,
+        why: SpawnFailure,
+        now: Time,
+        todo: &mut Todo,
+    ) {
+        report(todo, Report::NotSpawned { generation });
+        if self.start.cause == Cause::First && why == SpawnFailure::Hopeless {
+            return self.give_up_serving(now, todo);
+        }
+        self.attempt_failed(now, todo);
+    }
+
+    pub(in crate::machine) fn failed_to_start(
+        &mut self,
+        dead: Worker,
+        status: i32,
+        now: Time,
+        todo: &mut Todo,
+    ) {
+        let Worker {
+            generation, pid, ..
+        } = dead;
+        report(
+            todo,
+            Report::FailedToStart {
+                generation,
+                pid,
+                status,
+            },
+        );
+        self.attempt_failed(now, todo);
+    }
+
+    fn attempt_failed(&mut self, now: Time, todo: &mut Todo) {
+        self.start.failures = self.start.failures.saturating_add(1);
+        let attempts = self.start.failures;
+        let limit = match self.start.cause {
+            Cause::First => self.rules.first_start_attempts,
+            Cause::Replacement | Cause::Reload => self.rules.start_attempts,
+        };
+        if limit == 0 || attempts < limit {
+            self.phase = Phase::Pausing {
+                until: self.next_attempt().max(now),
+            };
+            return;
+        }
+        let kept = self.workers.current().map(|w| w.generation);
+        report(todo, Report::GaveUp { attempts, kept });
+        match kept {
+            Some(_) => {
+                self.restart_base = now;
+                self.serve(now, todo);
+            }
+            None => self.give_up_serving(now, todo),
+        }
+    }
+
+    /// The new worker has lived long enough. If it takes over from others they are told so, now
+    /// or after the kill-old-delay.
+    pub(in crate::machine) fn ready(&mut self, pid: Pid, now: Time, todo: &mut Todo) {
+        let Some(worker) = self.workers.get_mut(pid) else {
+            return;
+        };
+        worker.stage = Stage::Ready { since: now };
+        let generation = worker.generation;
+        self.restart_base = now;
+        // First the file: whoever is told may look into it.
+        todo.push(Action::PublishStatus);
+        report(todo, Report::Ready { generation, pid });
+
+        if self.start.cause != Cause::Reload {
+            return self.serve(now, todo);
+        }
+        let old = self.workers.older_than(generation);
+        let nobody = old.is_empty();
+        report(
+            todo,
+            Report::Replacing {
+                signal: self.rules.signal_on_hup,
+                old,
+            },
+        );
+        let delay = self.rules.tuning.kill_old_delay;
+        if nobody || delay.is_zero() {
+            return self.kill_old(now, todo);
+        }
+        report(todo, Report::KillDelayed(delay));
+        self.phase = Phase::Settling {
+            kill_at: now.saturating_add(delay),
+        };
+    }
+
+    /// The swap: everyone older than the current worker is told to leave.
+    pub(in crate::machine) fn kill_old(&mut self, now: Time, todo: &mut Todo) {
+        report(todo, Report::KillingOld);
+        let old = self
+            .workers
+            .current()
+            .map(|w| self.workers.older_than(w.generation));
+        for pid in old.unwrap_or_default() {
+            self.tell_to_leave(pid, self.rules.signal_on_hup, now, todo);
+        }
+        self.serve(now, todo);
+    }
+
+    fn serve(&mut self, now: Time, todo: &mut Todo) {
+        self.phase = Phase::Serving;
+        report(todo, Report::Settled);
+        if self.reload_wanted {
+            self.reload(now, todo);
+        }
+    }
+
+    /// Neither an old worker nor a new one serves, and no more attempts are made.
+    fn give_up_serving(&mut self, now: Time, todo: &mut Todo) {
+        self.stop_all(None, Signal::TERM, 1, now, todo);
+    }
+}
