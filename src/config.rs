@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::files::LogTarget;
 use crate::log::Destination;
-use crate::machine::{Rules, Tuning};
+use crate::machine::{Readiness, Rules, Tuning};
 use crate::sockets::{PathAccess, PathSpec, PortSpec};
 use crate::units::{Signal, parse_seconds};
 
@@ -61,8 +61,16 @@ pub struct Config {
     pub daemonize: bool,
     /// A reload is given up after so many failed attempts; 0: never.
     pub start_attempts: u32,
-    /// SIGKILL for a worker that has not left so long after its signal. None: never.
+    /// SIGKILL for a worker that has not left so long after its signal. None: never, unless it was
+    /// never ready or is stuck: then after 10 s.
     pub stop_timeout: Option<Duration>,
+    /// What makes a new worker count as started.
+    pub readiness: Readiness,
+    /// With [`Readiness::Notify`], how long it has for that.
+    pub start_timeout: Duration,
+    /// A worker has to ping (`WATCHDOG=1`) at least this often, from its readiness on, or it is
+    /// taken to be stuck, and replaced. None: it need not.
+    pub worker_watchdog: Option<Duration>,
 }
 
 impl Config {
@@ -97,6 +105,9 @@ impl Config {
             daemonize: false,
             start_attempts: 0,
             stop_timeout: None,
+            readiness: Readiness::Auto,
+            start_timeout: DEFAULT_START_TIMEOUT,
+            worker_watchdog: None,
         }
     }
 
@@ -104,6 +115,9 @@ impl Config {
     pub(crate) fn rules(&self) -> Rules {
         Rules {
             interval: self.interval,
+            readiness: self.readiness,
+            start_timeout: self.start_timeout,
+            worker_watchdog: self.worker_watchdog,
             signal_on_hup: self.signal_on_hup,
             signal_on_term: self.signal_on_term,
             start_attempts: self.start_attempts,
@@ -184,6 +198,9 @@ impl LiveConfig {
 
 /// `--auto-restart-interval` when nobody says otherwise.
 pub const DEFAULT_AUTO_RESTART_INTERVAL: Duration = Duration::from_secs(360);
+
+/// `--start-timeout` when nobody says otherwise.
+pub const DEFAULT_START_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// `--kill-old-delay` with automatic restarts, when nobody says otherwise.
 const AUTO_RESTART_GRACE: Duration = Duration::from_secs(5);

@@ -43,7 +43,7 @@ mod sys;
 mod systemd;
 mod worker;
 
-pub use config::{Config, DEFAULT_AUTO_RESTART_INTERVAL, LiveConfig};
+pub use config::{Config, DEFAULT_AUTO_RESTART_INTERVAL, DEFAULT_START_TIMEOUT, LiveConfig};
 pub use error::Error;
 pub use files::LogTarget;
 pub use log::{Destination, init as init_log};

@@ -139,6 +139,9 @@ impl Options {
         config.daemonize = self.daemonize;
         config.start_attempts = self.start_attempts;
         config.stop_timeout = self.stop_timeout;
+        config.readiness = self.ready;
+        config.start_timeout = self.start_timeout;
+        config.worker_watchdog = self.worker_watchdog;
         Ok(config)
     }
 }

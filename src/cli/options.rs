@@ -6,11 +6,14 @@ use std::time::Duration;
 
 use clap::{ArgAction, Parser, ValueHint};
 use server_starter::control::Until;
+use server_starter::machine::Readiness;
 use server_starter::units::{Signal, parse_seconds};
 use server_starter::{Destination, LogTarget, PathSpec, PortSpec};
 use tracing_subscriber::filter::LevelFilter;
 
-use super::values::{LogParser, PathParser, Product, find_group, find_user, parse_mode};
+use super::values::{
+    LogParser, PathParser, Product, find_group, find_user, parse_mode, parse_span,
+};
 
 /// Run a server, and restart it without losing a connection
 #[derive(Parser)]
@@ -67,6 +70,17 @@ pub(super) struct Options {
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, help_heading = WORKERS)]
     pub(super) envdir: Option<PathBuf>,
 
+    /// What makes a new worker count as started: `notify`, it says READY=1, sd_notify(3); `alive`,
+    /// it lives for --interval; `auto`, whichever comes first
+    #[arg(long, value_name = "HOW", default_value = "auto", help_heading = RELOADS)]
+    pub(super) ready: Readiness,
+
+    /// With --ready=notify: how long a new worker has to say READY=1. Then it is stopped, and has
+    /// failed. It may ask for more time, EXTEND_TIMEOUT_USEC
+    #[arg(long, value_name = "SECS", default_value = "60", value_parser = parse_span,
+          help_heading = RELOADS)]
+    pub(super) start_timeout: Duration,
+
     /// How long a new worker must live to count as started, and the pause before the next try
     #[arg(long, value_name = "SECS", default_value = "1", value_parser = parse_seconds,
           help_heading = RELOADS)]
@@ -102,6 +116,11 @@ pub(super) struct Options {
     /// Send SIGKILL to a worker that has not left so long after its signal. Default: never
     #[arg(long, value_name = "SECS", value_parser = parse_seconds, help_heading = RELOADS)]
     pub(super) stop_timeout: Option<Duration>,
+
+    /// Replace a worker that does not say WATCHDOG=1 at least this often, sd_watchdog_enabled(3). It
+    /// gets SIGABRT. Default: none is watched
+    #[arg(long, value_name = "SECS", value_parser = parse_span, help_heading = RELOADS)]
+    pub(super) worker_watchdog: Option<Duration>,
 
     /// File for the pid; locked as long as the supervisor lives
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = FILES)]

@@ -1,10 +1,12 @@
 //! Values of options, and how those are read that clap does not know.
 
 use std::ffi::OsStr;
+use std::time::Duration;
 
 use clap::ValueEnum;
 use clap::error::ErrorKind;
 use nix::unistd::{Group, User};
+use server_starter::units::parse_seconds;
 use server_starter::{LogTarget, PathSpec};
 
 /// What `--generate` can make.
@@ -31,6 +33,14 @@ pub(super) fn parse_mode(text: &str) -> Result<u32, String> {
         .ok()
         .filter(|mode| *mode <= 0o777);
     mode.ok_or_else(|| "not permission bits (an octal number up to 0777)".to_owned())
+}
+
+/// A span of time that something takes.
+pub(super) fn parse_span(text: &str) -> Result<Duration, String> {
+    match parse_seconds(text) {
+        Ok(Duration::ZERO) => Err("more than 0 is wanted".to_owned()),
+        span => span.map_err(|e| e.to_string()),
+    }
 }
 
 pub(super) fn find_user(text: &str) -> Result<u32, String> {

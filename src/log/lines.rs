@@ -15,6 +15,20 @@ pub(crate) fn line(report: &Report) -> Option<String> {
             "new worker {pid} seems to have failed to start, exit status:{}",
             Status(*status)
         ),
+        Report::NeverReady { pid, after, .. } => format!(
+            "new worker {pid} seems to have failed to start, it never said READY=1 in {} s",
+            Seconds(*after)
+        ),
+        Report::Extended { generation, by } => {
+            format!("generation {generation} asks for {} s more", Seconds(*by))
+        }
+        Report::Stuck { pid, silent, .. } => match silent {
+            Some(silent) => format!(
+                "worker {pid} has not pinged for {} s, sending ABRT",
+                Seconds(*silent)
+            ),
+            None => format!("worker {pid} says that it is stuck, sending ABRT"),
+        },
         Report::GaveUp { attempts, kept } => {
             let s = if *attempts == 1 { "" } else { "s" };
             match kept {
@@ -136,6 +150,22 @@ pub(crate) fn tell(report: &Report) {
                 signal = signal
             )
         }
+        Report::NeverReady {
+            generation, pid, ..
+        } => {
+            say!(
+                error,
+                NEVER_READY,
+                generation = generation,
+                worker_pid = pid
+            )
+        }
+        Report::Stuck {
+            generation, pid, ..
+        } => {
+            say!(error, STUCK, generation = generation, worker_pid = pid)
+        }
+        Report::Extended { .. } => tracing::debug!("{text}"),
         Report::DiedUnexpectedly {
             generation,
             pid,

@@ -7,6 +7,10 @@ pub(super) const STARTED: &str = "4e91462d6a3a44ab90ab5e34ace4ef92";
 pub(super) const READY: &str = "018b92b809174329950368b3972b70b5";
 /// A worker died before it was ready.
 pub(super) const FAILED_TO_START: &str = "2f6384d111fb474bb197c8a3d440f680";
+/// A worker did not say that it was ready.
+pub(super) const NEVER_READY: &str = "49588c5c0b3a42739e72be941c91c1ae";
+/// A worker does not ping any more.
+pub(super) const STUCK: &str = "13e742bfdf864962baadce80a59b4438";
 /// The program could not be run at all.
 pub(crate) const NOT_SPAWNED: &str = "b16f9441d4704482bb34781caa90be97";
 /// No more attempts are made.
@@ -37,6 +41,8 @@ mod tests {
             STARTED,
             READY,
             FAILED_TO_START,
+            NEVER_READY,
+            STUCK,
             NOT_SPAWNED,
             GAVE_UP,
             DIED_UNEXPECTEDLY,

@@ -1,5 +1,6 @@
 //! What goes into the machine, and what comes out of it.
 
+use std::str::FromStr;
 use std::time::Duration;
 
 use crate::units::{Pid, Signal};
@@ -21,12 +22,53 @@ pub enum Event {
     Spawned(Pid),
     /// The last [`Action::Spawn`] gave no process.
     SpawnFailed(SpawnFailure),
+    /// The worker of this generation has said something by its notification socket. A generation
+    /// that has no worker any more is ignored.
+    Said(Generation, Word),
     /// A worker has ended, with this raw wait status. A pid that is none of ours is ignored.
     Exited(Pid, i32),
     /// Rules that may change while the supervisor runs have been read anew.
     Tuned(Tuning),
     /// Time has passed; at the latest at [`Machine::deadline`](super::Machine::deadline).
     Tick,
+}
+
+/// What a worker may say that matters here, sd_notify(3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Word {
+    /// `READY=1`: it serves.
+    Ready,
+    /// `EXTEND_TIMEOUT_USEC=`: it is busy starting, or leaving, and wants this long from now.
+    Extend(Duration),
+    /// `WATCHDOG=1`: it is not stuck.
+    Ping,
+    /// `WATCHDOG=trigger`: it is beyond help.
+    Stuck,
+}
+
+/// What makes a new worker count as started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Readiness {
+    /// Its word ([`Word::Ready`]), or to live for the interval, whichever comes first.
+    #[default]
+    Auto,
+    /// To live for the interval.
+    Alive,
+    /// Its word alone. Without it the attempt fails after [`Rules::start_timeout`].
+    Notify,
+}
+
+impl FromStr for Readiness {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Readiness, String> {
+        match text {
+            "auto" => Ok(Readiness::Auto),
+            "alive" => Ok(Readiness::Alive),
+            "notify" => Ok(Readiness::Notify),
+            _ => Err("'auto', 'alive' or 'notify' is wanted".to_owned()),
+        }
+    }
 }
 
 /// Why there is no new process.
@@ -80,6 +122,31 @@ pub enum Report {
         pid: Pid,
         /// Raw wait status.
         status: i32,
+    },
+    /// A worker has not said that it is ready, and its time is up: it is stopped.
+    NeverReady {
+        /// Its generation.
+        generation: Generation,
+        /// Its process.
+        pid: Pid,
+        /// How long it had.
+        after: Duration,
+    },
+    /// A worker has asked for so much more time, from now on, and has got it.
+    Extended {
+        /// Its generation.
+        generation: Generation,
+        /// What it asked for.
+        by: Duration,
+    },
+    /// A ready worker has not pinged for so long, or has said that it is stuck: it gets SIGABRT.
+    Stuck {
+        /// Its generation.
+        generation: Generation,
+        /// Its process.
+        pid: Pid,
+        /// How long it was silent; none: it has said so itself.
+        silent: Option<Duration>,
     },
     /// An attempt gave no process; the reason has been logged where it was seen.
     NotSpawned {
@@ -148,20 +215,20 @@ pub enum Report {
         /// In numeric order.
         workers: Vec<Pid>,
     },
-    /// A worker died after a stop was asked for.
+    /// A worker died after a stop was asked for, or after it was given up.
     StoppedWorker {
         /// Its process.
         pid: Pid,
         /// Raw wait status.
         status: i32,
     },
-    /// A worker has outlived the stop time-out and gets SIGKILL.
+    /// A worker has outlived its time to leave and gets SIGKILL.
     Overdue {
         /// Its generation.
         generation: Generation,
         /// Its process.
         pid: Pid,
-        /// The time-out.
+        /// How long it had.
         after: Duration,
     },
     /// No worker is left and none will be started.
@@ -174,6 +241,12 @@ pub struct Rules {
     /// How long a new worker must live to count as started, and the least time from one attempt
     /// to the next.
     pub interval: Duration,
+    /// What makes it count as started.
+    pub readiness: Readiness,
+    /// With [`Readiness::Notify`]: how long a new worker has to say that it is ready.
+    pub start_timeout: Duration,
+    /// A ready worker has to ping at least this often; none: it need not.
+    pub worker_watchdog: Option<Duration>,
     /// Sent to old workers after a reload.
     pub signal_on_hup: Signal,
     /// Sent to all workers on SIGTERM.
@@ -182,7 +255,8 @@ pub struct Rules {
     pub start_attempts: u32,
     /// The same for the very first start.
     pub first_start_attempts: u32,
-    /// SIGKILL for a worker that has not left this long after its first signal; none: never.
+    /// SIGKILL for a worker that has not left this long after its first signal; none: never,
+    /// unless it was never ready, or is stuck.
     pub stop_timeout: Option<Duration>,
     /// What may change while the supervisor runs.
     pub tuning: Tuning,

@@ -26,8 +26,14 @@ struct Watcher {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Seen {
     generation: Generation,
+    /// It has said READY=1.
+    said: bool,
     ready: bool,
     signalled: bool,
+    /// It has been too late to become ready.
+    given_up: bool,
+    /// It does not react any more, and is being ended for that.
+    stuck: bool,
     born: Time,
 }
 
@@ -49,6 +55,7 @@ enum Step {
     /// A moment passes, and a tick comes early.
     Moment,
     Exit(Pid),
+    Says(Generation, Word),
     SpawnFails(SpawnFailure),
 }
 
@@ -61,6 +68,17 @@ impl State {
             steps.push(Step::SpawnFails(SpawnFailure::Hopeless));
         }
         steps.extend(self.world.workers.keys().map(|pid| Step::Exit(*pid)));
+        let rules = &self.machine.rules;
+        let mut words = Vec::new();
+        if rules.readiness != Readiness::Alive {
+            words.extend([Word::Ready, Word::Extend(Duration::from_secs(7))]);
+        }
+        if rules.worker_watchdog.is_some() {
+            words.extend([Word::Ping, Word::Stuck]);
+        }
+        for generation in self.world.workers.values().map(|w| w.generation) {
+            steps.extend(words.iter().map(|word| Step::Says(generation, *word)));
+        }
         steps
     }
 
@@ -72,6 +90,7 @@ impl State {
             Step::Term => Event::Stop(Signal::TERM),
             Step::Int => Event::Stop(Signal::INT),
             Step::Exit(pid) => Event::Exited(pid, 256),
+            Step::Says(generation, word) => Event::Said(generation, word),
             Step::Moment => {
                 next.now += Duration::from_millis(1);
                 Event::Tick
@@ -92,9 +111,9 @@ impl State {
         let mut events = vec![event];
         while let Some(event) = events.pop() {
             self.world.before(&event, self.now);
-            let lived = self.now.saturating_sub(self.machine.rules.interval);
+            let rules = self.machine.rules.clone();
             for action in self.machine.handle(event, self.now) {
-                if let Some(answer) = self.world.watch(action, failure, lived) {
+                if let Some(answer) = self.world.watch(action, failure, &rules, self.now) {
                     events.push(answer);
                 }
             }
@@ -119,22 +138,33 @@ impl Watcher {
             Event::Spawned(pid) => {
                 let seen = Seen {
                     generation: self.last_generation,
+                    said: false,
                     ready: false,
                     signalled: false,
+                    given_up: false,
+                    stuck: false,
                     born: now,
                 };
                 self.workers.insert(*pid, seen);
+            }
+            Event::Said(generation, Word::Ready) => {
+                let speaker = self
+                    .workers
+                    .values_mut()
+                    .find(|w| w.generation == *generation);
+                speaker.expect("a worker that lives").said = true;
             }
             _ => {}
         }
     }
 
-    /// One action; answers a spawn. Whoever was born by `lived` has lived for the interval.
+    /// One action; answers a spawn.
     fn watch(
         &mut self,
         action: Action,
         failure: Option<SpawnFailure>,
-        lived: Time,
+        rules: &Rules,
+        now: Time,
     ) -> Option<Event> {
         assert_eq!(self.exit, None, "nothing happens after the exit");
         match action {
@@ -150,7 +180,13 @@ impl Watcher {
                     None => Event::Spawned(100 + generation as Pid),
                 });
             }
-            Action::Signal(pid, _) => {
+            Action::Signal(pid, signal) => {
+                let newest = self.newest_ready.and_then(|pid| self.workers.get(&pid));
+                let swap = signal == rules.signal_on_hup && !self.stop_asked;
+                assert!(
+                    !(swap && newest.is_some_and(|w| w.stuck)),
+                    "nobody makes way for a stuck worker"
+                );
                 let worker = self
                     .workers
                     .get_mut(&pid)
@@ -159,12 +195,27 @@ impl Watcher {
             }
             Action::Report(Report::Ready { pid, .. }) => {
                 let worker = self.workers.get_mut(&pid).expect("a live worker");
-                assert!(
-                    worker.born <= lived,
-                    "nobody is ready before the interval is over"
-                );
+                let lived = worker.born + rules.interval <= now;
+                let counts = match rules.readiness {
+                    Readiness::Auto => worker.said || lived,
+                    Readiness::Alive => lived,
+                    Readiness::Notify => worker.said,
+                };
+                assert!(counts, "nobody is ready before the rule says so");
+                assert!(!worker.given_up, "too late is too late");
                 worker.ready = true;
                 self.newest_ready = Some(pid);
+            }
+            Action::Report(Report::Stuck { pid, .. }) => {
+                let worker = self.workers.get_mut(&pid).expect("a live worker");
+                assert!(worker.ready && !worker.signalled, "who serves is watched");
+                worker.stuck = true;
+            }
+            Action::Report(Report::NeverReady { pid, .. }) => {
+                let worker = self.workers.get_mut(&pid).expect("a live worker");
+                assert!(rules.readiness == Readiness::Notify && !worker.said);
+                assert!(worker.born + rules.start_timeout <= now, "it had its time");
+                worker.given_up = true;
             }
             Action::Exit(code) => {
                 assert!(self.workers.is_empty(), "nobody is left behind");
@@ -194,17 +245,22 @@ impl Watcher {
         }
         if let Some(pid) = self.newest_ready {
             assert!(
-                !self.workers[&pid].signalled,
+                !self.workers[&pid].signalled || self.workers[&pid].stuck,
                 "the newest ready worker is left alone"
             );
             for (pid, worker) in &self.workers {
                 let newer =
                     worker.generation > self.workers[&self.newest_ready.unwrap()].generation;
                 assert!(
-                    !(newer && worker.signalled),
+                    !(newer && worker.signalled && !worker.given_up),
                     "{pid}: not ready, and yet signalled"
                 );
             }
+        }
+        let speechless = machine.rules.readiness == Readiness::Alive;
+        for (pid, worker) in &self.workers {
+            let heard = worker.ready || worker.signalled || !worker.said;
+            assert!(heard || speechless, "{pid} has said READY to the wind");
         }
         let serving = self.newest_ready.is_some();
         let starting = self.workers.values().any(|w| !w.ready && !w.signalled);
@@ -218,7 +274,8 @@ impl Watcher {
             assert!(machine.deadline().is_some(), "a HUP is not forgotten");
         }
         let live: Vec<Pid> = machine.live().map(|(_, pid)| pid).collect();
-        let seen = self.workers.iter().filter(|(_, w)| w.ready || w.signalled);
+        let served = |w: &Seen| w.ready || (w.signalled && !w.given_up);
+        let seen = self.workers.iter().filter(|(_, w)| served(w));
         let mut seen: Vec<Pid> = seen.map(|(pid, _)| *pid).collect();
         seen.sort_unstable();
         assert_eq!(
@@ -258,6 +315,9 @@ fn explore(name: &str, rules: Rules, depth: usize) -> usize {
 fn rules() -> Rules {
     Rules {
         interval: Duration::from_secs(1),
+        readiness: Readiness::Alive,
+        start_timeout: Duration::from_secs(5),
+        worker_watchdog: None,
         signal_on_hup: Signal::TERM,
         signal_on_term: Signal::QUIT,
         start_attempts: 0,
@@ -292,6 +352,55 @@ fn with_a_limit_of_attempts() {
         ..rules()
     };
     assert!(explore("attempts", limits, DEPTH) > 10_000);
+}
+
+/// What workers say multiplies the orders: fewer events in a row make as many states.
+const DEPTH_WITH_WORDS: usize = 8;
+
+#[test]
+fn ready_by_word_or_by_living() {
+    let auto = Rules {
+        readiness: Readiness::Auto,
+        ..rules()
+    };
+    assert!(explore("auto", auto, DEPTH_WITH_WORDS) > 10_000);
+}
+
+#[test]
+fn ready_by_word_alone() {
+    let notify = Rules {
+        readiness: Readiness::Notify,
+        start_attempts: 2,
+        stop_timeout: Some(Duration::from_secs(2)),
+        ..rules()
+    };
+    assert!(explore("notify", notify, DEPTH_WITH_WORDS) > 10_000);
+}
+
+#[test]
+fn ready_by_word_with_a_delay_before_the_old_are_killed() {
+    let notify = Rules {
+        readiness: Readiness::Notify,
+        tuning: Tuning {
+            auto_restart: Some(Duration::from_secs(9)),
+            kill_old_delay: Duration::from_secs(3),
+        },
+        ..rules()
+    };
+    assert!(explore("notify, delay", notify, DEPTH_WITH_WORDS) > 10_000);
+}
+
+#[test]
+fn with_a_watchdog() {
+    let watched = Rules {
+        worker_watchdog: Some(Duration::from_secs(4)),
+        tuning: Tuning {
+            auto_restart: None,
+            kill_old_delay: Duration::from_secs(6),
+        },
+        ..rules()
+    };
+    assert!(explore("watchdog", watched, DEPTH_WITH_WORDS) > 10_000);
 }
 
 #[test]

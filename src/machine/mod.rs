@@ -11,12 +11,15 @@
 //!            v                                                          |
 //! (start) Pausing --time--> Spawning --spawned--> Watching --died-------+
 //!            ^                                       |   \--- failed too often ---> Serving
-//!            | current worker died                   | lived for the interval    (or Stopping,
+//!            | current worker died                   | ready                     (or Stopping,
 //!            |                                       v                            none is left)
 //!         Serving <--------time------------------ Settling (kill-old-delay)
 //!
 //! TERM, INT, QUIT in every state: Stopping --last worker gone--> Ended
 //! ```
+//!
+//! What makes a worker ready is a rule, [`Readiness`]: its own word, to have lived for the interval,
+//! or either. One that was to say it and has not, in time, has failed.
 //!
 //! A HUP in `Serving` starts a new generation; in `Pausing` the coming attempt answers it; in the
 //! other states it is remembered, and answered by one more generation when this one is through.
@@ -31,13 +34,15 @@ mod explore;
 #[cfg(test)]
 mod tests;
 
-pub use event::{Action, Event, Generation, Report, Rules, SpawnFailure, Time, Tuning};
+pub use event::{
+    Action, Event, Generation, Readiness, Report, Rules, SpawnFailure, Time, Tuning, Word,
+};
 
 use std::time::Duration;
 
 use crate::units::Pid;
 use backoff::CrashLoop;
-use worker::Workers;
+use worker::{Stage, Workers};
 
 /// The least time from one failed attempt to the next, however short the interval.
 pub const SHORTEST_RETRY: Duration = Duration::from_millis(100);
@@ -51,8 +56,8 @@ enum Phase {
     Pausing { until: Time },
     /// A start: the process has been asked for.
     Spawning { generation: Generation },
-    /// A start: the new worker has to live until then.
-    Watching { pid: Pid, ready_at: Time },
+    /// A start: the new worker has to live, or to say that it is ready, until then.
+    Watching { pid: Pid, until: Time },
     /// The new worker is ready; the old ones may live until then.
     Settling { kill_at: Time },
     /// Everyone has been told to leave; this will be the exit status.
@@ -144,17 +149,19 @@ impl Machine {
             }
             (_, Spawned(_) | SpawnFailed(_)) => {} // nobody asked: see Action::Spawn
 
+            (_, Said(generation, word)) => self.said(generation, word, now, &mut todo),
             (_, Exited(pid, status)) => self.exited(pid, status, now, &mut todo),
             (_, Tuned(tuning)) => self.rules.tuning = tuning,
 
             (_, Tick) => {
                 self.kill_overdue(now, &mut todo);
+                self.abort_silent(now, &mut todo);
                 match self.phase {
                     Pausing { until } if until <= now => self.spawn(now, &mut todo),
-                    Watching { pid, ready_at } if ready_at <= now => {
-                        self.ready(pid, now, &mut todo)
+                    Watching { pid, until } if until <= now => {
+                        self.waited_enough(pid, now, &mut todo)
                     }
-                    Settling { kill_at } if kill_at <= now => self.kill_old(now, &mut todo),
+                    Settling { kill_at } if kill_at <= now => self.settle(now, &mut todo),
                     Serving => self.auto_restart(now, &mut todo),
                     _ => {}
                 }
@@ -175,6 +182,7 @@ impl Machine {
             Watching { pid: new, .. } if new == pid => {
                 self.failed_to_start(dead, status, now, todo)
             }
+            _ if dead.stage == Stage::GivenUp => self.given_up_died(dead, status, todo),
             Serving | Settling { .. } if was_current => self.replace(dead, status, now, todo),
             // An old worker; or the current one while a start is under way: that is its
             // replacement.
@@ -186,12 +194,12 @@ impl Machine {
     pub fn deadline(&self) -> Option<Time> {
         let phase = match self.phase {
             Phase::Pausing { until } => Some(until),
-            Phase::Watching { ready_at, .. } => Some(ready_at),
+            Phase::Watching { until, .. } => Some(until),
             Phase::Settling { kill_at } => Some(kill_at),
             Phase::Serving => self.next_auto_restart(),
             Phase::Spawning { .. } | Phase::Stopping { .. } | Phase::Ended => None,
         };
-        match (phase, self.workers.next_kill()) {
+        match (phase, self.workers.deadline()) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
         }
@@ -202,7 +210,7 @@ impl Machine {
     pub fn live(&self) -> impl Iterator<Item = (Generation, Pid)> + '_ {
         self.workers
             .iter()
-            .filter(|w| w.stage != worker::Stage::Starting)
+            .filter(|w| !matches!(w.stage, Stage::Starting | Stage::GivenUp))
             .map(|w| (w.generation, w.pid))
     }
 

@@ -11,8 +11,33 @@ pub(super) struct Worker {
     pub(super) generation: Generation,
     pub(super) pid: Pid,
     pub(super) stage: Stage,
-    /// When SIGKILL is due, once it has been told to leave.
-    pub(super) kill_at: Option<Time>,
+    /// Once it has been told to leave: when it is made to.
+    pub(super) kill: Option<Kill>,
+    /// Once it is ready, if it has to ping: when it has been silent for too long.
+    pub(super) ping_by: Option<Time>,
+}
+
+/// When SIGKILL is due.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Kill {
+    pub(super) at: Time,
+    /// How long the worker has had by then.
+    pub(super) after: Duration,
+}
+
+impl Kill {
+    pub(super) fn in_time(now: Time, after: Duration) -> Kill {
+        Kill {
+            at: now.saturating_add(after),
+            after,
+        }
+    }
+
+    /// Not before `at`.
+    pub(super) fn postpone(&mut self, at: Time) {
+        self.after = self.after.saturating_add(at.saturating_sub(self.at));
+        self.at = self.at.max(at);
+    }
 }
 
 /// How far a worker has come in its life. It only ever moves down this list.
@@ -24,6 +49,8 @@ pub(super) enum Stage {
     Ready { since: Time },
     /// Has been told to leave.
     Leaving,
+    /// Was not ready in time, and has been told to leave. It has never served.
+    GivenUp,
 }
 
 /// All live workers, in the order of their generations.
@@ -36,7 +63,8 @@ impl Workers {
             generation,
             pid,
             stage: Stage::Starting,
-            kill_at: None,
+            kill: None,
+            ping_by: None,
         });
     }
 
@@ -88,32 +116,47 @@ impl Workers {
         self.0.iter()
     }
 
+    pub(super) fn of_generation(&mut self, generation: Generation) -> Option<&mut Worker> {
+        self.0.iter_mut().find(|w| w.generation == generation)
+    }
+
     /// Moves a worker to [`Stage::Leaving`]. The time-out counts from the first signal.
     pub(super) fn told_to_leave(&mut self, pid: Pid, now: Time, timeout: Option<Duration>) {
         if let Some(worker) = self.get_mut(pid) {
-            if worker.stage != Stage::Leaving {
+            if !matches!(worker.stage, Stage::Leaving | Stage::GivenUp) {
                 worker.stage = Stage::Leaving;
-                worker.kill_at = timeout.map(|t| now.saturating_add(t));
+                worker.ping_by = None;
+                // A stuck one may have less time already.
+                worker.kill = worker
+                    .kill
+                    .take()
+                    .or(timeout.map(|after| Kill::in_time(now, after)));
             }
         }
     }
 
-    /// The earliest SIGKILL that is due some day.
-    pub(super) fn next_kill(&self) -> Option<Time> {
-        self.0.iter().filter_map(|w| w.kill_at).min()
+    /// When the first of them is to be killed, or has been silent for too long.
+    pub(super) fn deadline(&self) -> Option<Time> {
+        let kills = self.0.iter().filter_map(|w| Some(w.kill.as_ref()?.at));
+        kills.chain(self.0.iter().filter_map(|w| w.ping_by)).min()
     }
 
-    /// Those whose SIGKILL is due; each is named once.
-    pub(super) fn take_overdue(&mut self, now: Time) -> Vec<(Generation, Pid)> {
-        let overdue = self
+    /// Those whose SIGKILL is due, with the time that they had; each is named once.
+    pub(super) fn take_overdue(&mut self, now: Time) -> Vec<(Generation, Pid, Duration)> {
+        let is_due = |kill: &mut Kill| kill.at <= now;
+        let overdue = self.0.iter_mut().filter_map(|w| {
+            let kill = w.kill.take_if(is_due)?;
+            Some((w.generation, w.pid, kill.after))
+        });
+        overdue.collect()
+    }
+
+    /// Those who should have pinged by now; each is named once.
+    pub(super) fn take_silent(&mut self, now: Time) -> Vec<Pid> {
+        let silent = self
             .0
             .iter_mut()
-            .filter(|w| w.kill_at.is_some_and(|at| at <= now));
-        overdue
-            .map(|w| {
-                w.kill_at = None;
-                (w.generation, w.pid)
-            })
-            .collect()
+            .filter_map(|w| w.ping_by.take_if(|at| *at <= now).map(|_| w.pid));
+        silent.collect()
     }
 }

@@ -14,6 +14,8 @@ impl Signal {
     pub const INT: Signal = Signal(libc::SIGINT);
     /// SIGQUIT
     pub const QUIT: Signal = Signal(libc::SIGQUIT);
+    /// SIGABRT
+    pub const ABRT: Signal = Signal(libc::SIGABRT);
     /// SIGKILL
     pub const KILL: Signal = Signal(libc::SIGKILL);
     /// SIGUSR1

@@ -1,7 +1,8 @@
 //! How an attempt ends.
 
+use super::words::LAST_GRACE;
 use super::{Todo, report};
-use crate::machine::event::{Action, Generation, Report, SpawnFailure, Time};
+use crate::machine::event::{Action, Generation, Readiness, Report, SpawnFailure, Time};
 use crate::machine::worker::{Stage, Worker};
 use crate::machine::{Cause, Machine, Phase};
 use crate::units::{Pid, Signal};
@@ -16,8 +17,12 @@ impl Machine {
     ) {
         self.workers.add(generation, pid);
         report(todo, Report::Started { generation, pid });
-        let ready_at = now.saturating_add(self.rules.interval);
-        self.phase = Phase::Watching { pid, ready_at };
+        let wait = match self.rules.readiness {
+            Readiness::Auto | Readiness::Alive => self.rules.interval,
+            Readiness::Notify => self.rules.start_timeout,
+        };
+        let until = now.saturating_add(wait);
+        self.phase = Phase::Watching { pid, until };
     }
 
     pub(in crate::machine) fn not_spawned(
@@ -55,7 +60,7 @@ impl Machine {
         self.attempt_failed(now, todo);
     }
 
-    fn attempt_failed(&mut self, now: Time, todo: &mut Todo) {
+    pub(super) fn attempt_failed(&mut self, now: Time, todo: &mut Todo) {
         self.start.failures = self.start.failures.saturating_add(1);
         let attempts = self.start.failures;
         let limit = match self.start.cause {
@@ -79,13 +84,17 @@ impl Machine {
         }
     }
 
-    /// The new worker has lived long enough. If it takes over from others they are told so, now
+    /// The new worker counts as started. If it takes over from others they are told so, now
     /// or after the kill-old-delay.
     pub(in crate::machine) fn ready(&mut self, pid: Pid, now: Time, todo: &mut Todo) {
         let Some(worker) = self.workers.get_mut(pid) else {
             return;
         };
         worker.stage = Stage::Ready { since: now };
+        worker.ping_by = self
+            .rules
+            .worker_watchdog
+            .map(|every| now.saturating_add(every));
         let generation = worker.generation;
         self.restart_base = now;
         // First the file: whoever is told may look into it.
@@ -114,8 +123,20 @@ impl Machine {
         };
     }
 
+    /// The kill-old-delay is over.
+    pub(in crate::machine) fn settle(&mut self, now: Time, todo: &mut Todo) {
+        // A new worker that is being ended will be dead soon, and then the old ones have to stay.
+        if self.workers.current().is_some_and(|w| w.kill.is_some()) {
+            self.phase = Phase::Settling {
+                kill_at: now.saturating_add(LAST_GRACE),
+            };
+            return;
+        }
+        self.kill_old(now, todo);
+    }
+
     /// The swap: everyone older than the current worker is told to leave.
-    pub(in crate::machine) fn kill_old(&mut self, now: Time, todo: &mut Todo) {
+    fn kill_old(&mut self, now: Time, todo: &mut Todo) {
         report(todo, Report::KillingOld);
         let old = self
             .workers

@@ -72,6 +72,12 @@ impl Machine {
         self.end_if_alone(code, todo);
     }
 
+    /// A worker that was never ready, and so is in no list, has gone at last.
+    pub(in crate::machine) fn given_up_died(&mut self, dead: Worker, status: i32, todo: &mut Todo) {
+        let pid = dead.pid;
+        report(todo, Report::StoppedWorker { pid, status });
+    }
+
     fn end_if_alone(&mut self, code: u8, todo: &mut Todo) {
         if self.workers.is_empty() {
             self.phase = Phase::Ended;
@@ -103,10 +109,7 @@ impl Machine {
     }
 
     pub(in crate::machine) fn kill_overdue(&mut self, now: Time, todo: &mut Todo) {
-        let Some(after) = self.rules.stop_timeout else {
-            return;
-        };
-        for (generation, pid) in self.workers.take_overdue(now) {
+        for (generation, pid, after) in self.workers.take_overdue(now) {
             report(
                 todo,
                 Report::Overdue {

@@ -4,6 +4,7 @@
 mod attempts;
 mod ending;
 mod starting;
+mod words;
 
 use super::event::{Action, Report};
 

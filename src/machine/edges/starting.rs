@@ -66,7 +66,7 @@ impl Machine {
     ) {
         let since = match dead.stage {
             Stage::Ready { since } => since,
-            Stage::Starting | Stage::Leaving => now,
+            Stage::Starting | Stage::Leaving | Stage::GivenUp => now,
         };
         let pause = self.crashes.pause_after_death(since, now);
         let Worker {

@@ -4,6 +4,7 @@ mod automatic;
 mod deaths;
 mod ending;
 mod reloads;
+mod words;
 
 use std::time::Duration;
 
@@ -17,6 +18,9 @@ fn secs(n: u64) -> Duration {
 fn rules() -> Rules {
     Rules {
         interval: secs(1),
+        readiness: Readiness::Auto,
+        start_timeout: secs(60),
+        worker_watchdog: None,
         signal_on_hup: Signal::TERM,
         signal_on_term: Signal::QUIT,
         start_attempts: 0,
@@ -80,6 +84,10 @@ impl Bench {
 
     fn hup(&mut self) -> &mut Bench {
         self.event(Event::Hup)
+    }
+
+    fn says(&mut self, generation: Generation, word: Word) -> &mut Bench {
+        self.event(Event::Said(generation, word))
     }
 
     fn exit(&mut self, pid: Pid, status: i32) -> &mut Bench {
