@@ -219,8 +219,9 @@ impl Machine {
         self.workers.current().map(|w| (w.generation, w.pid))
     }
 
-    /// Whether this process is one of our workers, as far as the machine knows.
-    pub fn has_worker(&self, pid: Pid) -> bool {
-        self.workers.iter().any(|w| w.pid == pid)
+    /// The generation of a worker; none: this process is none of ours, as far as the machine knows.
+    pub fn generation_of(&self, pid: Pid) -> Option<Generation> {
+        let worker = self.workers.iter().find(|w| w.pid == pid);
+        worker.map(|w| w.generation)
     }
 }

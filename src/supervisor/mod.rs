@@ -1,8 +1,9 @@
 //! The loop: wait, turn the kernel's news into events, carry out what the machine decides.
 //!
 //! One thread and one ppoll(2). Its only time-out is the next deadline; without one it sleeps
-//! until something happens. In a turn signals come first, then dead children, then the clock, so
-//! that a worker that died just before its time was up has failed, and is not called ready.
+//! until something happens. In a turn signals come first, then dead children, then what workers
+//! have said, then the clock: a worker that has died just before its time was up, or just after it
+//! said that it was ready, has failed, and nobody makes way for it.
 
 mod start;
 
@@ -20,14 +21,14 @@ use crate::config::LiveConfig;
 use crate::error::{Why, why};
 use crate::files::{LogFile, PidFile, StatusFile};
 use crate::log;
-use crate::machine::{Action, Event, Generation, Machine, Report, Time};
+use crate::machine::{Action, Event, Generation, Machine, Report, Time, Word};
 use crate::sockets::Sockets;
 use crate::sys;
 use crate::sys::daemon::Launcher;
 use crate::sys::signals::Signals;
 use crate::systemd::Notifier;
 use crate::units::{Pid, Signal};
-use crate::worker::{Environment, Spawner};
+use crate::worker::{Channels, Environment, NoWorker, Spawner};
 
 /// Until the status file is tried again after a failure (a full disk, say).
 const STATUS_RETRY: Duration = Duration::from_secs(1);
@@ -41,6 +42,7 @@ struct Supervisor {
     origin: Instant,
     signals: Signals,
     spawner: Spawner,
+    channels: Channels,
     environment: Environment,
     live: LiveConfig,
     notifier: Notifier,
@@ -75,6 +77,7 @@ impl Supervisor {
         let now = self.now();
         let Supervisor {
             sockets,
+            channels,
             status_file,
             pid_file,
             log,
@@ -84,6 +87,7 @@ impl Supervisor {
         // The lock, which says that we are alive, goes after what it protects. The log comes last,
         // for its command may take its time.
         drop(sockets);
+        drop(channels);
         drop(status_file);
         drop(pid_file);
         log.close(now);
@@ -111,19 +115,20 @@ impl Supervisor {
         let deadline = deadlines.into_iter().flatten().min();
         let left = deadline.map(|at| TimeSpec::from(at.saturating_sub(now)));
         let pending = log::pending();
-        let mut fds = vec![PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
-        fds.extend(
-            self.environment
-                .changes(now)
-                .map(|fd| PollFd::new(fd, PollFlags::POLLIN)),
-        );
-        fds.extend(
-            pending
-                .as_ref()
-                .map(|pipe| PollFd::new(pipe.as_fd(), PollFlags::POLLOUT)),
-        );
+        let readable = |fd| PollFd::new(fd, PollFlags::POLLIN);
+        let writable = |fd| PollFd::new(fd, PollFlags::POLLOUT);
+        let mut fds: Vec<PollFd<'_>> = self.channels.fds().map(readable).collect();
+        let channels = fds.len();
+        fds.push(readable(self.signals.as_fd()));
+        fds.extend(self.environment.changes(now).map(readable));
+        fds.extend(pending.as_ref().map(|pipe| writable(pipe.as_fd())));
         match ppoll(&mut fds, left, None) {
-            Ok(_) => self.deaf = false,
+            Ok(_) => {
+                let talking = fds.iter().take(channels);
+                let talking: Vec<bool> = talking.map(|fd| fd.any() == Some(true)).collect();
+                self.channels.are_readable(talking.into_iter());
+                self.deaf = false;
+            }
             Err(Errno::EINTR) => {}
             Err(errno) => {
                 if !std::mem::replace(&mut self.deaf, true) {
@@ -137,6 +142,9 @@ impl Supervisor {
     /// Takes in everything that has happened. The end: the exit status.
     fn turn(&mut self) -> Option<u8> {
         log::flush();
+        for saying in self.channels.hear() {
+            self.notifier.says(saying, self.machine.current());
+        }
         while let Some(signal) = self.signals.next() {
             let event = match signal {
                 Signal::HUP => Event::Hup,
@@ -162,6 +170,11 @@ impl Supervisor {
                 return Some(code);
             }
         }
+        while let Some((generation, word)) = self.channels.next_word() {
+            if let Some(code) = self.handle(Event::Said(generation, word)) {
+                return Some(code);
+            }
+        }
         let now = self.now();
         self.log.tick(now);
         self.notifier.tick(now);
@@ -177,8 +190,13 @@ impl Supervisor {
     }
 
     fn child_died(&mut self, pid: Pid, status: i32) -> Option<u8> {
-        if self.machine.has_worker(pid) {
-            return self.handle(Event::Exited(pid, status));
+        if let Some(generation) = self.machine.generation_of(pid) {
+            if let Some(saying) = self.channels.close(generation) {
+                self.notifier.says(saying, self.machine.current());
+            }
+            let end = self.handle(Event::Exited(pid, status));
+            self.notifier.forget(generation);
+            return end;
         }
         if !self.log.died(pid, self.now()) {
             tracing::debug!(pid, status, "reaped an orphan");
@@ -197,6 +215,7 @@ impl Supervisor {
         // Whatever may start a worker, or a delay, does so by the envdir of this moment.
         let tuned = match event {
             Event::Stop(_) => None,
+            Event::Said(_, word) if word != Word::Ready => None,
             _ => self
                 .environment
                 .refresh(&self.live, self.now())
@@ -218,9 +237,18 @@ impl Supervisor {
     }
 
     fn spawn(&mut self, generation: Generation) -> Event {
-        match self.spawner.spawn(generation, &self.environment) {
-            Ok(pid) => Event::Spawned(pid),
+        let spawned = self
+            .channels
+            .open(generation)
+            .map_err(NoWorker::for_now)
+            .and_then(|socket| self.spawner.spawn(generation, &self.environment, socket));
+        match spawned {
+            Ok(pid) => {
+                self.channels.belongs_to(generation, pid);
+                Event::Spawned(pid)
+            }
             Err(failure) => {
+                self.channels.close(generation);
                 let id = log::message_id::NOT_SPAWNED;
                 tracing::error!(MESSAGE_ID = id, generation, "{}", failure.reason);
                 self.notifier.attempt_failed(&failure.reason);
@@ -266,7 +294,9 @@ impl Supervisor {
                     launcher.tell(0, "");
                 }
             }
-            Report::FailedToStart { .. } => self.last_failure = log::line(report),
+            Report::FailedToStart { .. } | Report::NeverReady { .. } => {
+                self.last_failure = log::line(report)
+            }
             _ => {}
         }
     }

@@ -9,14 +9,14 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::files::{LogFile, PidFile, StatusFile};
 use crate::log;
-use crate::machine::Machine;
+use crate::machine::{Machine, Readiness};
 use crate::sockets::{self, FIRST_FD, Plan, Sockets};
 use crate::sys;
 use crate::sys::daemon::{Side, Verdict};
 use crate::sys::fd::Strays;
 use crate::sys::signals::Signals;
 use crate::systemd::{self, Notifier, Patience, Store};
-use crate::worker::{Environment, Spawner};
+use crate::worker::{Channels, Environment, Spawner};
 
 /// Runs a supervisor until it is told to stop, and returns its exit status: 0 stopped as asked, 1
 /// gave up. With [`Config::daemonize`] it is the calling process that returns, once the first
@@ -124,7 +124,9 @@ impl Supervisor {
             &config.args,
             config.dir.as_deref(),
             &sockets,
+            config.worker_watchdog,
         )?;
+        let channels = Channels::prepare(needs_words(&config), above)?;
         // Every number that sockets will ever want is taken now.
         log::connect(config.log_target, config.log.is_some());
         if let Some(store) = Store::ours() {
@@ -144,6 +146,7 @@ impl Supervisor {
             origin,
             signals,
             spawner,
+            channels,
             environment: Environment::new(config.envdir),
             live: config.live,
             notifier,
@@ -163,10 +166,21 @@ impl Supervisor {
     }
 }
 
+/// The option that cannot do without what workers say.
+fn needs_words(config: &Config) -> Option<&'static str> {
+    if config.readiness == Readiness::Notify {
+        return Some("--ready=notify");
+    }
+    config.worker_watchdog.map(|_| "--worker-watchdog")
+}
+
 /// How long a start and a stop may take, as far as the configuration bounds them.
 fn patience(config: &Config) -> Patience {
     Patience {
-        start: config.interval,
+        start: match config.readiness {
+            Readiness::Notify => config.start_timeout,
+            Readiness::Auto | Readiness::Alive => config.interval,
+        },
         attempts_are_limited: config.start_attempts > 0,
         stop: config.stop_timeout,
     }

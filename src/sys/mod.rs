@@ -6,6 +6,7 @@
 
 pub(crate) mod clock;
 pub(crate) mod daemon;
+pub(crate) mod datagram;
 pub(crate) mod environment;
 pub(crate) mod fd;
 mod own_pid;

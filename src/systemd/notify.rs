@@ -4,6 +4,7 @@
 //! out of it, failure included; STOPPING; a STATUS line for `systemctl status`; WATCHDOG from the
 //! loop, so that a supervisor that hangs is noticed.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::Duration;
 
@@ -14,7 +15,8 @@ use crate::error::Why;
 use crate::machine::{Generation, Report, Time};
 use crate::sys::clock::local_time;
 use crate::sys::process::describe_status;
-use crate::units::Pid;
+use crate::units::{Pid, Seconds};
+use crate::worker::Saying;
 
 /// More than any turn of ours takes: what is added to a span that systemd is asked to wait.
 const MARGIN: Duration = Duration::from_secs(10);
@@ -31,6 +33,14 @@ pub(crate) struct Notifier {
     /// How the last reload ended.
     verdict: Option<String>,
     reloading: bool,
+    /// A stop was asked for: nothing else is worth saying.
+    stopping: bool,
+    /// What is being done, if it is not a worker that is being waited for.
+    doing: Option<String>,
+    /// The worker that is being waited for.
+    starting: Option<(Generation, Pid)>,
+    /// The latest words of each worker, for people.
+    sayings: BTreeMap<Generation, String>,
 }
 
 /// How long what we do may take, as far as that is bounded.
@@ -58,6 +68,10 @@ impl Notifier {
             failure: None,
             verdict: None,
             reloading: false,
+            stopping: false,
+            doing: None,
+            starting: None,
+            sayings: BTreeMap::new(),
         }
     }
 
@@ -85,6 +99,20 @@ impl Notifier {
         self.failure = Some(reason.to_owned());
     }
 
+    /// A worker's own words stand behind its name from now on. `current` is who serves now.
+    pub(crate) fn says(&mut self, saying: Saying, current: Option<(Generation, Pid)>) {
+        let Saying { generation, text } = saying;
+        tracing::debug!(generation, "generation {generation} says: {text}");
+        if self.sayings.insert(generation, text.clone()).as_ref() != Some(&text) {
+            self.tell(current, &[]);
+        }
+    }
+
+    /// A worker has gone, and its words with it.
+    pub(crate) fn forget(&mut self, generation: Generation) {
+        self.sayings.remove(&generation);
+    }
+
     /// Passes on what has happened. `current` is who serves now.
     pub(crate) fn report(&mut self, report: &Report, current: Option<(Generation, Pid)>) {
         if !self.listening {
@@ -92,43 +120,50 @@ impl Notifier {
         }
         match report {
             Report::Started { generation, pid } => {
-                let doing = format!("starting generation {generation} (pid {pid})");
-                let status = self.status(current, Some(&doing));
+                self.starting = Some((*generation, *pid));
+                self.doing = None;
                 // One try is always granted its time; many only if their number is bounded.
                 if self.failure.is_none() || self.rules.attempts_are_limited {
                     let wait = extend(self.rules.start.saturating_add(MARGIN));
-                    self.send(&[wait, NotifyState::Status(&status)]);
+                    self.tell(current, &[wait]);
                 } else {
-                    self.send(&[NotifyState::Status(&status)]);
+                    self.tell(current, &[]);
                 }
             }
             Report::FailedToStart {
                 generation, status, ..
             } => {
-                let how = describe_status(*status);
-                let doing = format!("generation {generation} failed to start: {how}, trying again");
-                self.failure = Some(how);
-                self.send(&[NotifyState::Status(&self.status(current, Some(&doing)))]);
+                self.failed(*generation, describe_status(*status), current);
+            }
+            Report::NeverReady {
+                generation, after, ..
+            } => {
+                let how = format!("never said READY=1 in {} s", Seconds(*after));
+                self.failed(*generation, how, current);
             }
             Report::NotSpawned { generation } => {
-                let how = self.failure.as_deref().unwrap_or("no process");
-                let doing = format!("generation {generation} failed to start: {how}, trying again");
-                self.send(&[NotifyState::Status(&self.status(current, Some(&doing)))]);
+                let how = self.failure.take();
+                let how = how.unwrap_or_else(|| "no process".to_owned());
+                self.failed(*generation, how, current);
             }
+            Report::Ready { .. } => {
+                self.starting = None;
+                self.doing = self.reloading.then(|| "reloading".to_owned());
+            }
+            Report::KillDelayed(_) => self.tell(current, &[]),
+            Report::Extended { by, .. } => self.send(&[extend(by.saturating_add(MARGIN))]),
             Report::DiedUnexpectedly { pid, status, .. } => {
                 let how = describe_status(*status);
-                let doing = format!("worker {pid} died ({how}), replacing it");
-                self.send(&[NotifyState::Status(&self.status(current, Some(&doing)))]);
+                self.doing = Some(format!("worker {pid} died ({how}), replacing it"));
+                self.tell(current, &[]);
             }
             Report::Reloading | Report::AutoRestart { .. } => {
                 self.reloading = true;
                 self.failure = None;
-                let status = self.status(current, Some("reloading"));
+                self.doing = Some("reloading".to_owned());
                 // Both in one datagram: that is how systemd tells it from an older one.
                 match NotifyState::monotonic_usec_now() {
-                    Ok(time) => {
-                        self.send(&[NotifyState::Reloading, time, NotifyState::Status(&status)])
-                    }
+                    Ok(time) => self.tell(current, &[NotifyState::Reloading, time]),
                     Err(e) => tracing::warn!("cannot read the clock for systemd: {}", Why(&e)),
                 }
             }
@@ -152,8 +187,9 @@ impl Notifier {
                     self.verdict = Some(format!("reload at {} succeeded", local_time()));
                 }
                 self.failure = None;
-                let status = self.status(current, None);
-                self.send(&[NotifyState::Ready, NotifyState::Status(&status)]);
+                self.doing = None;
+                self.starting = None;
+                self.tell(current, &[NotifyState::Ready]);
             }
             Report::Stopping { workers, .. } => {
                 let status = format!("stopping, waiting for {} workers", workers.len());
@@ -163,19 +199,59 @@ impl Notifier {
                     Some(stop) => self.send(&[stopping, extend(stop + MARGIN), status]),
                     None => self.send(&[stopping, status]),
                 }
+                self.stopping = true;
             }
             _ => {}
         }
     }
 
-    /// One line: who serves, and what is being done or how the last reload ended.
-    fn status(&self, current: Option<(Generation, Pid)>, doing: Option<&str>) -> String {
+    fn failed(
+        &mut self,
+        generation: Generation,
+        mut how: String,
+        current: Option<(Generation, Pid)>,
+    ) {
+        if let Some(words) = self.sayings.get(&generation) {
+            let _ = write!(how, " (it said: {words})");
+        }
+        self.starting = None;
+        self.doing = Some(format!(
+            "generation {generation} failed to start: {how}, trying again"
+        ));
+        self.failure = Some(how);
+        self.tell(current, &[]);
+    }
+
+    /// Sends these, and the line that says how things are.
+    fn tell(&self, current: Option<(Generation, Pid)>, states: &[NotifyState<'_>]) {
+        if !self.listening || self.stopping {
+            return;
+        }
+        let status = self.status(current);
+        let mut states = states.to_vec();
+        states.push(NotifyState::Status(&status));
+        self.send(&states);
+    }
+
+    /// One line: who serves, and what is being done or how the last reload ended; each with its own
+    /// words behind it.
+    fn status(&self, current: Option<(Generation, Pid)>) -> String {
         let mut line = match current {
             Some((generation, pid)) => format!("generation {generation} serving (pid {pid})"),
             None => "no worker is serving".to_owned(),
         };
-        if let Some(more) = doing.or(self.verdict.as_deref()) {
-            let _ = write!(line, "; {more}");
+        let mut add = |generation: Option<Generation>, text: &str| {
+            line.push_str(text);
+            if let Some(words) = generation.and_then(|g| self.sayings.get(&g)) {
+                let _ = write!(line, ": {words}");
+            }
+        };
+        add(current.map(|(generation, _)| generation), "");
+        if let Some((generation, pid)) = self.starting {
+            let doing = format!("; starting generation {generation} (pid {pid})");
+            add(Some(generation), &doing);
+        } else if let Some(more) = self.doing.as_ref().or(self.verdict.as_ref()) {
+            add(None, &format!("; {more}"));
         }
         // A newline would begin another field.
         line.replace(char::is_control, " ")

@@ -1,14 +1,17 @@
 //! Starting workers: the same program each time, in the environment of the day.
 
 mod environment;
+mod notify;
 mod watch;
 
 pub(crate) use environment::Environment;
+pub(crate) use notify::{Channels, Saying};
 
 use std::ffi::{CString, OsStr, OsString};
 use std::os::fd::RawFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
+use std::time::Duration;
 
 use nix::errno::Errno;
 
@@ -23,10 +26,10 @@ pub(crate) struct Spawner {
     argv: Vec<CString>,
     dir: Option<CString>,
     keep: Vec<RawFd>,
-    /// Variables that tell workers of their sockets; the same for all.
-    sockets: Vec<CString>,
+    /// Variables that are the same for all workers.
+    common: Vec<CString>,
     /// Variables whose value is the worker's own pid.
-    own_pid: &'static [&'static str],
+    own_pid: Vec<&'static str>,
 }
 
 /// Why there is no worker: for the log, and for the machine.
@@ -36,12 +39,21 @@ pub(crate) struct NoWorker {
     pub(crate) kind: SpawnFailure,
 }
 
+impl NoWorker {
+    /// The next attempt may go better.
+    pub(crate) fn for_now(reason: String) -> NoWorker {
+        let kind = SpawnFailure::Passing;
+        NoWorker { reason, kind }
+    }
+}
+
 impl Spawner {
     pub(crate) fn new(
         program: &OsStr,
         args: &[OsString],
         dir: Option<&Path>,
         sockets: &Sockets,
+        watchdog: Option<Duration>,
     ) -> Result<Spawner, Error> {
         let nul = |what: &str| {
             let what = what.to_owned();
@@ -50,7 +62,13 @@ impl Spawner {
         let words = std::iter::once(program).chain(args.iter().map(OsString::as_os_str));
         let argv: Result<Vec<CString>, _> = words.map(|w| CString::new(w.as_bytes())).collect();
         let listen_fds = sockets.listen_fds();
-        let variables = tell_of(sockets, listen_fds.as_ref());
+        let mut common = tell_of(sockets, listen_fds.as_ref()).map_err(nul("a socket's key"))?;
+        let mut own_pid = Vec::from_iter(listen_fds.map(|_| "LISTEN_PID"));
+        if let Some(watchdog) = watchdog {
+            let variable = format!("WATCHDOG_USEC={}", watchdog.as_micros());
+            common.push(CString::new(variable).unwrap_or_default()); // digits have no NUL byte
+            own_pid.push("WATCHDOG_PID");
+        }
         Ok(Spawner {
             argv: argv.map_err(nul("the program or its arguments"))?,
             dir: match dir {
@@ -58,29 +76,29 @@ impl Spawner {
                 None => None,
             },
             keep: sockets.numbers(),
-            sockets: variables.map_err(nul("a socket's key"))?,
-            own_pid: match listen_fds {
-                Some(_) => &["LISTEN_PID"],
-                None => &[],
-            },
+            common,
+            own_pid,
         })
     }
 
-    /// Starts a worker of this generation.
+    /// Starts a worker of this generation. `notify_socket` is the variable that tells it where to
+    /// say that it is ready.
     pub(crate) fn spawn(
         &self,
         generation: Generation,
         environment: &Environment,
+        notify_socket: Option<CString>,
     ) -> Result<Pid, NoWorker> {
         let mut block = environment.block();
-        block.extend_from_slice(&self.sockets);
+        block.extend_from_slice(&self.common);
+        block.extend(notify_socket);
         // Digits have no NUL byte.
         let number = format!("SERVER_STARTER_GENERATION={generation}");
         block.push(CString::new(number).unwrap_or_default());
         let program = Program {
             argv: &self.argv,
             environment: &block,
-            own_pid: self.own_pid,
+            own_pid: &self.own_pid,
             dir: self.dir.as_deref(),
             keep: &self.keep,
             stdio: [None, None, None],

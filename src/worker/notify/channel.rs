@@ -1,0 +1,164 @@
+//! The notification socket of one generation. That each has its own is how we know who speaks: a
+//! pid may be gone, or be that of a child of the worker's, when its message is read.
+
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use nix::errno::Errno;
+use nix::sys::socket::{
+    AddressFamily, SockFlag, SockType, UnixAddr, UnixCredentials, bind, setsockopt, socket, sockopt,
+};
+use nix::unistd::geteuid;
+
+use super::Words;
+use super::message::{self, Field};
+use super::place::Place;
+use crate::error::Why;
+use crate::machine::{Generation, Word};
+use crate::sys;
+use crate::sys::datagram::Inbox;
+use crate::units::Pid;
+
+/// How many messages are read before it is somebody else's turn.
+const BATCH: usize = 64;
+
+/// A worker's line to us; the file goes when it is dropped.
+pub(super) struct Channel {
+    pub(super) generation: Generation,
+    socket: OwnedFd,
+    path: PathBuf,
+    /// Goes, if it is the last, after the file.
+    _place: Rc<Place>,
+    /// Its worker, once it runs.
+    pub(super) worker: Option<Pid>,
+    /// There is something to read.
+    pub(super) readable: bool,
+    /// Something that does not count has come in, and that has been said.
+    complained: bool,
+    /// READY has been said: it means nothing any more.
+    ready: bool,
+}
+
+/// What one reading brought, apart from words.
+#[derive(Default)]
+pub(super) struct News {
+    /// The latest STATUS.
+    pub(super) status: Option<String>,
+    /// The latest ERRNO.
+    pub(super) errno: Option<i32>,
+}
+
+impl Channel {
+    /// Binds a socket on `above` or a higher number.
+    pub(super) fn open(
+        generation: Generation,
+        place: &Rc<Place>,
+        above: RawFd,
+    ) -> io::Result<Channel> {
+        let path = place.socket(generation);
+        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+        let socket = socket(AddressFamily::Unix, SockType::Datagram, flags, None)?;
+        let socket = sys::fd::raise(socket, above)?;
+        setsockopt(&socket, sockopt::PassCred, &true)?;
+        bind_anew(&socket, &path)?;
+        Ok(Channel {
+            generation,
+            socket,
+            path,
+            _place: Rc::clone(place),
+            worker: None,
+            readable: false,
+            complained: false,
+            ready: false,
+        })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Reads what is there, but not more than a batch.
+    pub(super) fn read(&mut self, inbox: &mut Inbox, words: &mut Words) -> News {
+        let mut news = News::default();
+        for _ in 0..BATCH {
+            let datagram = match inbox.receive(&self.socket) {
+                Ok(Some(datagram)) => datagram,
+                Ok(None) => break,
+                Err(e) => {
+                    let why = format!("cannot read its notification socket: {}", Why(&e));
+                    self.complain(&why);
+                    break;
+                }
+            };
+            if let Err(stranger) = self.check(datagram.sender) {
+                self.complain(&stranger);
+                continue;
+            }
+            let Some(text) = datagram.text else {
+                self.complain("ignoring a notification that is too long");
+                continue;
+            };
+            for field in message::fields(text) {
+                match field {
+                    Field::Word(Word::Ready) if std::mem::replace(&mut self.ready, true) => {}
+                    Field::Word(word) => words.push_back((self.generation, word)),
+                    Field::Status(status) => news.status = Some(status),
+                    Field::Errno(errno) => news.errno = Some(errno),
+                }
+            }
+        }
+        news
+    }
+
+    /// Its worker may speak, whoever it has become, and so may its user's processes, and ours.
+    fn check(&self, sender: Option<UnixCredentials>) -> Result<(), String> {
+        let Some(sender) = sender else {
+            return Err("ignoring a notification without its sender's credentials".to_owned());
+        };
+        let ours = sender.uid() == geteuid().as_raw();
+        // The worker has not been reaped, so the pid is its own.
+        if ours || Some(sender.pid()) == self.worker {
+            return Ok(());
+        }
+        Err(format!(
+            "ignoring a notification from a stranger: process {} of user {}",
+            sender.pid(),
+            sender.uid()
+        ))
+    }
+
+    /// Once for each generation: somebody may send without end.
+    fn complain(&mut self, what: &str) {
+        if !std::mem::replace(&mut self.complained, true) {
+            let generation = self.generation;
+            tracing::warn!(generation, "generation {generation}: {what}");
+        }
+    }
+}
+
+/// The directory is ours alone, so a file of that name is a leftover.
+fn bind_anew(socket: &OwnedFd, path: &Path) -> io::Result<()> {
+    let address = UnixAddr::new(path)?;
+    match bind(socket.as_raw_fd(), &address) {
+        Err(Errno::EADDRINUSE) => {
+            fs::remove_file(path)?;
+            Ok(bind(socket.as_raw_fd(), &address)?)
+        }
+        bound => Ok(bound?),
+    }
+}
+
+impl AsFd for Channel {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+impl Drop for Channel {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.path); // the worker may have done it
+    }
+}

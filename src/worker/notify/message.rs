@@ -1,0 +1,133 @@
+//! What a worker's datagram says, sd_notify(3): a few fields are understood, and nothing else in it
+//! reaches anybody. MAINPID, STOPPING, RELOADING and the like would be lies about the unit.
+
+use std::time::Duration;
+
+use crate::machine::Word;
+
+/// A longer message is none, as for systemd.
+pub(super) const LONGEST: usize = 4096;
+
+/// A longer STATUS is cut, in bytes: it has to fit into ours.
+const LONGEST_STATUS: usize = 300;
+
+/// One field that is understood.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Field {
+    Word(Word),
+    /// A line for people, without control characters.
+    Status(String),
+    /// An errno(3) that says why it fails.
+    Errno(i32),
+}
+
+/// The fields, in order.
+pub(super) fn fields(datagram: &[u8]) -> impl Iterator<Item = Field> + '_ {
+    datagram.split(|byte| *byte == b'\n').filter_map(field)
+}
+
+fn field(line: &[u8]) -> Option<Field> {
+    let equals = line.iter().position(|byte| *byte == b'=')?;
+    let (name, value) = (&line[..equals], &line[equals + 1..]);
+    let word = match (name, value) {
+        (b"READY", b"1") => Word::Ready,
+        (b"WATCHDOG", b"1") => Word::Ping,
+        (b"WATCHDOG", b"trigger") => Word::Stuck,
+        (b"EXTEND_TIMEOUT_USEC", usec) => Word::Extend(Duration::from_micros(number(usec)?)),
+        (b"ERRNO", errno) => return number(errno).map(Field::Errno),
+        (b"STATUS", text) => return Some(Field::Status(status(text))),
+        _ => return None,
+    };
+    Some(Field::Word(word))
+}
+
+fn number<N: std::str::FromStr>(digits: &[u8]) -> Option<N> {
+    std::str::from_utf8(digits).ok()?.parse().ok()
+}
+
+fn status(text: &[u8]) -> String {
+    let mut status: String = String::from_utf8_lossy(text)
+        .chars()
+        .filter(|c| !c.is_control())
+        .collect();
+    if status.len() > LONGEST_STATUS {
+        let end = (0..=LONGEST_STATUS)
+            .rev()
+            .find(|at| status.is_char_boundary(*at));
+        status.truncate(end.unwrap_or(0));
+        status.push('…');
+    }
+    status
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(datagram: &[u8]) -> Vec<Field> {
+        fields(datagram).collect()
+    }
+
+    #[test]
+    fn the_fields_that_are_understood() {
+        let text = b"READY=1\nSTATUS=up and running\nWATCHDOG=1\nWATCHDOG=trigger\n\
+                     EXTEND_TIMEOUT_USEC=1500000\nERRNO=2\n";
+        let extend = Word::Extend(Duration::from_millis(1500));
+        assert_eq!(
+            read(text),
+            [
+                Field::Word(Word::Ready),
+                Field::Status("up and running".to_owned()),
+                Field::Word(Word::Ping),
+                Field::Word(Word::Stuck),
+                Field::Word(extend),
+                Field::Errno(2),
+            ]
+        );
+    }
+
+    #[test]
+    fn nothing_else_gets_through() {
+        for text in [
+            "",
+            "\n\n",
+            "READY",
+            "READY=",
+            "READY=0",
+            "READY=11",
+            " READY=1",
+            "ready=1",
+            "READY=1 ",
+            "MAINPID=1",
+            "STOPPING=1",
+            "RELOADING=1",
+            "FDSTORE=1",
+            "BARRIER=1",
+            "WATCHDOG=2",
+            "WATCHDOG_USEC=5",
+            "EXTEND_TIMEOUT_USEC=-1",
+            "EXTEND_TIMEOUT_USEC=99999999999999999999999",
+            "EXTEND_TIMEOUT_USEC=x",
+            "ERRNO=no",
+            "=1",
+        ] {
+            assert_eq!(read(text.as_bytes()), [], "{text:?}");
+        }
+        let garbage: Vec<u8> = (0..=255).cycle().take(LONGEST).collect();
+        assert_eq!(read(&garbage), []);
+    }
+
+    #[test]
+    fn a_status_is_one_line_of_text_and_not_too_long() {
+        let cleaned = read(b"STATUS=\x1b[31mred\x07\t\xff\x00end");
+        assert_eq!(cleaned, [Field::Status("[31mred\u{fffd}end".to_owned())]);
+        let long = format!("STATUS={}", "é".repeat(1000));
+        let [Field::Status(status)] = &read(long.as_bytes())[..] else {
+            panic!("no status")
+        };
+        assert!(
+            status.len() <= LONGEST_STATUS + 3 && status.ends_with("é…"),
+            "{status}"
+        );
+    }
+}

@@ -1,0 +1,166 @@
+//! What workers say to the supervisor, by sd_notify(3): each generation has a `NOTIFY_SOCKET` of its
+//! own. That of the unit stays with us, for who says READY or STOPPING there speaks for the unit.
+
+mod channel;
+mod message;
+mod place;
+
+use std::collections::VecDeque;
+use std::ffi::CString;
+use std::os::fd::{AsFd, BorrowedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::rc::Rc;
+
+use crate::error::{Error, Why};
+use crate::machine::{Generation, Word};
+use crate::sys::datagram::Inbox;
+use crate::units::Pid;
+use channel::Channel;
+use place::Place;
+
+/// The lines to all live workers.
+pub(crate) struct Channels {
+    list: Vec<Channel>,
+    place: Option<Rc<Place>>,
+    /// Without a line there can be no worker.
+    indispensable: bool,
+    above: RawFd,
+    inbox: Inbox,
+    /// What was heard and not yet asked for.
+    words: Words,
+}
+
+/// What was heard, in order.
+type Words = VecDeque<(Generation, Word)>;
+
+/// What a worker says of itself, for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Saying {
+    pub(crate) generation: Generation,
+    pub(crate) text: String,
+}
+
+impl Channels {
+    /// Finds a place for the sockets, which will be on `above` or higher numbers. `needed_by` is the
+    /// option that makes no sense without them.
+    ///
+    /// # Errors
+    /// There is none, and it is needed.
+    pub(crate) fn prepare(needed_by: Option<&str>, above: RawFd) -> Result<Channels, Error> {
+        let place = match Place::make() {
+            Ok(place) => Some(Rc::new(place)),
+            Err(why) => {
+                if let Some(option) = needed_by {
+                    let message = format!("{option}: no place for notification sockets in {why}");
+                    return Err(Error::NotDone(message));
+                }
+                tracing::warn!("workers have no NOTIFY_SOCKET: no place for it in {why}");
+                None
+            }
+        };
+        Ok(Channels {
+            list: Vec::new(),
+            place,
+            indispensable: needed_by.is_some(),
+            above,
+            inbox: Inbox::new(message::LONGEST),
+            words: Words::new(),
+        })
+    }
+
+    /// Opens the line of a generation that is about to be started and says where it is, as a
+    /// variable. None: it has to do without. An error says why it cannot be started.
+    pub(crate) fn open(&mut self, generation: Generation) -> Result<Option<CString>, String> {
+        match self.try_open(generation) {
+            Ok(channel) => {
+                let mut variable = b"NOTIFY_SOCKET=".to_vec();
+                variable.extend_from_slice(channel.path().as_os_str().as_bytes());
+                self.list.push(channel);
+                Ok(CString::new(variable).ok()) // no NUL in what has been a path
+            }
+            Err(why) if self.indispensable => {
+                Err(format!("failed to make a notification socket: {why}"))
+            }
+            Err(why) => {
+                tracing::warn!("generation {generation} has no NOTIFY_SOCKET: {why}");
+                Ok(None)
+            }
+        }
+    }
+
+    fn try_open(&mut self, generation: Generation) -> Result<Channel, String> {
+        let first_try = match &self.place {
+            Some(place) => Channel::open(generation, place, self.above),
+            None => Err(std::io::ErrorKind::NotFound.into()),
+        };
+        first_try.or_else(|_| {
+            // Removed by a janitor, or full: there may be another. The live sockets stay where
+            // they are.
+            let place = Rc::new(Place::make()?);
+            let opened = Channel::open(generation, &place, self.above);
+            let opened = opened.map_err(|e| Why(&e).to_string())?;
+            self.place = Some(place);
+            Ok(opened)
+        })
+    }
+
+    /// This worker has been started with the line of its generation.
+    pub(crate) fn belongs_to(&mut self, generation: Generation, pid: Pid) {
+        if let Some(channel) = self.find(generation) {
+            channel.worker = Some(pid);
+        }
+    }
+
+    /// Its worker has gone, or never came to be. What it said last is handed out; its words come too
+    /// late.
+    pub(crate) fn close(&mut self, generation: Generation) -> Option<Saying> {
+        let at = self.list.iter().position(|c| c.generation == generation)?;
+        let mut channel = self.list.remove(at);
+        saying(&mut channel, &mut self.inbox, &mut Words::new())
+    }
+
+    fn find(&mut self, generation: Generation) -> Option<&mut Channel> {
+        self.list.iter_mut().find(|c| c.generation == generation)
+    }
+
+    /// The sockets, to be waited for.
+    pub(crate) fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.list.iter().map(Channel::as_fd)
+    }
+
+    /// Which of [`Channels::fds`], in order, have something to read.
+    pub(crate) fn are_readable(&mut self, which: impl Iterator<Item = bool>) {
+        let channels = self.list.iter_mut().zip(which);
+        channels.for_each(|(channel, readable)| channel.readable = readable);
+    }
+
+    /// Reads what has come in, and hands out what is for people. Bounded: somebody who talks without
+    /// end is not listened to without end.
+    pub(crate) fn hear(&mut self) -> Vec<Saying> {
+        let mut sayings = Vec::new();
+        for channel in self.list.iter_mut().filter(|c| c.readable) {
+            channel.readable = false;
+            sayings.extend(saying(channel, &mut self.inbox, &mut self.words));
+        }
+        sayings
+    }
+
+    /// The next word that was heard, in order.
+    pub(crate) fn next_word(&mut self) -> Option<(Generation, Word)> {
+        self.words.pop_front()
+    }
+}
+
+fn saying(channel: &mut Channel, inbox: &mut Inbox, words: &mut Words) -> Option<Saying> {
+    let news = channel.read(inbox, words);
+    let errno = news.errno.map(|errno| {
+        let why = std::io::Error::from_raw_os_error(errno);
+        Why(&why).to_string()
+    });
+    let text = match (news.status, errno) {
+        (Some(status), Some(errno)) => format!("{status} ({errno})"),
+        (status, errno) => status.or(errno)?,
+    };
+    let generation = channel.generation;
+    Some(Saying { generation, text })
+}

@@ -1,0 +1,79 @@
+//! Where notification sockets live: in a directory that nobody else can enter.
+
+use std::fs;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use nix::unistd::mkdtemp;
+
+use crate::error::Why;
+use crate::machine::Generation;
+
+/// The longest path that fits into a socket's address, sun_path of unix(7), without the NUL.
+const LONGEST_PATH: usize = 107;
+
+/// The number of a generation has at most so many digits.
+const DIGITS: usize = 20;
+
+/// A directory of our own, mode 0700; removed when dropped.
+#[derive(Debug)]
+pub(super) struct Place(PathBuf);
+
+impl Place {
+    /// In the service's runtime directory, else in the user's, else where temporary files are. Says
+    /// why a better one could not be had.
+    pub(super) fn make() -> Result<Place, String> {
+        let mut complaints: Vec<String> = Vec::new();
+        for parent in candidates() {
+            match Place::in_directory(&parent) {
+                Ok(place) => {
+                    if !complaints.is_empty() {
+                        let (why, place) = (complaints.join("; "), place.0.display());
+                        tracing::warn!("no place for notification sockets in {why}; using {place}");
+                    }
+                    return Ok(place);
+                }
+                Err(e) => complaints.push(format!("{}: {}", parent.display(), Why(&e))),
+            }
+        }
+        Err(complaints.join("; "))
+    }
+
+    fn in_directory(parent: &Path) -> io::Result<Place> {
+        let template = std::path::absolute(parent)?.join("start_server-XXXXXX");
+        if template.as_os_str().len() + 1 + DIGITS > LONGEST_PATH {
+            return Err(io::Error::other("too long a path for a socket"));
+        }
+        Ok(Place(mkdtemp(&template)?))
+    }
+
+    /// The socket of a generation.
+    pub(super) fn socket(&self, generation: Generation) -> PathBuf {
+        self.0.join(generation.to_string())
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        // What somebody else has put there is not ours to remove.
+        if let Err(e) = fs::remove_dir(&self.0) {
+            tracing::debug!("failed to remove {}: {}", self.0.display(), Why(&e));
+        }
+    }
+}
+
+fn candidates() -> Vec<PathBuf> {
+    let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+    let mut candidates = Vec::new();
+    if let Some(list) = variable("RUNTIME_DIRECTORY") {
+        // A unit may have several.
+        let first = list.as_bytes().split(|byte| *byte == b':').next();
+        candidates.extend(first.map(|dir| PathBuf::from(std::ffi::OsStr::from_bytes(dir))));
+    }
+    candidates.extend(variable("XDG_RUNTIME_DIR").map(PathBuf::from));
+    candidates.push(std::env::temp_dir());
+    candidates.push(PathBuf::from("/tmp"));
+    candidates.dedup();
+    candidates
+}
