@@ -11,7 +11,7 @@
 //! | [`machine`] | **the decisions**: a pure state machine, events in, actions out |
 //! | `supervisor.rs` | **the loop**: turns the kernel's news into events, carries out the actions |
 //! | `sockets/` | the grammar of `--port` and `--path`; binding; what workers are told |
-//! | `worker/` | starting a worker; its environment |
+//! | `worker/` | starting a worker; its environment; what it says of itself |
 //! | `files/` | pid file, status file, log file: each guards what it owns |
 //! | `systemd/` | what systemd is told, and what it keeps for us |
 //! | `log/` | the log lines, and how they are printed or sent to the journal |

@@ -8,6 +8,8 @@ use std::time::Duration;
 use clap::parser::ValueSource;
 use clap::{ArgAction, ArgMatches, CommandFactory};
 
+use server_starter::machine::Readiness;
+
 use super::options::Options;
 use super::quote::quote;
 use super::socket_unit::socket_unit;
@@ -230,11 +232,15 @@ fn given(matches: &ArgMatches, id: &str) -> bool {
     matches.value_source(id) == Some(ValueSource::CommandLine)
 }
 
-/// Each attempt lives for the interval or is followed by it, and a reload may have to wait for
-/// another one to end.
+/// Each attempt lives for the interval, or is followed by it, or has its time to say that it is
+/// ready; and a reload may have to wait for another one to end.
 fn longest_reload(options: &Options, attempts: u32) -> Duration {
     let grace = Duration::from_secs(if options.enable_auto_restart { 5 } else { 0 });
-    let one = (options.interval)
+    let attempt = match options.ready {
+        Readiness::Notify => options.interval.max(options.start_timeout),
+        Readiness::Auto | Readiness::Alive => options.interval,
+    };
+    let one = attempt
         .saturating_mul(attempts.max(1))
         .saturating_add(options.kill_old_delay.unwrap_or(grace));
     one.saturating_mul(2).saturating_add(SLACK)
@@ -326,6 +332,11 @@ mod tests {
             "TimeoutStartSec=133",
             "TimeoutStopSec=330",
         ];
+        has_lines(&text, &lines);
+
+        let text = generate(&["--ready=notify", "--start-timeout=20", "web"]).unwrap();
+        assert!(text.contains("--timeout=140 "), "{text}");
+        let lines = ["--ready=notify \\", "TimeoutStartSec=170"];
         has_lines(&text, &lines);
     }
 

@@ -57,7 +57,7 @@ enum Phase {
     /// A start: the process has been asked for.
     Spawning { generation: Generation },
     /// A start: the new worker has to live, or to say that it is ready, until then.
-    Watching { pid: Pid, until: Time },
+    Watching { pid: Pid, since: Time, until: Time },
     /// The new worker is ready; the old ones may live until then.
     Settling { kill_at: Time },
     /// Everyone has been told to leave; this will be the exit status.
@@ -158,8 +158,8 @@ impl Machine {
                 self.abort_silent(now, &mut todo);
                 match self.phase {
                     Pausing { until } if until <= now => self.spawn(now, &mut todo),
-                    Watching { pid, until } if until <= now => {
-                        self.waited_enough(pid, now, &mut todo)
+                    Watching { pid, since, until } if until <= now => {
+                        self.waited_enough(pid, until.saturating_sub(since), now, &mut todo)
                     }
                     Settling { kill_at } if kill_at <= now => self.settle(now, &mut todo),
                     Serving => self.auto_restart(now, &mut todo),

@@ -34,6 +34,7 @@ mod paths;
 mod pid_file;
 mod ports;
 mod ports_served;
+mod readiness;
 mod reload;
 mod signals;
 mod status_file;

@@ -4,7 +4,7 @@ mod better {
     use std::io;
     use std::os::unix::net::UnixDatagram;
 
-    use crate::harness::{BOUND, FAILS_ON_DEMAND, SLEEPS, Setup, look_for};
+    use crate::harness::{BOUND, FAILS_ON_DEMAND, SLEEPS, Setup, Voice, look_for};
 
     /// The service manager's end.
     struct Manager(UnixDatagram);
@@ -112,10 +112,50 @@ mod better {
         let setup = setup.env("WATCHDOG_USEC", "60000000").env("FDSTORE", "1");
         let s = setup.sh(SLEEPS).start();
         let worker = s.wait_generation(1);
-        for name in ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "FDSTORE"] {
+        for name in ["WATCHDOG_USEC", "WATCHDOG_PID", "FDSTORE"] {
             assert_eq!(worker.variable(name), None, "{name}");
         }
+        // They have one to us.
+        assert_ne!(Voice::of(worker).path, s.path("notify"));
         s.stop();
+    }
+
+    #[test]
+    fn what_a_worker_says_of_itself_is_passed_on() {
+        let (manager, setup) = Manager::of(Setup::new(&[]));
+        let s = setup.sh(SLEEPS).start();
+        let first = s.wait_generation(1);
+        manager.wait("READY=1");
+        let voice = Voice::of(first);
+        voice.say("STATUS=17 requests\nSTOPPING=1\nMAINPID=1");
+        let own = format!("STATUS=generation 1 serving (pid {first}): 17 requests");
+        assert_eq!(manager.wait(&own).lines().count(), 1, "and nothing else");
+        voice.say("STATUS=a \x1b[31mcolour\x07");
+        manager.wait(&format!(
+            "STATUS=generation 1 serving (pid {first}): a [31mcolour"
+        ));
+        s.stop();
+    }
+
+    #[test]
+    fn the_words_of_one_that_fails_are_its_reason() {
+        let options = [
+            "--ready=notify",
+            "--start-timeout=1000",
+            "--start-attempts=1",
+        ];
+        let (manager, setup) = Manager::of(Setup::new(&options));
+        let s = setup
+            .sh("up; read gate <\"$DIR/gate\"; exit 3")
+            .before("mkfifo \"$DIR/gate\"")
+            .spawn();
+        let worker = s.wait_up(1);
+        Voice::of(worker).say("STATUS=no database\nERRNO=111\nEXTEND_TIMEOUT_USEC=20000000");
+        let extended = manager.wait("EXTEND_TIMEOUT_USEC=30000000");
+        assert!(!extended.contains("READY"), "{extended:?}");
+        s.open_gate("gate");
+        manager.wait("STATUS=gave up: exit code 3 (it said: no database (Connection refused))");
+        s.expect_exit(1);
     }
 
     #[test]

@@ -22,7 +22,11 @@ impl Machine {
             Readiness::Notify => self.rules.start_timeout,
         };
         let until = now.saturating_add(wait);
-        self.phase = Phase::Watching { pid, until };
+        self.phase = Phase::Watching {
+            pid,
+            since: now,
+            until,
+        };
     }
 
     pub(in crate::machine) fn not_spawned(

@@ -59,12 +59,17 @@ impl Machine {
     }
 
     /// The new worker has lived for the interval, or has let its time to say READY pass.
-    pub(in crate::machine) fn waited_enough(&mut self, pid: Pid, now: Time, todo: &mut Todo) {
+    pub(in crate::machine) fn waited_enough(
+        &mut self,
+        pid: Pid,
+        after: Duration,
+        now: Time,
+        todo: &mut Todo,
+    ) {
         if self.rules.readiness != Readiness::Notify {
             return self.ready(pid, now, todo);
         }
         let grace = self.rules.stop_timeout.unwrap_or(LAST_GRACE);
-        let begun = self.start.attempt_at;
         let Some(worker) = self.workers.get_mut(pid) else {
             return;
         };
@@ -76,7 +81,7 @@ impl Machine {
             Report::NeverReady {
                 generation,
                 pid,
-                after: now.saturating_sub(begun),
+                after,
             },
         );
         todo.push(Action::Signal(pid, self.rules.signal_on_term));

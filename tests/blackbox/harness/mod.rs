@@ -6,6 +6,7 @@ mod net;
 mod process;
 mod setup;
 mod supervisor;
+mod voice;
 mod worker;
 
 use std::time::{Duration, Instant};
@@ -15,6 +16,7 @@ pub(crate) use net::{Client, connects, exports, have_ipv6};
 pub(crate) use process::Process;
 pub(crate) use setup::{Setup, binary};
 pub(crate) use supervisor::Supervisor;
+pub(crate) use voice::Voice;
 pub(crate) use worker::{FAILS, FAILS_ON_DEMAND, GRACEFUL, SLEEPS, STUBBORN, hello};
 
 /// How long any event may take. Far above what it needs on a busy machine; only a failing test ever waits that long.

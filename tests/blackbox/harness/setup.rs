@@ -303,6 +303,8 @@ pub(super) fn launch(
         "AUTO_RESTART_INTERVAL",
         "KILL_OLD_DELAY",
         "POSIXLY_CORRECT",
+        "RUNTIME_DIRECTORY",
+        "XDG_RUNTIME_DIR",
     ] {
         command.env_remove(name);
     }
@@ -318,7 +320,8 @@ pub(super) fn launch(
     command
         .env("LC_ALL", "C")
         .env("OUT", scene.path("out"))
-        .env("DIR", scene.directory.path());
+        .env("DIR", scene.directory.path())
+        .env("TMPDIR", scene.directory.path());
     command.envs(environment.iter().map(|(name, value)| (name, value)));
     command.current_dir(scene.directory.path());
     let (stdout, stderr) = (

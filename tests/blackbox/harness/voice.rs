@@ -1,0 +1,67 @@
+//! What a worker could say to its supervisor, sd_notify(3): said in its stead by the test, which runs as the same user.
+
+use std::io::{self, IoSlice};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::net::UnixDatagram;
+use std::path::PathBuf;
+
+use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
+
+use super::Process;
+
+/// A connection to the notification socket of one worker.
+pub(crate) struct Voice {
+    socket: UnixDatagram,
+    pub(crate) path: PathBuf,
+}
+
+impl Voice {
+    /// That of this worker, by its `NOTIFY_SOCKET`.
+    #[track_caller]
+    pub(crate) fn of(worker: Process) -> Self {
+        let path = worker.variable("NOTIFY_SOCKET");
+        Self::at(path.unwrap_or_else(|| panic!("{worker} has no NOTIFY_SOCKET")))
+    }
+
+    /// The socket at this path.
+    #[track_caller]
+    pub(crate) fn at(path: impl Into<PathBuf>) -> Self {
+        let path = path.into();
+        let socket = UnixDatagram::unbound().unwrap();
+        socket
+            .connect(&path)
+            .unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        Self { socket, path }
+    }
+
+    /// One message. Waits while the queue is full.
+    #[track_caller]
+    pub(crate) fn say(&self, text: impl AsRef<[u8]>) {
+        self.try_say(text).unwrap();
+    }
+
+    pub(crate) fn try_say(&self, text: impl AsRef<[u8]>) -> io::Result<()> {
+        self.socket.send(text.as_ref()).map(drop)
+    }
+
+    /// A message with a descriptor, of which this was the only copy here.
+    #[track_caller]
+    pub(crate) fn say_with(&self, text: &str, fd: OwnedFd) {
+        let fds = [fd.as_raw_fd()];
+        let message = [ControlMessage::ScmRights(&fds)];
+        let parts = [IoSlice::new(text.as_bytes())];
+        sendmsg::<()>(
+            self.socket.as_raw_fd(),
+            &parts,
+            &message,
+            MsgFlags::empty(),
+            None,
+        )
+        .unwrap();
+    }
+
+    /// The connection itself, for another process.
+    pub(crate) fn into_fd(self) -> OwnedFd {
+        self.socket.into()
+    }
+}
