@@ -16,6 +16,7 @@ mod harness;
 mod activation;
 mod confusion;
 mod journal;
+mod readiness;
 mod reload;
 mod shipped_units;
 mod store;
@@ -52,6 +53,9 @@ on_all! {
     journal::entries_are_found_by_their_fields
     journal::the_catalog_explains
     journal::plain_lines_if_asked_for
+    readiness::a_reload_takes_as_long_as_the_word
+    readiness::a_reload_without_the_word_fails_and_says_why
+    readiness::a_worker_may_ask_for_more_time_than_the_unit_has
     reload::reload_waits_for_the_new_generation
     reload::a_failed_reload_says_so_and_costs_nothing
     shipped_units::they_are_clean_and_hardened

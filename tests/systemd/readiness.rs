@@ -1,0 +1,84 @@
+//! Workers that say READY=1, by systemd's own `systemd-notify`: a child of theirs says it for them,
+//! and waits until it has been heard.
+
+use std::time::{Duration, Instant};
+
+use crate::harness::{Lab, Service, eventually};
+
+const SAYS_READY: &str = "systemd-notify --ready --status=\"hello from $SERVER_STARTER_GENERATION\" && \
+                          exec /usr/local/bin/hello";
+
+fn service(lab: &'static Lab, name: &str, options: &str) -> (Service, u16) {
+    let port = lab.port();
+    let options = format!("--port=127.0.0.1:{port} --ready=notify --start-attempts=1 {options}");
+    let service = Service::new(lab, name, options);
+    service.becomes(SAYS_READY);
+    (service, port)
+}
+
+pub(crate) fn a_reload_takes_as_long_as_the_word(lab: &'static Lab) {
+    // It would never be ready by having lived.
+    let (service, port) = service(lab, "word", "--interval=1000");
+    let service = service.start();
+    assert_eq!(
+        service.property("StatusText"),
+        format!(
+            "generation 1 serving (pid {}): hello from 1",
+            service.worker_pid()
+        )
+    );
+    service.systemctl("reload").ok();
+    assert_eq!(service.generation(), 2);
+    eventually("its words are in the status", || {
+        let status = service.property("StatusText");
+        let told = status.contains(": hello from 2; reload at ") && status.ends_with(" succeeded");
+        told.then_some(())
+    });
+    eventually("the new one answers", || {
+        let answer = lab.get(port).ok()?;
+        answer.starts_with("hello from generation 2").then_some(())
+    });
+}
+
+pub(crate) fn a_reload_without_the_word_fails_and_says_why(lab: &'static Lab) {
+    let (service, port) = service(lab, "mute", "--start-timeout=1");
+    let reload = "ExecReload=\n\
+        ExecReload=/usr/bin/start_server --restart --until=ready --timeout=10 \
+        --pid-file=${RUNTIME_DIRECTORY}/pid --status-file=${RUNTIME_DIRECTORY}/status";
+    let service = service.line(reload).start();
+    let (generation, pid) = *service.workers().last().unwrap();
+    service.becomes("systemd-notify --status='warming up' && exec /usr/local/bin/hello");
+    assert!(!service.systemctl("reload").success);
+    let verdict =
+        " failed: never said READY=1 in 1 s (it said: warming up), generation 1 kept".to_owned();
+    eventually("the verdict is in the status", || {
+        service
+            .property("StatusText")
+            .ends_with(&verdict)
+            .then_some(())
+    });
+    assert_eq!(service.workers(), [(generation, pid)]);
+    assert_eq!(service.property("ActiveState"), "active");
+    // Who was never ready may have served meanwhile; it has gone, and the old one serves on.
+    eventually("the old one answers", || {
+        let answer = lab.get(port).ok()?;
+        answer.starts_with("hello from generation 1").then_some(())
+    });
+}
+
+pub(crate) fn a_worker_may_ask_for_more_time_than_the_unit_has(lab: &'static Lab) {
+    let (service, port) = service(lab, "patient", "--start-timeout=2");
+    service.becomes(
+        "systemd-notify EXTEND_TIMEOUT_USEC=30000000 && sleep 4 && \
+         systemd-notify --ready && exec /usr/local/bin/hello",
+    );
+    let service = service.line("TimeoutStartSec=3");
+    service.write();
+    // 252 forgets what it was asked for when it reads its files anew.
+    let _unchanged = lab.unchanged();
+    let begun = Instant::now();
+    service.systemctl("start").ok();
+    assert!(begun.elapsed() >= Duration::from_secs(4));
+    service.is_active();
+    eventually("it answers", || lab.get(port).ok());
+}
