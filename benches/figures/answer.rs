@@ -15,6 +15,8 @@ pub(crate) struct Answer {
     pub(crate) sockets: usize,
     /// Key of the first entry.
     pub(crate) key: String,
+    /// When it said READY=1, in nanoseconds of the monotonic clock; 0: it did not.
+    pub(crate) ready_at: u64,
 }
 
 impl fmt::Display for Answer {
@@ -25,8 +27,9 @@ impl fmt::Display for Answer {
             pid,
             sockets,
             key,
+            ready_at,
         } = self;
-        write!(f, "{token} {generation} {pid} {sockets} {key}")
+        write!(f, "{token} {generation} {pid} {sockets} {key} {ready_at}")
     }
 }
 
@@ -42,6 +45,7 @@ impl Answer {
             pid: next()?.parse().map_err(|_| wrong())?,
             sockets: next()?.parse().map_err(|_| wrong())?,
             key: next()?.to_owned(),
+            ready_at: next()?.parse().map_err(|_| wrong())?,
         };
         if words.next().is_some() {
             Err(wrong())

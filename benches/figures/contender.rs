@@ -17,6 +17,19 @@ pub(crate) struct Contender {
     pub(crate) label: String,
     /// The supervisor; `None` for the floor.
     path: Option<PathBuf>,
+    /// It takes a worker's own word for its readiness.
+    listens: bool,
+}
+
+/// What makes a new worker ready.
+#[derive(Clone, Copy)]
+pub(crate) enum Wait {
+    /// The contender's defaults.
+    Default,
+    /// To live for so many seconds.
+    Interval(u32),
+    /// Its own word. Who does not listen to that waits for its default interval: there is nothing else to go by.
+    Word,
 }
 
 impl Contender {
@@ -25,11 +38,13 @@ impl Contender {
         let named = |label: &str, path: &Path| Self {
             label: label.to_owned(),
             path: Some(path.to_owned()),
+            listens: label == "ours",
         };
         let mut all = vec![
             Self {
                 label: "floor".to_owned(),
                 path: None,
+                listens: false,
             },
             named("ours", &options.ours),
         ];
@@ -66,11 +81,11 @@ impl Contender {
         format!("{} ({version})", path.display())
     }
 
-    /// The command that holds these sockets and runs the worker with this token; `interval` as the option, default without.
+    /// The command that holds these sockets and runs the worker with this token.
     pub(crate) fn command(
         &self,
         sockets: &[SocketAddrV4],
-        interval: Option<u32>,
+        wait: Wait,
         token: &str,
     ) -> Result<Command, String> {
         let exe = env::current_exe().map_err(|error| format!("own path: {error}"))?;
@@ -83,9 +98,14 @@ impl Contender {
             return Ok(command);
         };
         let mut command = bare(path);
-        command.args(interval.map(|interval| format!("--interval={interval}")));
+        let says_ready = matches!(wait, Wait::Word) && self.listens;
+        if let Wait::Interval(interval) = wait {
+            command.arg(format!("--interval={interval}"));
+        }
+        command.args(says_ready.then_some("--ready=notify"));
         command.args(sockets.iter().map(|socket| format!("--port={socket}")));
         command.arg("--").arg(exe).arg("--worker").arg(token);
+        command.args(says_ready.then_some("--says-ready"));
         Ok(command)
     }
 }

@@ -26,6 +26,8 @@
 //! | cold start | just before the supervisor is spawned | the worker's answer is read |
 //! | reload, old worker gone | just before HUP is sent | the old worker's end: the kernel closes a connection it held |
 //! | reload, new worker answers | just before HUP is sent | the new worker's answer is read, on a connection made after the old one's end |
+//! | reload when the new worker is ready | just before HUP is sent, with `--ready=notify` where there is such a thing, else with the default interval | the old worker's end |
+//! | from READY=1 | just before the new worker says it | the old worker's end |
 //! | memory | | `VmRSS` and `Pss` of the supervisor, after one reload, at rest |
 //! | wake-ups | | context switches of all threads of the supervisor over 5 s at rest |
 //!

@@ -3,7 +3,7 @@
 use std::thread::sleep;
 use std::time::Duration;
 
-use crate::contender::Contender;
+use crate::contender::{Contender, Wait};
 use crate::nursery::DESCRIPTORS;
 use crate::ports::{BLOCK, Ports};
 use crate::proc;
@@ -20,6 +20,7 @@ struct Rounds {
     reload: usize,
     reload_many: usize,
     reload_interval_1: usize,
+    reload_by_word: usize,
     idle: usize,
 }
 
@@ -29,6 +30,7 @@ const FULL: Rounds = Rounds {
     reload: 100,
     reload_many: 40,
     reload_interval_1: 10,
+    reload_by_word: 30,
     idle: 3,
 };
 const QUICK: Rounds = Rounds {
@@ -37,6 +39,7 @@ const QUICK: Rounds = Rounds {
     reload: 10,
     reload_many: 5,
     reload_interval_1: 2,
+    reload_by_word: 3,
     idle: 1,
 };
 
@@ -95,6 +98,9 @@ pub(crate) fn all(
     }
     let [gone, _] = bench.reloads("reload, interval 1, 1 port", 1, 1, rounds.reload_interval_1)?;
     results.figures.push(gone);
+    results
+        .figures
+        .extend(bench.reloads_by_word(rounds.reload_by_word)?);
 
     results.figures.extend(bench.idle(rounds.idle)?);
     Ok(())
@@ -112,7 +118,8 @@ impl Bench<'_> {
         let mut figure = Figure::new(title, "ms", 2);
         for round in 0..=rounds {
             for (index, contender) in self.contenders.iter().enumerate() {
-                let (serving, took) = Serving::start(contender, self.ports.of(index, ports), None)?;
+                let (serving, took) =
+                    Serving::start(contender, self.ports.of(index, ports), Wait::Default)?;
                 serving.stop()?;
                 if round > 0 {
                     figure.add(&contender.label, milliseconds(took));
@@ -133,7 +140,7 @@ impl Bench<'_> {
         announce(title, rounds);
         let mut gone = Figure::new(&format!("{title}: old worker gone"), "ms", 2);
         let mut answered = Figure::new(&format!("{title}: new worker answers"), "ms", 2);
-        let mut all = self.start_all(ports, interval, Contender::reloads)?;
+        let mut all = self.start_all(ports, Wait::Interval(interval), Contender::reloads)?;
         // Round 0 warms up and is not counted; where a round takes whole seconds, it would make no difference.
         let first = usize::from(interval > 0);
         for round in first..=rounds {
@@ -149,6 +156,27 @@ impl Bench<'_> {
         Ok([gone, answered])
     }
 
+    /// The same when nothing is left to chance: the old worker goes when the new one is known to serve, by its own word
+    /// where that is listened to.
+    fn reloads_by_word(&self, rounds: usize) -> Result<[Figure; 2], String> {
+        let title = "reload when the new worker is ready";
+        announce(title, rounds);
+        let mut gone = Figure::new(&format!("{title}: old worker gone"), "ms", 2);
+        let mut after = Figure::new("from READY=1 to the old worker's end", "ms", 2);
+        let mut all = self.start_all(1, Wait::Word, Contender::reloads)?;
+        for _ in 0..rounds {
+            for (label, serving) in &mut all {
+                let reload = serving.reload()?;
+                gone.add(label, milliseconds(reload.gone));
+                if let Some(took) = reload.after_word {
+                    after.add(label, milliseconds(took));
+                }
+            }
+        }
+        stop_all(all)?;
+        Ok([gone, after])
+    }
+
     /// What the supervisors take while there is nothing to do: memory, and wake-ups.
     fn idle(&self, rounds: usize) -> Result<[Figure; 3], String> {
         announce("memory and wake-ups at rest", rounds);
@@ -156,7 +184,7 @@ impl Bench<'_> {
         let mut pss = Figure::new("memory, Pss", "MB", 2);
         let mut wakeups = Figure::new(&format!("wake-ups in {} s", IDLE.as_secs()), "", 0);
         for _ in 0..rounds {
-            let mut all = self.start_all(1, 0, |_| true)?;
+            let mut all = self.start_all(1, Wait::Interval(0), |_| true)?;
             // Code that only a reload pages in counts, too.
             for (_, serving) in all.iter_mut().filter(|(_, serving)| serving.reloads()) {
                 serving.reload()?;
@@ -183,7 +211,7 @@ impl Bench<'_> {
     fn start_all(
         &self,
         ports: u16,
-        interval: u32,
+        wait: Wait,
         wanted: fn(&Contender) -> bool,
     ) -> Result<Vec<(&str, Serving<'_>)>, String> {
         let mut all = Vec::new();
@@ -193,11 +221,13 @@ impl Bench<'_> {
             .enumerate()
             .filter(|(_, contender)| wanted(contender))
         {
-            let (serving, _) =
-                Serving::start(contender, self.ports.of(index, ports), Some(interval))?;
+            let (serving, _) = Serving::start(contender, self.ports.of(index, ports), wait)?;
             all.push((&*contender.label, serving));
         }
-        sleep(Duration::from_secs(interval.into()));
+        sleep(match wait {
+            Wait::Default | Wait::Word => Duration::from_secs(1),
+            Wait::Interval(seconds) => Duration::from_secs(seconds.into()),
+        });
         for (_, serving) in &all {
             serving.rest()?;
         }

@@ -4,6 +4,7 @@ use std::env;
 use std::ffi::OsString;
 use std::net::TcpListener;
 use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::net::UnixDatagram;
 use std::process::{self, Command, ExitCode};
 
 use nix::errno::Errno;
@@ -11,15 +12,22 @@ use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::socket::{MsgFlags, accept, send};
 
 use crate::answer::Answer;
+use crate::proc;
 
-/// `figures --worker TOKEN`: answers on the first socket until a signal ends it; TERM does so at once.
+/// `figures --worker TOKEN [--says-ready]`: answers on the first socket until a signal ends it; TERM does so at once.
 pub(crate) fn worker(mut arguments: impl Iterator<Item = OsString>) -> ExitCode {
     let token = arguments
         .next()
         .unwrap_or_default()
         .to_string_lossy()
         .into_owned();
-    match prepare(token) {
+    let ready = prepare(token).and_then(|(listener, mut answer)| {
+        if arguments.next().is_some() {
+            answer.ready_at = say_ready()?;
+        }
+        Ok((listener, answer))
+    });
+    match ready {
         Ok((listener, answer)) => serve(listener, &answer),
         Err(reason) => {
             eprintln!("figures --worker: {reason}");
@@ -44,11 +52,22 @@ fn prepare(token: String) -> Result<(RawFd, Answer), String> {
         pid: process::id() as i32,
         sockets: ports.split(';').count(),
         key: key.to_owned(),
+        ready_at: 0,
     };
     let fd = fd
         .parse()
         .map_err(|_| format!("SERVER_STARTER_PORT: {fd:?} is no descriptor"))?;
     Ok((fd, answer))
+}
+
+/// Says READY=1, sd_notify(3), and when.
+fn say_ready() -> Result<u64, String> {
+    let wrong = |error| format!("NOTIFY_SOCKET: {error}");
+    let path = env::var_os("NOTIFY_SOCKET").ok_or("NOTIFY_SOCKET is not set")?;
+    let socket = UnixDatagram::unbound().map_err(wrong)?;
+    let now = proc::monotonic();
+    socket.send_to(b"READY=1", path).map_err(wrong)?;
+    Ok(now)
 }
 
 fn serve(listener: RawFd, answer: &Answer) -> ExitCode {

@@ -13,7 +13,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::answer::Answer;
-use crate::contender::Contender;
+use crate::contender::{Contender, Wait};
 use crate::proc;
 
 /// The longest anything may take, besides an interval.
@@ -46,6 +46,8 @@ pub(crate) struct Reload {
     pub(crate) gone: Duration,
     /// The new worker's first answer.
     pub(crate) answered: Duration,
+    /// The old worker's end, counted from the moment in which the new one said that it was ready; if it did.
+    pub(crate) after_word: Option<Duration>,
 }
 
 impl<'a> Serving<'a> {
@@ -53,7 +55,7 @@ impl<'a> Serving<'a> {
     pub(crate) fn start(
         contender: &'a Contender,
         sockets: Vec<SocketAddrV4>,
-        interval: Option<u32>,
+        wait: Wait,
     ) -> Result<(Self, Duration), String> {
         static STARTS: AtomicU32 = AtomicU32::new(0);
         let token = format!(
@@ -67,7 +69,7 @@ impl<'a> Serving<'a> {
                 .map(Stdio::from)
                 .map_err(|error| format!("log: {error}"))
         };
-        let mut command = contender.command(&sockets, interval, &token)?;
+        let mut command = contender.command(&sockets, wait, &token)?;
         command
             .stdin(Stdio::null())
             .stdout(output()?)
@@ -122,7 +124,7 @@ impl<'a> Serving<'a> {
         signal(self.pid() as i32, Signal::SIGHUP)?;
         wait_for_end(&mut self.current.connection)
             .map_err(|error| format!("old worker after HUP: {error}"))?;
-        let gone = started.elapsed();
+        let (gone, gone_at) = (started.elapsed(), proc::monotonic());
         let connection = TcpStream::connect(self.running.sockets[0])
             .map_err(|error| format!("connect after HUP: {error}"))?;
         let current = self.running.answer(connection)?;
@@ -137,7 +139,13 @@ impl<'a> Serving<'a> {
             ));
         }
         self.current = current;
-        Ok(Reload { gone, answered })
+        let said_at = Some(self.current.answer.ready_at).filter(|at| *at > 0);
+        let after_word = said_at.map(|at| Duration::from_nanos(gone_at.saturating_sub(at)));
+        Ok(Reload {
+            gone,
+            answered,
+            after_word,
+        })
     }
 
     /// Sends TERM, and sees to it that supervisor and worker are gone and the status is 0.
@@ -210,6 +218,7 @@ impl Running<'_> {
             pid: answer.pid,
             sockets: self.sockets.len(),
             key: self.sockets[0].to_string(),
+            ready_at: answer.ready_at,
         };
         if answer.to_string() != expected.to_string() {
             return Err(format!(
