@@ -6,6 +6,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::socket::{
@@ -42,13 +43,41 @@ pub(super) struct Channel {
     ready: bool,
 }
 
-/// What one reading brought, apart from words.
+/// What one reading brought. However much was said, it is no more than this.
 #[derive(Default)]
 pub(super) struct News {
+    ready: bool,
+    ping: bool,
+    stuck: bool,
+    /// The longest that was asked for.
+    extend: Option<Duration>,
     /// The latest STATUS.
     pub(super) status: Option<String>,
     /// The latest ERRNO.
     pub(super) errno: Option<i32>,
+}
+
+impl News {
+    fn take_in(&mut self, field: Field) {
+        match field {
+            Field::Word(Word::Ready) => self.ready = true,
+            Field::Word(Word::Ping) => self.ping = true,
+            Field::Word(Word::Stuck) => self.stuck = true,
+            Field::Word(Word::Extend(by)) => self.extend = self.extend.max(Some(by)),
+            Field::Status(status) => self.status = Some(status),
+            Field::Errno(errno) => self.errno = Some(errno),
+        }
+    }
+
+    fn words(&self) -> impl Iterator<Item = Word> {
+        let words = [
+            self.extend.map(Word::Extend),
+            self.ping.then_some(Word::Ping),
+            self.ready.then_some(Word::Ready),
+            self.stuck.then_some(Word::Stuck),
+        ];
+        words.into_iter().flatten()
+    }
 }
 
 impl Channel {
@@ -101,15 +130,11 @@ impl Channel {
                 self.complain("ignoring a notification that is too long");
                 continue;
             };
-            for field in message::fields(text) {
-                match field {
-                    Field::Word(Word::Ready) if std::mem::replace(&mut self.ready, true) => {}
-                    Field::Word(word) => words.push_back((self.generation, word)),
-                    Field::Status(status) => news.status = Some(status),
-                    Field::Errno(errno) => news.errno = Some(errno),
-                }
-            }
+            message::fields(text).for_each(|field| news.take_in(field));
         }
+        news.ready &= !self.ready;
+        self.ready |= news.ready;
+        words.extend(news.words().map(|word| (self.generation, word)));
         news
     }
 
