@@ -4,7 +4,7 @@
 //! ready*. The machine does no I/O, reads no clock and knows no pid it was not told. Whatever can
 //! go wrong outside arrives as an [`Event`]; what is to be done about it leaves as a list of
 //! [`Action`]s. So every race is a unit test, and the whole space of event orders can be walked
-//! through (`explore.rs` does).
+//! through (`explore/` does).
 //!
 //! ```text
 //!            +--------------------- failed, try again ------------------+

@@ -1,0 +1,233 @@
+//! Walks through every order of events, to a fixed depth, and checks in every state what must
+//! stay true, which is `watcher.rs`.
+
+mod watcher;
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use super::*;
+use crate::units::Signal;
+use watcher::Watcher;
+
+/// How many events in a row are tried.
+const DEPTH: usize = 10;
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct State {
+    machine: Machine,
+    now: Time,
+    world: Watcher,
+}
+
+/// What may happen next. `Spawn…` says how the next spawn will go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    Hup,
+    Term,
+    Int,
+    /// Time passes until the next deadline.
+    Timer,
+    /// A moment passes, and a tick comes early.
+    Moment,
+    Exit(Pid),
+    Says(Generation, Word),
+    SpawnFails(SpawnFailure),
+}
+
+impl State {
+    fn steps(&self) -> Vec<Step> {
+        let mut steps = vec![Step::Hup, Step::Term, Step::Int, Step::Moment];
+        if self.machine.deadline().is_some() {
+            steps.push(Step::Timer);
+            steps.push(Step::SpawnFails(SpawnFailure::Passing));
+            steps.push(Step::SpawnFails(SpawnFailure::Hopeless));
+        }
+        steps.extend(self.world.workers.keys().map(|pid| Step::Exit(*pid)));
+        let rules = &self.machine.rules;
+        let mut words = Vec::new();
+        if rules.readiness != Readiness::Alive {
+            words.extend([Word::Ready, Word::Extend(Duration::from_secs(7))]);
+        }
+        if rules.worker_watchdog.is_some() {
+            words.extend([Word::Ping, Word::Stuck]);
+        }
+        for generation in self.world.workers.values().map(|w| w.generation) {
+            steps.extend(words.iter().map(|word| Step::Says(generation, *word)));
+        }
+        steps
+    }
+
+    fn take(&self, step: Step) -> State {
+        let mut next = self.clone();
+        let mut failure = None;
+        let event = match step {
+            Step::Hup => Event::Hup,
+            Step::Term => Event::Stop(Signal::TERM),
+            Step::Int => Event::Stop(Signal::INT),
+            Step::Exit(pid) => Event::Exited(pid, 256),
+            Step::Says(generation, word) => Event::Said(generation, word),
+            Step::Moment => {
+                next.now += Duration::from_millis(1);
+                Event::Tick
+            }
+            Step::Timer | Step::SpawnFails(_) => {
+                next.now = next.now.max(next.machine.deadline().unwrap_or_default());
+                if let Step::SpawnFails(why) = step {
+                    failure = Some(why);
+                }
+                Event::Tick
+            }
+        };
+        next.feed(event, failure);
+        next
+    }
+
+    fn feed(&mut self, event: Event, failure: Option<SpawnFailure>) {
+        let mut events = vec![event];
+        while let Some(event) = events.pop() {
+            self.world.before(&event, self.now);
+            let rules = self.machine.rules.clone();
+            for action in self.machine.handle(event, self.now) {
+                if let Some(answer) = self.world.watch(action, failure, &rules, self.now) {
+                    events.push(answer);
+                }
+            }
+        }
+        self.world.check(&self.machine);
+    }
+}
+
+fn explore(name: &str, rules: Rules, depth: usize) -> usize {
+    let first = State {
+        machine: Machine::new(rules),
+        now: Time::ZERO,
+        world: Watcher::default(),
+    };
+    let mut seen = HashSet::from([first.clone()]);
+    let mut frontier = vec![first];
+    for _ in 0..depth {
+        let mut next = Vec::new();
+        for state in frontier {
+            for step in state.steps() {
+                let state = state.take(step);
+                if seen.insert(state.clone()) && state.world.exit.is_none() {
+                    next.push(state);
+                }
+            }
+        }
+        frontier = next;
+    }
+    println!(
+        "{name}: {} states in all orders of up to {depth} events",
+        seen.len()
+    );
+    seen.len()
+}
+
+fn rules() -> Rules {
+    Rules {
+        interval: Duration::from_secs(1),
+        readiness: Readiness::Alive,
+        start_timeout: Duration::from_secs(5),
+        worker_watchdog: None,
+        signal_on_hup: Signal::TERM,
+        signal_on_term: Signal::QUIT,
+        start_attempts: 0,
+        first_start_attempts: 0,
+        stop_timeout: None,
+        tuning: Tuning {
+            auto_restart: None,
+            kill_old_delay: Duration::ZERO,
+        },
+    }
+}
+
+#[test]
+fn plain() {
+    assert!(explore("plain", rules(), DEPTH) > 10_000);
+}
+
+#[test]
+fn with_a_delay_before_the_old_are_killed() {
+    let tuning = Tuning {
+        auto_restart: None,
+        kill_old_delay: Duration::from_secs(3),
+    };
+    assert!(explore("delay", Rules { tuning, ..rules() }, DEPTH) > 10_000);
+}
+
+#[test]
+fn with_a_limit_of_attempts() {
+    let limits = Rules {
+        start_attempts: 2,
+        first_start_attempts: 1,
+        ..rules()
+    };
+    assert!(explore("attempts", limits, DEPTH) > 10_000);
+}
+
+/// What workers say multiplies the orders: fewer events in a row make as many states.
+const DEPTH_WITH_WORDS: usize = 8;
+
+#[test]
+fn ready_by_word_or_by_living() {
+    let auto = Rules {
+        readiness: Readiness::Auto,
+        ..rules()
+    };
+    assert!(explore("auto", auto, DEPTH_WITH_WORDS) > 10_000);
+}
+
+#[test]
+fn ready_by_word_alone() {
+    let notify = Rules {
+        readiness: Readiness::Notify,
+        start_attempts: 2,
+        stop_timeout: Some(Duration::from_secs(2)),
+        ..rules()
+    };
+    assert!(explore("notify", notify, DEPTH_WITH_WORDS) > 10_000);
+}
+
+#[test]
+fn ready_by_word_with_a_delay_before_the_old_are_killed() {
+    let notify = Rules {
+        readiness: Readiness::Notify,
+        tuning: Tuning {
+            auto_restart: Some(Duration::from_secs(9)),
+            kill_old_delay: Duration::from_secs(3),
+        },
+        ..rules()
+    };
+    assert!(explore("notify, delay", notify, DEPTH_WITH_WORDS) > 10_000);
+}
+
+#[test]
+fn with_a_watchdog() {
+    let watched = Rules {
+        worker_watchdog: Some(Duration::from_secs(4)),
+        tuning: Tuning {
+            auto_restart: None,
+            kill_old_delay: Duration::from_secs(6),
+        },
+        ..rules()
+    };
+    assert!(explore("watchdog", watched, DEPTH_WITH_WORDS) > 10_000);
+}
+
+#[test]
+fn with_everything() {
+    let tuning = Tuning {
+        auto_restart: Some(Duration::from_secs(9)),
+        kill_old_delay: Duration::from_secs(3),
+    };
+    let everything = Rules {
+        interval: Duration::ZERO,
+        start_attempts: 2,
+        stop_timeout: Some(Duration::from_secs(2)),
+        tuning,
+        ..rules()
+    };
+    assert!(explore("everything", everything, DEPTH) > 10_000);
+}
