@@ -197,6 +197,26 @@ fn who_says_it_is_stuck_is_believed_once() {
 }
 
 #[test]
+fn nobody_makes_way_for_a_new_worker_that_is_stuck() {
+    let mut bench = Bench::serving(Rules {
+        worker_watchdog: Some(secs(10)),
+        tuning: Tuning {
+            auto_restart: None,
+            kill_old_delay: secs(12),
+        },
+        ..rules()
+    });
+    // The old one pings on, the new one does not; the delay ends before it is dead.
+    bench.hup().pass(secs(1)).pass(secs(5));
+    bench.says(1, Word::Ping).pass(secs(5));
+    assert_eq!(bench.signals(), [(102, Signal::ABRT)]);
+    bench.says(1, Word::Ping).pass(secs(3)).exit(102, 134);
+    assert_eq!(bench.signals(), [(102, Signal::ABRT)]);
+    assert_eq!(bench.live(), [(1, 101)]);
+    assert_eq!(bench.spawned(), [2, 3]);
+}
+
+#[test]
 fn who_starts_or_leaves_need_not_ping() {
     let mut bench = watched();
     bench.says(1, Word::Ping).hup().pass(secs(1));
