@@ -1,5 +1,4 @@
-//! From the number of a descriptor to its owner: the only unsafe code of this crate.
-#![allow(unsafe_code)]
+//! From the number of a descriptor to its owner.
 
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 
@@ -24,7 +23,7 @@ pub(crate) fn claim(fd: RawFd) -> Result<OwnedFd, EntryError> {
         return Err(EntryError::NotInherited);
     }
     // SAFETY: the descriptor is open, and nobody else in this process owns it: it was inherited,
-    // and SERVER_STARTER_PORT is start_server's word that it is for us.
+    // and SERVER_STARTER_PORT or LISTEN_FDS is the word of who started us that it is for us.
     let owned = unsafe { OwnedFd::from_raw_fd(fd) };
     fcntl(&owned, FcntlArg::F_SETFD(flags | FdFlag::FD_CLOEXEC))
         .map_err(|errno| EntryError::Io(errno.into()))?;

@@ -1,0 +1,133 @@
+//! A small HTTP/1.1 server on axum.
+//!
+//! ```console
+//! $ cargo run --features tokio --example axum                      # bare: on 127.0.0.1:8080
+//! $ start_server --port=8080 -- target/debug/examples/axum         # under start_server
+//! ```
+//!
+//! Told to stop, it accepts no more at once (what waits in the queue is the next generation's), and
+//! answers every request with `Connection: close`. axum's graceful shutdown comes last: it closes
+//! the connections that are idle, and those on which nothing has been read yet, too. At once, it
+//! would lose the requests that are on their way there.
+
+use std::error::Error;
+use std::future::pending;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::connect_info::Connected;
+use axum::http::HeaderValue;
+use axum::http::header::CONNECTION;
+use axum::middleware::map_response;
+use axum::response::Response;
+use axum::routing::get;
+use axum::serve::{IncomingStream, Listener};
+use server_starter_worker::{IntoTokio, Stop, generation, listeners_or_bind, notify};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+/// How long a client may still use an idle connection when we are draining.
+const GRACE: Duration = Duration::from_secs(2);
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let stop = Stop::on_signals()?;
+    let listener = listeners_or_bind("127.0.0.1:8080")?.take_tcp()?;
+    let listener = listener.into_tokio()?;
+    eprintln!("axum: on {}", listener.local_addr()?);
+
+    let app = Router::new()
+        .route("/", get(hello))
+        .layer(map_response(move |response| closing(response, stop)));
+    notify::ready()?;
+
+    let (open, any_open) = watch::channel(());
+    let listener = UntilStopped {
+        listener,
+        stopped: Box::pin(stop.stopped()),
+        any_open,
+    };
+    axum::serve(
+        listener,
+        app.into_make_service_with_connect_info::<Client>(),
+    )
+    .with_graceful_shutdown(async move {
+        stop.stopped().await;
+        // Nobody to tell if this cannot be told.
+        let _ = notify::stopping();
+        let _ = timeout(GRACE, open.closed()).await;
+    })
+    .await?;
+    Ok(())
+}
+
+async fn hello() -> String {
+    let generation = generation().unwrap_or(0);
+    format!(
+        "hello from generation {generation}, pid {}\n",
+        std::process::id()
+    )
+}
+
+/// Asked as late as can be.
+async fn closing(mut response: Response, stop: Stop) -> Response {
+    if stop.requested() {
+        let close = HeaderValue::from_static("close");
+        response.headers_mut().insert(CONNECTION, close);
+    }
+    response
+}
+
+/// Accepts until told to stop, and then nothing more, while axum goes on serving what it has.
+struct UntilStopped {
+    listener: TcpListener,
+    stopped: Pin<Box<dyn Future<Output = ()> + Send>>,
+    /// Every connection gets one of these.
+    any_open: watch::Receiver<()>,
+}
+
+impl Listener for UntilStopped {
+    type Io = TcpStream;
+    type Addr = Client;
+
+    async fn accept(&mut self) -> (TcpStream, Client) {
+        tokio::select! {
+            biased;
+            () = &mut self.stopped => pending().await,
+            // axum's own, which waits when it is out of descriptors.
+            (connection, address) = Listener::accept(&mut self.listener) => {
+                (connection, self.client(address))
+            }
+        }
+    }
+
+    fn local_addr(&self) -> io::Result<Client> {
+        Ok(self.client(self.listener.local_addr()?))
+    }
+}
+
+impl UntilStopped {
+    fn client(&self, address: SocketAddr) -> Client {
+        Client {
+            _address: address,
+            _open: self.any_open.clone(),
+        }
+    }
+}
+
+/// Who is connected; axum keeps it as long as the connection lives.
+#[derive(Clone, Debug)]
+struct Client {
+    _address: SocketAddr,
+    _open: watch::Receiver<()>,
+}
+
+impl Connected<IncomingStream<'_, UntilStopped>> for Client {
+    fn connect_info(stream: IncomingStream<'_, UntilStopped>) -> Self {
+        stream.remote_addr().clone()
+    }
+}
