@@ -58,7 +58,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
         }
     }
     drop(listener);
-    notify::stopping()?;
+    if let Err(error) = notify::stopping() {
+        eprintln!("hyper: {error}"); // no reason not to drain
+    }
     let _ = timeout(GRACE, last_call.closed()).await;
     last_call.send_replace(());
     last_call.closed().await;

@@ -52,7 +52,9 @@ fn main() -> Result<(), Box<dyn Error>> {
                 serve(&connection, stop);
             }
         }
-        notify::stopping()?;
+        if let Err(error) = notify::stopping() {
+            eprintln!("threads: {error}"); // no reason not to drain
+        }
         io::Result::Ok(())
     });
     Ok(served?)

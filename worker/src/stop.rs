@@ -44,6 +44,9 @@ use crate::sys::signals::{self, Manner};
 /// If the process was started with one of the signals blocked, it is unblocked in the thread that
 /// calls [`on`](Self::on). One such thread is enough. Call it in `main` before the others are
 /// started, and they inherit that.
+///
+/// A child that is forked and does not exec has the handler, and [`requested`](Self::requested) is
+/// its own. The descriptor remains its parent's: nobody can wait in such a child.
 #[derive(Clone, Copy)]
 pub struct Stop {
     event: &'static UnixStream,

@@ -3,9 +3,9 @@
 use std::io::{self, Write};
 use std::mem::MaybeUninit;
 use std::os::unix::net::UnixStream;
-use std::ptr;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI32, Ordering};
+use std::{process, ptr};
 
 use nix::errno::Errno;
 use nix::libc::{self, c_int};
@@ -15,7 +15,14 @@ use nix::sys::signal::{
 
 /// What is written into the first end can be read from the second. Never closed, because the handler
 /// may run at any time; never read, so that it stays readable.
-static EVENT: OnceLock<(UnixStream, UnixStream)> = OnceLock::new();
+static EVENT: OnceLock<Event> = OnceLock::new();
+
+struct Event {
+    writable: UnixStream,
+    readable: UnixStream,
+    /// Whose it is. A child that was forked and does not exec shares it, but not its signals.
+    pid: u32,
+}
 
 /// The first signal that came, 0 before.
 static FIRST: AtomicI32 = AtomicI32::new(0);
@@ -23,11 +30,17 @@ static FIRST: AtomicI32 = AtomicI32::new(0);
 /// What becomes readable with the first signal; made by the first call.
 pub(crate) fn event() -> io::Result<&'static UnixStream> {
     loop {
-        if let Some((_, readable)) = EVENT.get() {
-            return Ok(readable);
+        if let Some(event) = EVENT.get() {
+            return Ok(&event.readable);
         }
-        let pair = UnixStream::pair()?;
-        let _ = EVENT.set(pair); // another thread was faster: then its pair is the one
+        let (writable, readable) = UnixStream::pair()?;
+        let pid = process::id();
+        // If another thread was faster, its pair is the one.
+        let _ = EVENT.set(Event {
+            writable,
+            readable,
+            pid,
+        });
     }
 }
 
@@ -39,13 +52,15 @@ pub(crate) fn first() -> Option<c_int> {
 /// Does what the handler does.
 pub(crate) fn note(signal: c_int) {
     let first = FIRST.compare_exchange(0, signal, Ordering::SeqCst, Ordering::SeqCst);
-    if let (Ok(_), Some((writable, _))) = (first, EVENT.get()) {
-        let _ = (&*writable).write(b"!"); // one byte in all its life: there is room
+    if let (Ok(_), Some(event)) = (first, EVENT.get()) {
+        if event.pid == process::id() {
+            let _ = (&event.writable).write(b"!"); // one byte in all its life: there is room
+        }
     }
 }
 
-/// Only what signal-safety(7) allows: atomics, and send(2), which std's `write` is here.
-/// `OnceLock::get` is one atomic load.
+/// Only what signal-safety(7) allows: atomics, getpid(2), and send(2), which std's `write` is
+/// here. `OnceLock::get` is one atomic load.
 extern "C" fn handler(signal: c_int) {
     let errno = Errno::last_raw();
     note(signal);
