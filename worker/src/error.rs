@@ -6,7 +6,17 @@ use std::{error, fmt, io, process};
 
 use crate::socket::Kind;
 
-/// Why the sockets cannot be had.
+/// Why the sockets cannot be had. Each names the variable, the entry or the descriptor, and what to
+/// do: print it and exit. A supervisor then keeps the generation it has.
+///
+/// ```
+/// use server_starter_worker::listeners;
+///
+/// if let Err(error) = listeners() {
+///     // not started by start_server or a .socket unit? Neither SERVER_STARTER_PORT nor …
+///     eprintln!("{error}");
+/// }
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {

@@ -158,7 +158,8 @@ pub fn listeners() -> Result<Listeners, Error> {
 ///
 /// The address is whatever std takes: `"127.0.0.1:8080"`, `"localhost:8080"`, `("::1", 8080)`; of
 /// several the first that can be bound, as with `TcpListener::bind`. Where the server listens in
-/// production is for the supervisor to say: there the address is not looked at.
+/// production is for the supervisor to say: there the address is not looked at. A `LISTEN_FDS` for
+/// another process counts as none, as it does for libsystemd: the shell you type in may have one.
 ///
 /// ```
 /// let listener = server_starter_worker::listeners_or_bind("127.0.0.1:0")?.take_tcp()?;

@@ -49,7 +49,11 @@ pub enum Socket {
     Other(OwnedFd),
 }
 
-/// The kinds of [`Socket`].
+/// The kinds of [`Socket`]. Shown in words.
+///
+/// ```
+/// assert_eq!(server_starter_worker::Kind::Udp.to_string(), "UDP socket");
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Kind {

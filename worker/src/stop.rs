@@ -52,7 +52,11 @@ pub struct Stop {
     event: &'static UnixStream,
 }
 
-/// A signal that may mean stop, `signal(7)`.
+/// A signal that may mean stop, `signal(7)`. Shown by its name.
+///
+/// ```
+/// assert_eq!(server_starter_worker::Signal::Term.to_string(), "SIGTERM");
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Signal {
@@ -133,6 +137,15 @@ impl Stop {
     }
 
     /// Tells this process to stop, as a signal would.
+    ///
+    /// ```
+    /// # use server_starter_worker::Stop;
+    /// let stop = Stop::on(&[])?; // on no signal at all
+    /// stop.request();
+    /// assert!(stop.requested());
+    /// assert_eq!(stop.signal(), None);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn request(self) {
         signals::note(NO_SIGNAL);
     }
@@ -145,7 +158,19 @@ impl Stop {
         }
     }
 
-    /// Waits for at most this long; says whether the process was told to stop.
+    /// Waits for at most this long; says whether the process was told to stop. A pause that ends
+    /// early when it has to:
+    ///
+    /// ```
+    /// # use server_starter_worker::Stop;
+    /// # use std::time::Duration;
+    /// let stop = Stop::on_signals()?;
+    /// while !stop.wait_timeout(Duration::from_millis(5)) {
+    ///     // … what is to be done now and then …
+    ///     # stop.request();
+    /// }
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     #[must_use]
     pub fn wait_timeout(self, timeout: Duration) -> bool {
         let until = Instant::now().checked_add(timeout);
