@@ -1,12 +1,26 @@
 //! The way into the journal, for entries with fields: systemd.journal-fields(7).
+//!
+//! tracing-journald keeps its socket to itself, waits when the journal has stopped reading, and
+//! drops what it cannot send. A supervisor must not wait, and its lines are not to be lost: so we
+//! hold its socket once more, to see before each entry that the journal takes it. What the journal
+//! does not take goes to standard error.
 
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::net::UnixDatagram;
 use std::str::FromStr;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::fstat;
 use tracing_journald::{Layer, Priority, PriorityMappings};
 
 use crate::error::Why;
+use crate::sys;
+
+/// Where journald listens, and where tracing-journald sends.
+const PATH: &str = "/run/systemd/journal/socket";
 
 /// Where the supervisor's own lines go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -33,11 +47,18 @@ impl FromStr for Destination {
     }
 }
 
-static JOURNAL: OnceLock<Layer> = OnceLock::new();
+static WANTED: AtomicBool = AtomicBool::new(false);
+static JOURNAL: OnceLock<Journal> = OnceLock::new();
 
-/// Sends what follows to the journal, if `to` says so and there is one. `redirected`: standard
+struct Journal {
+    layer: Layer,
+    /// The layer's own socket, by another number.
+    socket: UnixDatagram,
+}
+
+/// Sends what follows to the journal, if `to` says so, whenever there is one. `redirected`: standard
 /// error is about to be replaced by a log file. What is opened for that stays open, on the lowest
-/// free number: nobody must want that any more.
+/// free numbers: nobody must want those any more.
 pub(crate) fn connect(to: Destination, redirected: bool) {
     let wanted = match to {
         Destination::Auto => !redirected && stderr_is_the_journal(),
@@ -47,29 +68,63 @@ pub(crate) fn connect(to: Destination, redirected: bool) {
     if !wanted {
         return;
     }
-    // By default INFO becomes "notice" there.
-    let priorities = PriorityMappings {
-        error: Priority::Error,
-        warn: Priority::Warning,
-        info: Priority::Informational,
-        debug: Priority::Debug,
-        trace: Priority::Debug,
-    };
-    match Layer::new() {
-        Ok(layer) => {
-            let layer = layer
-                .with_field_prefix(None)
-                .with_syslog_identifier("start_server".to_owned())
-                .with_priority_mappings(priorities);
-            let _ = JOURNAL.set(layer);
-        }
+    match Journal::open() {
+        Ok(journal) => drop(JOURNAL.set(journal)),
         Err(e) => tracing::warn!("no journal to write to, using standard error: {}", Why(&e)),
+    }
+    WANTED.store(true, Ordering::Relaxed);
+}
+
+/// The journal, if it is wanted and takes an entry now.
+pub(super) fn listening() -> Option<&'static Layer> {
+    if !WANTED.load(Ordering::Relaxed) {
+        return None;
+    }
+    if JOURNAL.get().is_none() {
+        let _ = JOURNAL.set(Journal::open().ok()?); // there was none, or it did not read
+    }
+    let journal = JOURNAL.get()?;
+    takes_more(&journal.socket).ok()?;
+    Some(&journal.layer)
+}
+
+impl Journal {
+    fn open() -> io::Result<Journal> {
+        let probe = UnixDatagram::unbound()?;
+        takes_more(&probe)?; // the layer greets it, and would wait
+        // The lowest free number: the layer's socket is the next to get it. There is one thread.
+        let number = probe.as_raw_fd();
+        drop(probe);
+        let layer = Layer::new()?
+            .with_field_prefix(None)
+            .with_syslog_identifier("start_server".to_owned())
+            .with_priority_mappings(PRIORITIES);
+        let socket = UnixDatagram::from(sys::fd::duplicate(number)?);
+        socket.set_nonblocking(true)?;
+        Ok(Journal { layer, socket })
     }
 }
 
-/// The journal, once [`connect`] has found it.
-pub(super) fn connected() -> Option<&'static Layer> {
-    JOURNAL.get()
+/// By default INFO becomes "notice" there.
+const PRIORITIES: PriorityMappings = PriorityMappings {
+    error: Priority::Error,
+    warn: Priority::Warning,
+    info: Priority::Informational,
+    debug: Priority::Debug,
+    trace: Priority::Debug,
+};
+
+/// Fails unless one more datagram can be sent to the journal at once: poll(2) looks at the queue of
+/// the socket's peer as well as at its own. The journal may be another one than before.
+fn takes_more(socket: &UnixDatagram) -> io::Result<()> {
+    socket.connect(PATH)?;
+    let mut fds = [PollFd::new(socket.as_fd(), PollFlags::POLLOUT)];
+    poll(&mut fds, PollTimeout::ZERO)?;
+    let [fd] = fds;
+    match fd.revents() {
+        Some(events) if events == PollFlags::POLLOUT => Ok(()),
+        _ => Err(io::ErrorKind::WouldBlock.into()),
+    }
 }
 
 /// `JOURNAL_STREAM` names the device and inode of the journal's end, systemd.exec(5); standard

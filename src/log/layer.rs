@@ -30,7 +30,7 @@ struct Lines {
 
 impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Lines {
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
-        if let Some(journal) = journal::connected() {
+        if let Some(journal) = journal::listening() {
             return journal.on_event(event, context);
         }
         let mut line = Line::default();

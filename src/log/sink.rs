@@ -1,18 +1,20 @@
-//! Where the supervisor's own lines go: standard error, which may be a pipe to a log command.
+//! Where the supervisor's own lines go: standard error, which may be a pipe to a log command, or a
+//! socket: the journal's.
 //!
-//! A pipe whose reader hangs must not stop the supervisor, so there it writes through a
-//! non-blocking description of its own (workers share the other one, which stays blocking) and
-//! keeps what does not fit.
+//! A reader that hangs must not stop the supervisor. So it writes to a pipe through a non-blocking
+//! description of its own, and to a socket in a way that does not wait (workers share the other
+//! description, which stays blocking), and keeps what does not fit.
 
 use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{MsgFlags, send};
 use nix::sys::stat::fstat;
 
 use crate::sys;
@@ -24,29 +26,47 @@ static SINK: Mutex<Sink> = Mutex::new(Sink::new());
 const LIMIT: usize = 1 << 20;
 
 struct Sink {
-    pipe: Option<Arc<File>>,
+    outlet: Option<Outlet>,
     waiting: VecDeque<u8>,
     lost: u64,
+}
+
+/// What may have a reader that does not read.
+#[derive(Clone)]
+struct Outlet {
+    file: Arc<File>,
+    is_socket: bool,
+}
+
+impl Outlet {
+    /// Writes what fits at once; `WouldBlock`: nothing does.
+    fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+        if self.is_socket {
+            let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+            return Ok(send(self.file.as_raw_fd(), bytes, flags)?);
+        }
+        (&*self.file).write(bytes)
+    }
 }
 
 impl Sink {
     const fn new() -> Sink {
         Sink {
-            pipe: None,
+            outlet: None,
             waiting: VecDeque::new(),
             lost: 0,
         }
     }
 
     fn write(&mut self, line: &[u8], important: bool) {
-        let Some(pipe) = &self.pipe else {
+        let Some(outlet) = &self.outlet else {
             let _ = io::stderr().write_all(line); // closed or full: there is nobody to tell
             return;
         };
         if !self.waiting.is_empty() {
             return self.keep(line, important);
         }
-        match (&**pipe).write(line) {
+        match outlet.write(line) {
             Ok(written) if written == line.len() => {}
             Ok(written) => self.keep(line.get(written..).unwrap_or_default(), true),
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => self.keep(line, important),
@@ -64,11 +84,11 @@ impl Sink {
     }
 
     fn flush(&mut self) {
-        let Some(pipe) = self.pipe.clone() else {
+        let Some(outlet) = self.outlet.clone() else {
             return;
         };
         while !self.waiting.is_empty() {
-            match (&*pipe).write(self.waiting.as_slices().0) {
+            match outlet.write(self.waiting.as_slices().0) {
                 Ok(written) => drop(self.waiting.drain(..written)),
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
@@ -78,10 +98,12 @@ impl Sink {
         self.waiting.shrink_to_fit();
         if self.lost > 0 {
             let lost = std::mem::take(&mut self.lost);
-            self.keep(
-                format!("{lost} lines lost: the log command did not read\n").as_bytes(),
-                true,
-            );
+            let who = match outlet.is_socket {
+                true => "the reader of standard error",
+                false => "the log command",
+            };
+            let line = format!("{lost} lines lost: {who} did not read\n");
+            self.keep(line.as_bytes(), true);
         }
     }
 }
@@ -105,19 +127,28 @@ pub(crate) fn into_pipe(write_end: impl AsFd, above: RawFd) {
         .open(path);
     let opened = opened.and_then(|pipe| sys::fd::raise(pipe.into(), above));
     // Without /proc: as before, through standard error, which waits.
-    sink().pipe = opened.ok().map(|pipe| Arc::new(File::from(pipe)));
+    set_outlet(opened.ok(), false);
 }
 
-/// From now on lines go to standard error, whatever that is now. If it is a pipe we do not wait for
-/// its reader either. What a reader before has not taken by now is given up.
+fn set_outlet(outlet: Option<OwnedFd>, is_socket: bool) {
+    sink().outlet = outlet.map(|fd| Outlet {
+        file: Arc::new(File::from(fd)),
+        is_socket,
+    });
+}
+
+/// From now on lines go to standard error, whatever that is now. If it is a pipe or a socket we do
+/// not wait for its reader either. What a reader before has not taken by now is given up.
 pub(crate) fn to_stderr(above: RawFd) {
     let mut sink = sink();
-    sink.pipe = None;
+    sink.outlet = None;
     sink.waiting = VecDeque::new();
     drop(sink);
     let stderr = io::stderr();
-    if fstat(&stderr).is_ok_and(|stat| stat.st_mode & libc::S_IFMT == libc::S_IFIFO) {
-        into_pipe(stderr, above);
+    match fstat(&stderr).map(|stat| stat.st_mode & libc::S_IFMT) {
+        Ok(libc::S_IFIFO) => into_pipe(stderr, above),
+        Ok(libc::S_IFSOCK) => set_outlet(sys::fd::duplicate_above(stderr, above).ok(), true),
+        _ => {}
     }
 }
 
@@ -135,13 +166,13 @@ pub(crate) fn linger(patience: Duration) {
     }
 }
 
-/// The pipe, if lines are waiting for it to take more.
+/// The pipe or socket, if lines are waiting for it to take more.
 pub(crate) fn pending() -> Option<Pending> {
     let sink = sink();
     if sink.waiting.is_empty() {
         None
     } else {
-        sink.pipe.clone().map(Pending)
+        sink.outlet.clone().map(Pending)
     }
 }
 
@@ -151,10 +182,10 @@ pub(crate) fn flush() {
 }
 
 /// To be polled for writing; then [`flush`].
-pub(crate) struct Pending(Arc<File>);
+pub(crate) struct Pending(Outlet);
 
 impl AsFd for Pending {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.0.file.as_fd()
     }
 }

@@ -113,6 +113,15 @@ pub(crate) fn duplicate_above(fd: impl AsFd, least: RawFd) -> io::Result<OwnedFd
     Ok(unsafe { OwnedFd::from_raw_fd(new) })
 }
 
+/// A duplicate of whatever is open on this number, close-on-exec, on the lowest free one. EBADF:
+/// nothing is.
+pub(crate) fn duplicate(number: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: any number may be asked for.
+    let new = Errno::result(unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, 0) })?;
+    // SAFETY: the kernel has just made it for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(new) })
+}
+
 /// Moves one of our own descriptors out of the way of sockets, to `least` or above. EINVAL: that
 /// is beyond the limit of open files.
 pub(crate) fn raise(fd: OwnedFd, least: RawFd) -> io::Result<OwnedFd> {

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! A plain `cargo test` finds none booted, and says so. `lab/` has the scripts that boot them;
-//! `harness/` is what tests are written with. All tests share the three machines, so each has its
+//! `harness/` is what tests are written with. Most tests share the three machines, so each has its
 //! own names of units and its own ports. As in the black-box tests nothing waits for luck: every
 //! wait is for an event, with a bound far above what it takes.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
@@ -15,6 +15,7 @@ mod harness;
 
 mod activation;
 mod confusion;
+mod dead_journal;
 mod journal;
 mod readiness;
 mod reload;
@@ -22,24 +23,33 @@ mod shipped_units;
 mod store;
 mod supervision;
 
-/// Makes a test of each function for each version of systemd.
+/// Makes a test of each function for each version of systemd; those after the bar have a machine of
+/// their own.
 macro_rules! on_each {
-    ($($versions:ident: $($module:ident::$test:ident)*;)*) => {
+    ($($versions:ident: $($module:ident::$test:ident)* | $($own_module:ident::$own:ident)*;)*) => {
         $(mod $versions {
             $(#[test]
             fn $test() {
                 crate::harness::on(stringify!($versions), crate::$module::$test);
+            })*
+            $(#[test]
+            fn $own() {
+                let (version, name) = (stringify!($versions), stringify!($own));
+                crate::harness::on_own(version, name, crate::$own_module::$own);
             })*
         })*
     };
 }
 
 macro_rules! on_all {
-    ($($module:ident::$test:ident)*) => {
+    ($($module:ident::$test:ident)* | $($own_module:ident::$own:ident)*) => {
         on_each! {
-            v252: $($module::$test)*;
-            v254: $($module::$test)* reload::notify_reload_with_a_client reload::notify_reload_alone;
-            v257: $($module::$test)* reload::notify_reload_with_a_client reload::notify_reload_alone;
+            v252: $($module::$test)*
+                | $($own_module::$own)*;
+            v254: $($module::$test)* reload::notify_reload_with_a_client reload::notify_reload_alone
+                | $($own_module::$own)*;
+            v257: $($module::$test)* reload::notify_reload_with_a_client reload::notify_reload_alone
+                | $($own_module::$own)*;
         }
     };
 }
@@ -69,4 +79,7 @@ on_all! {
     supervision::the_watchdog_notices_a_stopped_supervisor
     supervision::a_start_may_take_longer_than_its_time_out
     supervision::stop_answers_what_is_under_way
+    |
+    dead_journal::one_that_does_not_read_holds_nobody_up
+    dead_journal::without_one_lines_go_to_standard_error
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -49,8 +50,17 @@ impl Lab {
         if let Some(lab) = booted.get(version) {
             return Ok(lab);
         }
-        let pid1 = fs::read_to_string(Path::new(&labs).join(version).join("pid1"))
+        let lab = Lab::at(&Path::new(&labs).join(version))
             .map_err(|e| format!("it is not among those that were booted ({e})"))?;
+        lab.install();
+        let lab: &'static Lab = Box::leak(Box::new(lab));
+        booted.insert(version, lab);
+        Ok(lab)
+    }
+
+    /// The machine that was booted with this directory.
+    pub(super) fn at(dir: &Path) -> io::Result<Lab> {
+        let pid1 = fs::read_to_string(dir.join("pid1"))?;
         let mut lab = Lab {
             version: 0,
             pid1: pid1.trim().parse().unwrap(),
@@ -58,25 +68,16 @@ impl Lab {
             manager: RwLock::new(()),
         };
         let said = lab.run("systemctl --version").ok();
-        lab.version = said
-            .split_whitespace()
-            .nth(1)
-            .and_then(|v| v.parse().ok())
-            .unwrap();
-        lab.install();
-        let lab: &'static Lab = Box::leak(Box::new(lab));
-        booted.insert(version, lab);
+        let version = said.split_whitespace().nth(1);
+        lab.version = version.and_then(|v| v.parse().ok()).unwrap();
         Ok(lab)
     }
 
     /// Puts in place what a package would.
-    fn install(&self) {
+    pub(crate) fn install(&self) {
         let binary = Path::new(env!("CARGO_BIN_EXE_start_server"));
         self.copy(binary, "/usr/bin/start_server");
-        self.copy(
-            &binary.with_file_name("examples").join("hello"),
-            "/usr/local/bin/hello",
-        );
+        self.install_hello();
         let units = Path::new(env!("CARGO_MANIFEST_DIR")).join("systemd");
         for name in ["server-starter@.service", "server-starter@.socket"] {
             self.copy(&units.join(name), &format!("/etc/systemd/system/{name}"));
@@ -88,7 +89,13 @@ impl Lab {
         self.reload_manager();
     }
 
-    fn copy(&self, from: &Path, to: &str) {
+    /// The worker.
+    pub(crate) fn install_hello(&self) {
+        let examples = Path::new(env!("CARGO_BIN_EXE_start_server")).with_file_name("examples");
+        self.copy(&examples.join("hello"), "/usr/local/bin/hello");
+    }
+
+    pub(crate) fn copy(&self, from: &Path, to: &str) {
         let mode = fs::metadata(from)
             .unwrap_or_else(|e| panic!("{}: {e}", from.display()))
             .permissions()

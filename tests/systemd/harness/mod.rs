@@ -2,10 +2,12 @@
 
 mod client;
 mod lab;
+mod own;
 mod service;
 
 pub(crate) use client::{Load, Outcome};
 pub(crate) use lab::{Finished, Lab};
+use own::Own;
 pub(crate) use service::Service;
 
 use std::collections::BTreeSet;
@@ -20,6 +22,14 @@ pub(crate) const BOUND: Duration = Duration::from_secs(60);
 pub(crate) fn on(version: &'static str, test: fn(&'static Lab)) {
     match Lab::of(version) {
         Ok(lab) => test(lab),
+        Err(why) => skipped(version, &why),
+    }
+}
+
+/// The same on a machine of its own, which has nothing of ours on it.
+pub(crate) fn on_own(version: &'static str, name: &str, test: fn(&'static Lab)) {
+    match Own::boot(version, name) {
+        Ok(own) => test(own.lab),
         Err(why) => skipped(version, &why),
     }
 }
