@@ -17,6 +17,7 @@ mod activation;
 mod confusion;
 mod dead_journal;
 mod journal;
+mod packages;
 mod readiness;
 mod reload;
 mod shipped_units;
@@ -82,4 +83,6 @@ on_all! {
     |
     dead_journal::one_that_does_not_read_holds_nobody_up
     dead_journal::without_one_lines_go_to_standard_error
+    packages::installed_used_upgraded_and_purged
+    packages::beside_perls
 }
