@@ -16,6 +16,7 @@ mod harness;
 mod activation;
 mod confusion;
 mod dead_journal;
+mod generated_units;
 mod journal;
 mod packages;
 mod readiness;
@@ -61,6 +62,7 @@ on_all! {
     activation::sockets_are_picked_by_name
     activation::the_socket_on_standard_input
     confusion::a_worker_cannot_speak_for_the_unit
+    generated_units::they_are_clean_hardened_and_serve
     journal::entries_are_found_by_their_fields
     journal::the_catalog_explains
     journal::plain_lines_if_asked_for

@@ -1,0 +1,48 @@
+//! The units that `--generate=units` writes.
+
+use crate::harness::{Lab, Service, eventually};
+
+/// The threshold of `systemd-analyze security` is in tenths.
+const EXPOSURE: u32 = 25;
+
+pub(crate) fn they_are_clean_hardened_and_serve(lab: &'static Lab) {
+    let port = lab.port();
+    // As README.md has it.
+    let script = format!(
+        "#!/bin/sh -e\ncd /etc/systemd/system\n\
+         start_server --generate=units --name=made --port={port} --path=/run/made.sock \
+             --interval=0.3 -- /usr/local/bin/hello |\n\
+             awk '/^# --- / {{ file = $3 }} {{ print > file }}'\n"
+    );
+    lab.write("/opt/generate", script, 0o755);
+    lab.run("/opt/generate").ok();
+    lab.reload_manager();
+
+    for unit in ["made.service", "made.socket"] {
+        // The page they name comes with a package only.
+        let verify = lab.run(&format!("systemd-analyze verify --man=no {unit}"));
+        assert!(verify.success, "{verify:?}");
+        assert_eq!(verify.stdout + &verify.stderr, "", "{unit}");
+    }
+    let command =
+        format!("systemd-analyze security --no-pager --threshold={EXPOSURE} made.service");
+    let security = lab.run(&command);
+    assert!(security.success, "{}", security.stdout);
+
+    lab.change("systemctl enable --now made.socket made.service");
+    let service = Service::installed(lab, "made");
+    let answer = lab.get(port).unwrap();
+    assert!(answer.starts_with("hello from generation 1"), "{answer}");
+    lab.get_from_unix("/run/made.sock").unwrap();
+    let ports = lab.variable(service.worker_pid(), "SERVER_STARTER_PORT");
+    assert_eq!(ports.unwrap(), format!("{port}=3;/run/made.sock=4"));
+    service.systemctl("reload").ok();
+    assert_eq!(service.generation(), 2);
+    eventually("the new generation answers", || {
+        let answer = lab.get(port).unwrap();
+        answer.starts_with("hello from generation 2").then_some(())
+    });
+    service.systemctl("stop").ok();
+    assert_eq!(service.property("Result"), "success");
+    lab.change("systemctl disable --now made.socket made.service");
+}
