@@ -16,7 +16,8 @@ use nix::sys::socket::{
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Endpoint {
     address: Address,
-    datagram: bool,
+    /// None: it is no socket.
+    kind: Option<SockType>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,13 +45,14 @@ pub(super) enum Unfit {
 impl Endpoint {
     /// Looks at a descriptor, getsockname(2) and getsockopt(2).
     pub(super) fn of(fd: &OwnedFd) -> Result<Endpoint, Unfit> {
-        let nameless = Endpoint {
-            address: Address::Nameless,
-            datagram: false,
-        };
         let kind = match getsockopt(fd, sockopt::SockType) {
             Ok(kind) => kind,
-            Err(Errno::ENOTSOCK) => return Ok(nameless), // a FIFO or a special file
+            Err(Errno::ENOTSOCK) => {
+                return Ok(Endpoint {
+                    address: Address::Nameless, // a FIFO or a special file
+                    kind: None,
+                });
+            }
             Err(errno) => return Err(Unfit::Unreadable(errno)),
         };
         let connects = matches!(kind, SockType::Stream | SockType::SeqPacket);
@@ -79,12 +81,9 @@ impl Endpoint {
             }),
             _ => None,
         };
-        Ok(match address {
-            Some(address) => Endpoint {
-                address,
-                datagram: kind == SockType::Datagram,
-            },
-            None => nameless,
+        Ok(Endpoint {
+            address: address.unwrap_or(Address::Nameless),
+            kind: Some(kind),
         })
     }
 
@@ -94,7 +93,12 @@ impl Endpoint {
         let Address::Ip { address, both } = &self.address else {
             return false;
         };
-        if self.datagram != udp || address.port() != wanted.port() {
+        let kind = if udp {
+            SockType::Datagram
+        } else {
+            SockType::Stream
+        };
+        if self.kind != Some(kind) || address.port() != wanted.port() {
             return false;
         }
         let any = wanted.is_ipv4() && wanted.ip().is_unspecified();
@@ -109,7 +113,7 @@ impl Endpoint {
         };
         let same = own == path || std::path::absolute(path).is_ok_and(|path| path == *own);
         let is_there = || std::fs::symlink_metadata(path).is_ok_and(|m| m.file_type().is_socket());
-        !self.datagram && same && is_there()
+        self.kind == Some(SockType::Stream) && same && is_there()
     }
 
     /// The key of a socket that no option named: `P` for IPv4's "every address", `HOST:P`,
@@ -135,6 +139,7 @@ impl Endpoint {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use nix::sys::socket::{Backlog, SockFlag, UnixAddr, bind, listen, socket};
     use std::net::{TcpListener, TcpStream, UdpSocket};
     use std::os::unix::net::UnixListener;
 
@@ -172,6 +177,22 @@ mod tests {
         let endpoint = of(UnixListener::bind(&path).unwrap());
         assert!(endpoint.serves_path(&path));
         assert_eq!(endpoint.key().unwrap(), path);
+        let packets = dir.path().join("packets");
+        let fd = socket(
+            AddressFamily::Unix,
+            SockType::SeqPacket,
+            SockFlag::empty(),
+            None,
+        )
+        .unwrap();
+        bind(fd.as_raw_fd(), &UnixAddr::new(&packets).unwrap()).unwrap();
+        listen(&fd, Backlog::MAXCONN).unwrap();
+        let endpoint = of(fd);
+        assert!(
+            !endpoint.serves_path(&packets),
+            "its clients expect a stream"
+        );
+        assert_eq!(endpoint.key().unwrap(), packets);
         let odd = dir.path().join("a=b");
         assert_eq!(of(UnixListener::bind(&odd).unwrap()).key(), None);
         let udp = UdpSocket::bind("0.0.0.0:0").unwrap();

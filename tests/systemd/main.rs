@@ -14,6 +14,7 @@
 mod harness;
 
 mod activation;
+mod activation_kinds;
 mod confusion;
 mod dead_journal;
 mod generated_units;
@@ -61,6 +62,8 @@ on_all! {
     activation::tcp_udp_and_unix_sockets_of_one_unit
     activation::sockets_are_picked_by_name
     activation::the_socket_on_standard_input
+    activation_kinds::every_kind_of_socket
+    activation_kinds::two_units_with_one_name
     confusion::a_worker_cannot_speak_for_the_unit
     generated_units::they_are_clean_hardened_and_serve
     journal::entries_are_found_by_their_fields
