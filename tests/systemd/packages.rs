@@ -22,6 +22,8 @@ fn bring_packages(lab: &Lab) {
     lab.run("dpkg --purge server-starter");
     // Where PackageKit is installed, apt tells it of each change; it would start, and look around.
     lab.run("systemctl mask --runtime packagekit.service").ok();
+    // The same for man-db, which would go through all manual pages.
+    lab.run("rm -f /var/lib/man-db/auto-update").ok();
 }
 
 /// What dpkg misses. Debian 13's tree is made without documentation.
@@ -128,11 +130,7 @@ fn version(lab: &Lab) -> String {
 pub(crate) fn beside_perls(lab: &'static Lab) {
     bring_packages(lab);
     lab.run("dpkg --force-depends --purge libserver-starter-perl"); // of this machine, perhaps
-    // Without triggers: man-db's takes longer than all the rest.
-    let dpkg = |what: &str| {
-        lab.run(&format!("dpkg --force-depends --no-triggers {what}"))
-            .ok()
-    };
+    let dpkg = |what: &str| lab.run(&format!("dpkg --force-depends {what}")).ok();
     let is_perls = |path: &str| lab.read(path).contains("use Server::Starter");
     let is_ours = |path: &str| !is_perls(path) && lab.path(path).exists();
     let both = || is_ours("/usr/bin/start_server") && is_perls("/usr/bin/start_server.perl");
