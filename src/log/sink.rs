@@ -189,3 +189,36 @@ impl AsFd for Pending {
         self.0.file.as_fd()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+    use std::os::unix::net::UnixStream;
+
+    #[test]
+    fn a_socket_that_is_not_read_keeps_nobody_waiting() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let mut sink = Sink::new();
+        sink.outlet = Some(Outlet {
+            file: Arc::new(File::from(OwnedFd::from(ours))),
+            is_socket: true,
+        });
+        let lines: Vec<String> = (0..9999).map(|n| format!("line {n}\n")).collect();
+        for line in &lines {
+            sink.write(line.as_bytes(), false);
+        }
+        assert!(!sink.waiting.is_empty(), "more than fits into the socket");
+
+        let reader = std::thread::spawn(move || {
+            let mut text = String::new();
+            theirs.read_to_string(&mut text).map(|_| text)
+        });
+        while !sink.waiting.is_empty() {
+            sink.flush();
+            std::thread::yield_now();
+        }
+        drop(sink);
+        assert!(reader.join().unwrap().unwrap() == lines.concat());
+    }
+}
