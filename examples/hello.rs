@@ -25,10 +25,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{SigSet, Signal};
-use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::socket::{Shutdown, shutdown};
-use server_starter_worker::{Socket, generation, listeners};
+use server_starter_worker::{Signal, Socket, Stop, generation, listeners, notify};
 
 /// How long a client may take to send the head of its request, and how many bytes that may have.
 const REQUEST_TIME: Duration = Duration::from_secs(5);
@@ -55,23 +53,17 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<(), Box<dyn Error>> {
-    // Both are needed as long as the process lives: leaked, every thread may use them.
+    let stop = Stop::on(&[Signal::Term, Signal::Int, Signal::Quit])?;
     let acceptors: &'static [Acceptor] = acceptors()?.leak();
-    let stop: &'static SignalFd = Box::leak(Box::new(stop_signals()?));
     for acceptor in acceptors {
-        thread::Builder::new().spawn(|| acceptor.run(stop))?;
+        thread::Builder::new().spawn(move || acceptor.run(stop))?;
     }
-    wait([stop.as_fd()], PollTimeout::NONE);
+    if let Err(error) = notify::ready() {
+        eprintln!("hello: {error}"); // it serves all the same
+    }
+    stop.wait();
     drain(acceptors);
     Ok(())
-}
-
-/// The signals that mean stop, as a descriptor to poll. Nobody ever reads it, so that it stays
-/// readable for every thread. Made before the first thread: they inherit the blocked signals.
-fn stop_signals() -> nix::Result<SignalFd> {
-    let signals = SigSet::from_iter([Signal::SIGTERM, Signal::SIGINT, Signal::SIGQUIT]);
-    signals.thread_block()?;
-    SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC)
 }
 
 /// Waits until no acceptor accepts any more and every connection is closed.
@@ -124,7 +116,7 @@ impl Acceptor {
     /// made the socket non-blocking, and otherwise blocks until the next connection comes.
     /// We do not make it non-blocking ourselves: that flag is shared too, and a generation that
     /// relies on the other setting would break. `nudge` takes care of the blocked acceptor.
-    fn run(&self, stop: &SignalFd) {
+    fn run(&self, stop: Stop) {
         while let [false, _] = wait([stop.as_fd(), self.socket.as_fd()], PollTimeout::NONE) {
             match self.accept() {
                 Ok(connection) => serve_in_background(connection),

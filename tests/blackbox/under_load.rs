@@ -100,7 +100,8 @@ fn a_request_under_way_is_finished_by_the_old_generation() {
         .start();
     let first = s.wait_generation(1);
     assert_eq!(s.client().hello(), (1, first));
-    // one for the listener, one for each connection
+    // the listener, the pair by which it waits for signals, and one for each connection
+    const AT_REST: usize = 3;
     let sockets = || {
         let descriptors = first.descriptors();
         descriptors
@@ -108,10 +109,10 @@ fn a_request_under_way_is_finished_by_the_old_generation() {
             .filter(|target| target.starts_with("socket:"))
             .count()
     };
-    s.eventually("the first request is over", || sockets() == 1);
+    s.eventually("the first request is over", || sockets() == AT_REST);
     let client = s.client();
     let slow = thread::spawn(move || client.get("/slow?ms=3000"));
-    s.eventually("the request has been accepted", || sockets() == 2);
+    s.eventually("the request has been accepted", || sockets() == AT_REST + 1);
     s.hup();
     s.wait_line(&format!(
         "new worker is now running, sending TERM to old workers:{first}"

@@ -47,7 +47,9 @@ pub(crate) fn a_reload_without_the_word_fails_and_says_why(lab: &'static Lab) {
         --pid-file=${RUNTIME_DIRECTORY}/pid --status-file=${RUNTIME_DIRECTORY}/status";
     let service = service.line(reload).start();
     let (generation, pid) = *service.workers().last().unwrap();
-    service.becomes("systemd-notify --status='warming up' && exec /usr/local/bin/hello");
+    service.becomes(
+        "systemd-notify --status='warming up' && NOTIFY_SOCKET= exec /usr/local/bin/hello",
+    );
     assert!(!service.systemctl("reload").success);
     let verdict =
         " failed: never said READY=1 in 1 s (it said: warming up), generation 1 kept".to_owned();

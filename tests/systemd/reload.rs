@@ -68,7 +68,7 @@ fn recovers(service: &Service, port: u16) {
 }
 
 pub(crate) fn reload_waits_for_the_new_generation(lab: &'static Lab) {
-    let (service, port) = service(lab, "reload", "--interval=1.5");
+    let (service, port) = service(lab, "reload", "--ready=alive --interval=1.5");
     let service = service.start();
     succeeds(&service, port, Duration::from_millis(1500));
 }
@@ -87,7 +87,7 @@ pub(crate) fn a_failed_reload_says_so_and_costs_nothing(lab: &'static Lab) {
 /// The client's exit status is the reload's here, too, and what the supervisor says meanwhile
 /// does no harm.
 pub(crate) fn notify_reload_with_a_client(lab: &'static Lab) {
-    let (service, port) = service(lab, "notify-reload-client", "");
+    let (service, port) = service(lab, "notify-reload-client", "--ready=alive");
     let service = service.kind("notify-reload").line(SOON).start();
     succeeds(&service, port, Duration::from_millis(300));
     settled(&service);
@@ -109,7 +109,7 @@ fn settled(service: &Service) {
 /// Without a client systemd waits for READY=1. It cannot hear that a reload failed; the status
 /// says so.
 pub(crate) fn notify_reload_alone(lab: &'static Lab) {
-    let (service, port) = service(lab, "notify-reload", "--interval=1.5");
+    let (service, port) = service(lab, "notify-reload", "--ready=alive --interval=1.5");
     let service = service.kind("notify-reload").line("ExecReload=").start();
     succeeds(&service, port, Duration::from_millis(1500));
     let (before, supervisor) = (service.workers(), service.main_pid());

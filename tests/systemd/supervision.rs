@@ -31,7 +31,7 @@ pub(crate) fn the_watchdog_notices_a_stopped_supervisor(lab: &'static Lab) {
 
 pub(crate) fn a_start_may_take_longer_than_its_time_out(lab: &'static Lab) {
     let port = lab.port();
-    let options = format!("--port=127.0.0.1:{port} --interval=4");
+    let options = format!("--port=127.0.0.1:{port} --ready=alive --interval=4");
     let service = Service::new(lab, "slow-start", options).line("TimeoutStartSec=2");
     service.write();
     // A daemon-reload makes systemd forget that a time-out was extended.
