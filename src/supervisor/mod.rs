@@ -1,6 +1,6 @@
 //! The loop: wait, turn the kernel's news into events, carry out what the machine decides.
 //!
-//! One thread and one ppoll(2). Its only time-out is the next deadline; without one it sleeps
+//! One thread and one ppoll(2). The next deadline is one more descriptor; without one it sleeps
 //! until something happens. In a turn signals come first, then dead children, then what workers
 //! have said, then the clock: a worker that has died just before its time was up, or just after it
 //! said that it was ready, has failed, and nobody makes way for it.
@@ -24,6 +24,7 @@ use crate::log;
 use crate::machine::{Action, Event, Generation, Machine, Report, Time, Word};
 use crate::sockets::Sockets;
 use crate::sys;
+use crate::sys::alarm::Alarm;
 use crate::sys::daemon::Launcher;
 use crate::sys::signals::Signals;
 use crate::systemd::Notifier;
@@ -41,6 +42,8 @@ struct Supervisor {
     machine: Machine,
     origin: Instant,
     signals: Signals,
+    /// Rings at the next deadline; none: ppoll's own time-out has to do.
+    alarm: Option<Alarm>,
     spawner: Spawner,
     channels: Channels,
     environment: Environment,
@@ -113,13 +116,14 @@ impl Supervisor {
             self.status_retry,
         ];
         let deadline = deadlines.into_iter().flatten().min();
-        let left = deadline.map(|at| TimeSpec::from(at.saturating_sub(now)));
+        let left = self.time_out(deadline, now).map(TimeSpec::from);
         let pending = log::pending();
         let readable = |fd| PollFd::new(fd, PollFlags::POLLIN);
         let writable = |fd| PollFd::new(fd, PollFlags::POLLOUT);
         let mut fds: Vec<PollFd<'_>> = self.channels.fds().map(readable).collect();
         let channels = fds.len();
         fds.push(readable(self.signals.as_fd()));
+        fds.extend(self.alarm.as_ref().map(|alarm| readable(alarm.as_fd())));
         fds.extend(self.environment.changes(now).map(readable));
         fds.extend(pending.as_ref().map(|pipe| writable(pipe.as_fd())));
         match ppoll(&mut fds, left, None) {
@@ -137,6 +141,15 @@ impl Supervisor {
                 std::thread::sleep(BREATH);
             }
         }
+    }
+
+    /// How long to wait at most; none: until there is news, which the alarm is.
+    fn time_out(&mut self, deadline: Option<Time>, now: Time) -> Option<Duration> {
+        let alarm = self.alarm.as_mut();
+        let upcoming = deadline.filter(|at| *at > now);
+        let rings = alarm.is_some_and(|alarm| alarm.set(upcoming, now).is_ok());
+        let left = deadline?.saturating_sub(now);
+        (left.is_zero() || !rings).then_some(left)
     }
 
     /// Takes in everything that has happened. The end: the exit status.

@@ -12,6 +12,7 @@ use crate::log;
 use crate::machine::{Machine, Readiness};
 use crate::sockets::{self, FIRST_FD, Plan, Sockets};
 use crate::sys;
+use crate::sys::alarm::Alarm;
 use crate::sys::daemon::{Side, Verdict};
 use crate::sys::fd::Strays;
 use crate::sys::signals::Signals;
@@ -145,6 +146,7 @@ impl Supervisor {
             machine: Machine::new(config.rules()),
             origin,
             signals,
+            alarm: Alarm::new().ok(),
             spawner,
             channels,
             environment: Environment::new(config.envdir),

@@ -4,6 +4,7 @@
 //! fork(2), raw descriptor numbers, process-wide state, or a system call without a wrapper.
 #![allow(unsafe_code)]
 
+pub(crate) mod alarm;
 pub(crate) mod clock;
 pub(crate) mod daemon;
 pub(crate) mod datagram;

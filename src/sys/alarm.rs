@@ -1,0 +1,74 @@
+//! Waking up on time. The time-out of ppoll(2) may be late by a thousandth of itself, which is a
+//! millisecond in a second; timerfd_create(2) is not.
+
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
+
+use nix::sys::time::TimeSpec;
+use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
+
+/// A descriptor that becomes readable when the time has come.
+pub(crate) struct Alarm {
+    timer: TimerFd,
+    /// The moment it is set to, on the caller's clock.
+    at: Option<Duration>,
+}
+
+impl Alarm {
+    /// On the lowest free number: nobody must want that any more.
+    pub(crate) fn new() -> nix::Result<Alarm> {
+        let flags = TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK;
+        let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, flags)?;
+        Ok(Alarm { timer, at: None })
+    }
+
+    /// Sets it to go off at `at`, which is later than `now`; none: never. Nothing is done if that is
+    /// what it is set to.
+    pub(crate) fn set(&mut self, at: Option<Duration>, now: Duration) -> nix::Result<()> {
+        // One that has gone off is set to the past, and so to another time than is asked for now.
+        if at == self.at {
+            return Ok(());
+        }
+        self.at = None;
+        match at {
+            Some(at) => {
+                let left = TimeSpec::from_duration(at.saturating_sub(now));
+                self.timer
+                    .set(Expiration::OneShot(left), TimerSetTimeFlags::empty())?;
+            }
+            None => self.timer.unset()?,
+        }
+        self.at = at;
+        Ok(())
+    }
+}
+
+impl AsFd for Alarm {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.timer.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+    fn is_ringing(alarm: &Alarm, wait: PollTimeout) -> bool {
+        poll(&mut [PollFd::new(alarm.as_fd(), PollFlags::POLLIN)], wait) == Ok(1)
+    }
+
+    #[test]
+    fn it_rings_until_it_is_set_anew() {
+        let (now, soon) = (Duration::from_secs(7), Duration::from_millis(7001));
+        let mut alarm = Alarm::new().unwrap();
+        alarm.set(Some(soon), now).unwrap();
+        assert!(is_ringing(&alarm, PollTimeout::NONE));
+        alarm
+            .set(Some(soon + Duration::from_secs(1000)), soon)
+            .unwrap();
+        assert!(!is_ringing(&alarm, PollTimeout::ZERO));
+        alarm.set(None, soon).unwrap();
+        assert!(!is_ringing(&alarm, PollTimeout::ZERO));
+    }
+}
