@@ -1,0 +1,19 @@
+//! A server in Go, with go-systemd's packages.
+
+use crate::harness::{Fate, Server, Slow, State, tests_of};
+
+const GO: Server = Server {
+    name: "Go",
+    needs: "command -v go && test -d /usr/share/gocode/src/github.com/coreos/go-systemd/activation",
+    slow: Slow::Server,
+    loses: false,
+    broken: ("server", "#!/bin/sh\nexit 1\n"),
+};
+
+tests_of!(GO);
+
+#[test]
+fn an_idle_connection_is_closed_by_its_own_drain() {
+    let fate = GO.drained_alone(State::Idle);
+    assert!(matches!(fate, None | Some(Fate::Closed)), "{fate:?}");
+}

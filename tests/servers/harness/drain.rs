@@ -1,0 +1,61 @@
+//! What a server does, alone, to the connections it has when its graceful signal comes.
+
+use std::fs;
+use std::time::Duration;
+
+use super::client::Fate;
+use super::run::{answers, bound, run_alone};
+use super::{Connection, Place, Server, eventually};
+
+/// A connection that has no request under way.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum State {
+    /// Accepted, and nothing was asked yet.
+    New,
+    /// Kept alive after a request.
+    Idle,
+}
+
+const REQUEST: &str = "GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+
+impl Server {
+    /// Sends the recipe's signal to the server, which runs on a socket of the test's and has one such connection: what
+    /// becomes of that. `None` when the server is not installed.
+    #[track_caller]
+    pub(crate) fn drained_alone(&self, state: State) -> Option<Fate> {
+        let recipe = self.recipe()?;
+        let (place, listener) = bound(&recipe);
+        let mut server = run_alone(&recipe, &place, &listener, 1);
+        eventually("an answer", || answers(place.port).then_some(()));
+        eventually("nobody is connected", || {
+            (connections(&place) == 0).then_some(())
+        });
+        let mut connection = Connection::open(place.port).unwrap();
+        if state == State::Idle {
+            let kept = connection.get("/", true, Duration::ZERO).unwrap();
+            assert!(kept, "it does not keep connections alive");
+        }
+        eventually("it is accepted", || {
+            (connections(&place) == 1).then_some(())
+        });
+        server.signal(recipe.signal());
+        let fate = connection.fate(REQUEST);
+        server.wait();
+        Some(fate)
+    }
+}
+
+/// How many connections to the place's port were accepted: the kernel gives a socket its inode with that.
+fn connections(place: &Place) -> usize {
+    let table = fs::read_to_string("/proc/net/tcp").unwrap();
+    let local = format!(
+        "{:08X}:{:04X}",
+        u32::from_ne_bytes([127, 0, 0, 1]),
+        place.port
+    );
+    let is_ours = |line: &&str| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        fields[1] == local && fields[3] == "01" && fields[9] != "0"
+    };
+    table.lines().skip(1).filter(is_ours).count()
+}

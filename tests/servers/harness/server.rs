@@ -1,0 +1,168 @@
+//! What is tested of every server.
+
+use nix::sys::signal::Signal;
+
+use super::load::{CLIENTS, Load};
+use super::run::{answers, bound, run_alone, start, wait_generation};
+use super::{Outcome, Place, Recipe, Slow, eventually, skipped, tell};
+
+/// A server and what can be asked of it.
+pub(crate) struct Server {
+    /// Its section in docs/recipes.md.
+    pub(crate) name: &'static str,
+    /// A shell condition: whether all it needs is installed.
+    pub(crate) needs: &'static str,
+    pub(crate) slow: Slow,
+    /// Whether its own drain closes connections that have not asked yet.
+    pub(crate) loses: bool,
+    /// A file, and a version of it that does not start.
+    pub(crate) broken: (&'static str, &'static str),
+}
+
+/// How many reloads, or drains, there are.
+const TIMES: u32 = 5;
+/// How many requests are answered before each.
+const BETWEEN: usize = 50;
+
+impl Server {
+    /// Its recipe; `None`, loudly, when it is not installed.
+    #[track_caller]
+    pub(crate) fn recipe(&self) -> Option<Recipe> {
+        let recipe = Recipe::of(self.name);
+        let place = Place::of(&Recipe::default());
+        if place.run("needs", self.needs, None).wait().success() {
+            return Some(recipe);
+        }
+        skipped(self.name, &format!("not here: {}", self.needs));
+        None
+    }
+
+    /// Reloads it again and again under load. No request fails but those that its own drain would have cost.
+    #[track_caller]
+    pub(crate) fn reloads_lose_nothing_of_ours(&self) {
+        let Some(recipe) = self.recipe() else { return };
+        let (place, mut supervisor) = start(&recipe);
+        let outcome = Load::on(place.port, self.slow, |load| {
+            for generation in 2..2 + TIMES {
+                load.wait_answers(BETWEEN);
+                supervisor.signal(Signal::SIGHUP);
+                wait_generation(&place, &mut supervisor, generation);
+            }
+            load.wait_answers(BETWEEN);
+        });
+        tell(&format!("{}, {TIMES} reloads: {outcome}", self.name));
+        supervisor.signal(Signal::SIGTERM);
+        assert_eq!(supervisor.wait().code(), Some(0));
+        eventually("nothing is left", || {
+            place.survivors().is_empty().then_some(())
+        });
+        for line in supervisor.log().lines() {
+            let failed = line.contains("died unexpectedly") || line.contains("failed to start");
+            assert!(!failed, "{line}");
+        }
+        self.judge(&outcome, TIMES);
+    }
+
+    /// The same server on a socket of the test's, with no supervisor: under the same load its own signal, and another one
+    /// when it has left; new connections wait in the queue meanwhile. What fails is what its own drain costs: for a server
+    /// that `loses` it is more than nothing.
+    #[track_caller]
+    pub(crate) fn its_own_drain_costs_as_much(&self) {
+        let Some(recipe) = self.recipe() else { return };
+        let (place, listener) = bound(&recipe);
+        let mut drains = 0;
+        // by luck nobody may have been connecting in all five
+        for _ in 0..4 {
+            let mut server = run_alone(&recipe, &place, &listener, 1);
+            eventually("an answer", || answers(place.port).then_some(()));
+            let outcome = Load::on(place.port, self.slow, |load| {
+                for generation in 2..2 + TIMES {
+                    load.wait_answers(BETWEEN);
+                    server.signal(recipe.signal());
+                    server.wait();
+                    server = run_alone(&recipe, &place, &listener, generation);
+                }
+                load.wait_answers(BETWEEN);
+            });
+            drains += TIMES;
+            tell(&format!("{}, {TIMES} drains alone: {outcome}", self.name));
+            server.signal(recipe.signal());
+            server.wait();
+            self.judge(&outcome, TIMES);
+            if !self.loses || !outcome.unanswered.is_empty() {
+                return;
+            }
+        }
+        panic!(
+            "{} lost nothing in {drains} drains: is that better than docs/recipes.md says?",
+            self.name
+        );
+    }
+
+    /// What may have failed: for a server that closes connections that have not asked yet, at most those that each client
+    /// had at each drain, and nothing else.
+    #[track_caller]
+    fn judge(&self, outcome: &Outcome, drains: u32) {
+        assert!(outcome.slow > 0, "{outcome}");
+        assert!(outcome.broken.is_empty(), "{outcome}");
+        let most = if self.loses {
+            CLIENTS * drains as usize
+        } else {
+            0
+        };
+        assert!(outcome.unanswered.len() <= most, "{outcome}");
+    }
+
+    /// A version that does not start changes nothing; the next one that does takes over.
+    #[track_caller]
+    pub(crate) fn a_broken_version_changes_nothing(&self) {
+        let Some(recipe) = self.recipe() else { return };
+        let (place, mut supervisor) = start(&recipe);
+        let first = place.read("status");
+        let (file, broken) = self.broken;
+        let good = std::fs::read(place.path(file)).unwrap();
+        place.replace(file, broken.as_bytes());
+        supervisor.signal(Signal::SIGHUP);
+        let outcome = Load::on(place.port, self.slow, |_| {
+            // twice, so that one attempt is over while the load lasts
+            eventually("two attempts fail", || {
+                let log = supervisor.log();
+                (log.matches("seems to have failed to start").count() >= 2).then_some(())
+            });
+        });
+        assert!(
+            outcome.unanswered.is_empty() && outcome.broken.is_empty(),
+            "{outcome}"
+        );
+        assert_eq!(place.read("status"), first, "somebody took over");
+        place.replace(file, &good);
+        eventually("a good version takes over", || {
+            let status = place.read("status");
+            (!status.contains(&first) && status.lines().count() == 1).then_some(())
+        });
+        assert!(answers(place.port));
+        supervisor.signal(Signal::SIGTERM);
+        assert_eq!(supervisor.wait().code(), Some(0));
+    }
+}
+
+/// The tests that every server has.
+macro_rules! tests_of {
+    ($server:expr) => {
+        #[test]
+        fn reloads_lose_nothing_of_ours() {
+            $server.reloads_lose_nothing_of_ours();
+        }
+
+        #[test]
+        fn its_own_drain_costs_as_much() {
+            $server.its_own_drain_costs_as_much();
+        }
+
+        #[test]
+        fn a_broken_version_changes_nothing() {
+            $server.a_broken_version_changes_nothing();
+        }
+    };
+}
+pub(crate) use tests_of;
