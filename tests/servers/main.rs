@@ -17,5 +17,6 @@ mod libsystemd;
 mod node;
 mod perl;
 mod python;
+mod readme;
 mod ruby;
 mod web;

@@ -15,7 +15,7 @@ pub(crate) use client::{Connection, Fate, Fault};
 pub(crate) use drain::State;
 pub(crate) use load::{Outcome, Slow};
 pub(crate) use place::{Place, Running};
-pub(crate) use recipe::Recipe;
+pub(crate) use recipe::{Recipe, file};
 pub(crate) use run::start;
 pub(crate) use server::{Server, tests_of};
 

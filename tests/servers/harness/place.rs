@@ -10,8 +10,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
-use super::recipe::file;
-use super::{Recipe, eventually};
+use super::{Recipe, eventually, file};
 
 /// The directory of a test, and its port.
 pub(crate) struct Place {
