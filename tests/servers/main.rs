@@ -19,4 +19,5 @@ mod perl;
 mod python;
 mod readme;
 mod ruby;
+mod rust;
 mod web;

@@ -28,7 +28,7 @@ use axum::serve::{IncomingStream, Listener};
 use server_starter_worker::{IntoTokio, Stop, generation, listeners_or_bind, notify};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 /// How long a client may still use an idle connection when we are draining.
 const GRACE: Duration = Duration::from_secs(2);
@@ -42,6 +42,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     let app = Router::new()
         .route("/", get(hello))
+        .route("/slow", get(slow))
         .layer(map_response(move |response| closing(response, stop)));
     notify::ready()?;
 
@@ -71,6 +72,12 @@ async fn hello() -> String {
         "hello from generation {generation}, pid {}\n",
         std::process::id()
     )
+}
+
+/// A request to restart under.
+async fn slow() -> String {
+    sleep(Duration::from_millis(300)).await;
+    hello().await
 }
 
 /// Asked as late as can be.

@@ -75,7 +75,7 @@ impl Connection {
         while seen.len() < body + length {
             self.read_more(&mut seen)?;
         }
-        if !seen[body..].starts_with(b"hello\n") || seen.len() > body + length {
+        if !seen[body..].starts_with(b"hello") || seen.len() > body + length {
             let start = String::from_utf8_lossy(&seen[..seen.len().min(body + 80)]).into_owned();
             return Err(Fault::Broken(format!("answered {start:?}")));
         }

@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 
@@ -34,13 +35,21 @@ impl Place {
         for app in fs::read_dir(file("tests/servers/apps")).unwrap().flatten() {
             fs::copy(app.path(), place.path(app.file_name().to_str().unwrap())).unwrap();
         }
+        if let Ok(axum) = fs::read(examples().join("axum")) {
+            let path = place.path("target/debug/examples/axum");
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(&path, axum).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        }
         let big = format!("hello\n{}", "0123456789abcde\n".repeat(1 << 20));
         place.write("public/index.html", "hello\n");
         place.write("public/big", &big);
         for (name, content) in &recipe.files {
             place.write(name, &place.filled_in(content));
         }
-        for command in &recipe.before {
+        // Ours are built beforehand, in their own place.
+        let ours = |command: &&String| command.starts_with("cargo ");
+        for command in recipe.before.iter().filter(|command| !ours(command)) {
             place.run("before", command, None).expect_success();
         }
         place
@@ -186,8 +195,17 @@ impl Drop for Running {
 
 /// Where tests/servers/install puts what is not Debian's: `servers` in the target directory.
 fn servers() -> PathBuf {
+    above_me(3).join("servers")
+}
+
+/// Where cargo puts examples.
+fn examples() -> PathBuf {
+    above_me(2).join("examples")
+}
+
+/// `levels` above TARGET/debug/deps/servers-…
+fn above_me(levels: usize) -> PathBuf {
     let me = std::env::current_exe().unwrap();
-    // TARGET/debug/deps/servers-…
-    let target: Option<&Path> = me.ancestors().nth(3);
-    target.unwrap().join("servers")
+    let above: Option<&Path> = me.ancestors().nth(levels);
+    above.unwrap().to_owned()
 }
