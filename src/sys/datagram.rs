@@ -1,11 +1,13 @@
 //! Datagrams with their sender's credentials, unix(7).
+//!
+//! recvmsg(2) by hand: nix hands out nothing at all of a message whose descriptors did not all fit
+//! into our table, and those that did would stay open for ever.
 
-use std::io::{self, IoSliceMut};
+use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::{mem, ptr};
 
-use nix::cmsg_space;
 use nix::errno::Errno;
-use nix::sys::socket::{ControlMessageOwned, MsgFlags, UnixCredentials, recvmsg};
 
 /// The most descriptors that one message can carry, SCM_MAX_FD in Linux.
 const MOST_FDS: usize = 253;
@@ -13,7 +15,8 @@ const MOST_FDS: usize = 253;
 /// Room for one message and what comes along with it; made once.
 pub(crate) struct Inbox {
     text: Vec<u8>,
-    control: Vec<u8>,
+    /// Of words, so that headers are aligned in it.
+    control: Vec<u64>,
 }
 
 /// A message, and who sent it by the kernel's word.
@@ -21,41 +24,50 @@ pub(crate) struct Datagram<'a> {
     /// None: it was too long.
     pub(crate) text: Option<&'a [u8]>,
     /// None: the kernel did not say.
-    pub(crate) sender: Option<UnixCredentials>,
+    pub(crate) sender: Option<libc::ucred>,
 }
 
 impl Inbox {
     /// For messages of up to `size` bytes.
     pub(crate) fn new(size: usize) -> Inbox {
+        let space = |bytes: usize| {
+            // SAFETY: computes a number from a number.
+            unsafe { libc::CMSG_SPACE(bytes as libc::c_uint) as usize }
+        };
+        let room = space(MOST_FDS * size_of::<RawFd>()) + space(size_of::<libc::ucred>());
         Inbox {
             text: vec![0; size],
-            control: cmsg_space!([RawFd; MOST_FDS], UnixCredentials),
+            control: vec![0; room.div_ceil(size_of::<u64>())],
         }
     }
 
     /// The next message, without waiting; none: there is none just now. Descriptors that come with
     /// it are closed, which is all that `BARRIER=1` of sd_notify_barrier(3) asks for.
     pub(crate) fn receive(&mut self, from: impl AsFd) -> io::Result<Option<Datagram<'_>>> {
-        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_CMSG_CLOEXEC;
+        let mut part = libc::iovec {
+            iov_base: self.text.as_mut_ptr().cast(),
+            iov_len: self.text.len(),
+        };
+        // SAFETY: all zeros is a valid msghdr.
+        let mut message: libc::msghdr = unsafe { mem::zeroed() };
+        message.msg_iov = &mut part;
+        message.msg_iovlen = 1;
+        message.msg_control = self.control.as_mut_ptr().cast();
+        message.msg_controllen = self.control.len() * size_of::<u64>();
+        let flags = libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC;
         let fd = from.as_fd().as_raw_fd();
-        let mut parts = [IoSliceMut::new(&mut self.text)];
-        let message = loop {
-            match recvmsg::<()>(fd, &mut parts, Some(&mut self.control), flags) {
-                Ok(message) => break message,
+        let length = loop {
+            // SAFETY: `message` names buffers of ours with their lengths, which outlive the call.
+            match Errno::result(unsafe { libc::recvmsg(fd, &mut message, flags) }) {
+                Ok(length) => break length as usize,
                 Err(Errno::EINTR) => {}
                 Err(Errno::EAGAIN) => return Ok(None),
                 Err(errno) => return Err(errno.into()),
             }
         };
-        let mut sender = None;
-        for part in message.cmsgs()? {
-            match part {
-                ControlMessageOwned::ScmRights(fds) => fds.into_iter().for_each(close),
-                ControlMessageOwned::ScmCredentials(credentials) => sender = Some(credentials),
-                _ => {}
-            }
-        }
-        let (length, whole) = (message.bytes, !message.flags.contains(MsgFlags::MSG_TRUNC));
+        // SAFETY: the kernel has just filled the message, and nothing has touched it since.
+        let sender = unsafe { close_fds_and_find_sender(&message) };
+        let whole = message.msg_flags & libc::MSG_TRUNC == 0;
         Ok(Some(Datagram {
             text: self.text.get(..length).filter(|_| whole),
             sender,
@@ -63,7 +75,71 @@ impl Inbox {
     }
 }
 
-fn close(fd: RawFd) {
-    // SAFETY: the kernel has just put it into our table, and this is the only mention of it.
-    drop(unsafe { OwnedFd::from_raw_fd(fd) });
+/// # Safety
+/// `message` comes from recvmsg(2), its control buffer lives, and its descriptors are nobody's yet.
+unsafe fn close_fds_and_find_sender(message: &libc::msghdr) -> Option<libc::ucred> {
+    let mut sender = None;
+    // SAFETY: the macros stay within the control buffer, by the length that the kernel has set. What
+    // they point to is read as bytes are, aligned or not.
+    unsafe {
+        let mut header = libc::CMSG_FIRSTHDR(message);
+        while !header.is_null() {
+            let libc::cmsghdr {
+                cmsg_len,
+                cmsg_level,
+                cmsg_type,
+            } = ptr::read_unaligned(header);
+            let data = libc::CMSG_DATA(header);
+            let length = cmsg_len.saturating_sub(libc::CMSG_LEN(0) as usize);
+            match (cmsg_level, cmsg_type) {
+                (libc::SOL_SOCKET, libc::SCM_RIGHTS) => {
+                    let fds = data.cast::<RawFd>();
+                    (0..length / size_of::<RawFd>()).for_each(|at| {
+                        let fd = ptr::read_unaligned(fds.add(at));
+                        drop(OwnedFd::from_raw_fd(fd));
+                    });
+                }
+                (libc::SOL_SOCKET, libc::SCM_CREDENTIALS) if length >= size_of::<libc::ucred>() => {
+                    sender = Some(ptr::read_unaligned(data.cast::<libc::ucred>()));
+                }
+                _ => {}
+            }
+            header = libc::CMSG_NXTHDR(message, header);
+        }
+    }
+    sender
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg, setsockopt, sockopt};
+    use std::io::IoSlice;
+    use std::os::unix::net::UnixDatagram;
+
+    #[test]
+    fn text_sender_and_closed_descriptors() {
+        let (ours, theirs) = UnixDatagram::pair().unwrap();
+        setsockopt(&ours, sockopt::PassCred, &true).unwrap();
+        let mut inbox = Inbox::new(8);
+        assert!(inbox.receive(&ours).unwrap().is_none());
+
+        let (read, write) = nix::unistd::pipe().unwrap();
+        let fds = vec![write.as_raw_fd(); MOST_FDS];
+        let rights = [ControlMessage::ScmRights(&fds)];
+        let parts = [IoSlice::new(b"BARRIER=")];
+        sendmsg::<()>(theirs.as_raw_fd(), &parts, &rights, MsgFlags::empty(), None).unwrap();
+        drop(write);
+        let datagram = inbox.receive(&ours).unwrap().unwrap();
+        assert_eq!(datagram.text, Some(&b"BARRIER="[..]));
+        assert_eq!(datagram.sender.unwrap().pid, std::process::id() as i32);
+        let mut nothing = [0];
+        assert_eq!(nix::unistd::read(&read, &mut nothing), Ok(0), "all closed");
+
+        theirs.send(b"nine byte").unwrap();
+        assert_eq!(inbox.receive(&ours).unwrap().unwrap().text, None);
+        theirs.send(b"").unwrap();
+        let datagram = inbox.receive(&ours).unwrap().unwrap();
+        assert_eq!(datagram.text, Some(&b""[..]));
+    }
 }

@@ -270,13 +270,30 @@ mod better {
         let worker = s.wait_generation(1);
         let before = s.process().descriptors().len();
         // As sd_notify_barrier(3) does it: the other end hears of the close.
-        let (ours, theirs) = nix::unistd::pipe().unwrap();
-        Voice::of(worker).say_with("BARRIER=1", theirs);
-        let mut nothing = [0];
-        assert_eq!(nix::unistd::read(&ours, &mut nothing), Ok(0));
+        Voice::of(worker).expect_closed("BARRIER=1", 1);
         s.eventually("it has no more than before", || {
             s.process().descriptors().len() == before
         });
+        s.stop();
+    }
+
+    #[test]
+    fn more_descriptors_than_there_is_room_for_are_closed_too() {
+        let s = Setup::new(&NOTIFY)
+            .before("ulimit -n 64")
+            .sh(SLEEPS)
+            .spawn();
+        let (worker, voice) = starting(&s, 1);
+        voice.say("READY=1");
+        s.wait_generation(1);
+        let before = s.process().descriptors().len();
+        for _ in 0..3 {
+            Voice::of(worker).expect_closed("BARRIER=1", 253);
+        }
+        assert_eq!(s.process().descriptors().len(), before);
+        s.hup();
+        starting(&s, 2).1.say("READY=1");
+        s.wait_generation(2);
         s.stop();
     }
 

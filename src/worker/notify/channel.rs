@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, SockFlag, SockType, UnixAddr, UnixCredentials, bind, setsockopt, socket, sockopt,
+    AddressFamily, SockFlag, SockType, UnixAddr, bind, setsockopt, socket, sockopt,
 };
 use nix::unistd::geteuid;
 
@@ -139,19 +139,18 @@ impl Channel {
     }
 
     /// Its worker may speak, whoever it has become, and so may its user's processes, and ours.
-    fn check(&self, sender: Option<UnixCredentials>) -> Result<(), String> {
+    fn check(&self, sender: Option<libc::ucred>) -> Result<(), String> {
         let Some(sender) = sender else {
             return Err("ignoring a notification without its sender's credentials".to_owned());
         };
-        let ours = sender.uid() == geteuid().as_raw();
+        let ours = sender.uid == geteuid().as_raw();
         // The worker has not been reaped, so the pid is its own.
-        if ours || Some(sender.pid()) == self.worker {
+        if ours || Some(sender.pid) == self.worker {
             return Ok(());
         }
         Err(format!(
             "ignoring a notification from a stranger: process {} of user {}",
-            sender.pid(),
-            sender.uid()
+            sender.pid, sender.uid
         ))
     }
 

@@ -5,6 +5,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 
+use nix::fcntl::OFlag;
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 
 use super::Process;
@@ -44,10 +45,12 @@ impl Voice {
         self.socket.send(text.as_ref()).map(drop)
     }
 
-    /// A message with a descriptor, of which this was the only copy here.
+    /// A message with a descriptor, so many times, and its receiver closes them all: as sd_notify_barrier(3) does it, by
+    /// a pipe whose other end hears of that.
     #[track_caller]
-    pub(crate) fn say_with(&self, text: &str, fd: OwnedFd) {
-        let fds = [fd.as_raw_fd()];
+    pub(crate) fn expect_closed(&self, text: &str, times: usize) {
+        let (read, write) = nix::unistd::pipe2(OFlag::O_NONBLOCK | OFlag::O_CLOEXEC).unwrap();
+        let fds = vec![write.as_raw_fd(); times];
         let message = [ControlMessage::ScmRights(&fds)];
         let parts = [IoSlice::new(text.as_bytes())];
         sendmsg::<()>(
@@ -58,6 +61,10 @@ impl Voice {
             None,
         )
         .unwrap();
+        drop(write);
+        super::eventually("all descriptors are closed", || {
+            nix::unistd::read(&read, &mut [0]) == Ok(0)
+        });
     }
 
     /// The connection itself, for another process.
