@@ -8,7 +8,7 @@ use crate::files::LogTarget;
 use crate::log::Destination;
 use crate::machine::{Readiness, Rules, Tuning};
 use crate::sockets::{PathAccess, PathSpec, PortSpec};
-use crate::units::{Signal, parse_seconds};
+use crate::units::{Identity, Signal, parse_seconds};
 
 /// Everything [`run`](crate::run) needs to know. [`Config::new`] has the defaults of the command
 /// line; change what differs.
@@ -68,6 +68,8 @@ pub struct Config {
     pub readiness: Readiness,
     /// With [`Readiness::Notify`], how long it has for that.
     pub start_timeout: Duration,
+    /// Who workers are; none: who the supervisor is.
+    pub identity: Option<Identity>,
     /// A worker has to ping (`WATCHDOG=1`) at least this often, from its readiness on, or it is
     /// taken to be stuck, and replaced. None: it need not.
     pub worker_watchdog: Option<Duration>,
@@ -108,6 +110,7 @@ impl Config {
             readiness: Readiness::Auto,
             start_timeout: DEFAULT_START_TIMEOUT,
             worker_watchdog: None,
+            identity: None,
         }
     }
 

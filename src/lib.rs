@@ -16,7 +16,7 @@
 //! | `systemd/` | what systemd is told, and what it keeps for us |
 //! | `log/` | the log lines, and how they are printed or sent to the journal |
 //! | [`control`] | talking to a running supervisor: `--restart`, `--stop` |
-//! | [`units`] | signals and spans of time, as people write them |
+//! | [`units`] | users, signals and spans of time, as people write them |
 //! | `error.rs` | what can keep a supervisor from starting |
 //! | `sys/` | the thin layer over the kernel; the only `unsafe` |
 //!

@@ -17,6 +17,7 @@ use std::process::ExitCode;
 use clap::error::ErrorKind;
 use clap::{ArgMatches, CommandFactory, FromArgMatches};
 use server_starter::control::{Restart, Stop};
+use server_starter::units::Identity;
 use server_starter::{Config, PathAccess};
 use tracing_subscriber::filter::LevelFilter;
 
@@ -142,6 +143,7 @@ impl Options {
         config.readiness = self.ready;
         config.start_timeout = self.start_timeout;
         config.worker_watchdog = self.worker_watchdog;
+        config.identity = Identity::find(self.user.as_deref(), self.group.as_deref())?;
         Ok(config)
     }
 }

@@ -64,6 +64,15 @@ pub(super) struct Options {
     #[arg(long, value_name = "PATH", value_hint = ValueHint::DirPath, help_heading = WORKERS)]
     pub(super) dir: Option<PathBuf>,
 
+    /// User to run workers as, a name or a number; this program has to be root for that. With its
+    /// groups, and HOME, USER, LOGNAME and SHELL
+    #[arg(long, value_name = "USER", help_heading = WORKERS)]
+    pub(super) user: Option<String>,
+
+    /// Group to run workers as, a name or a number. Default: that of --user
+    #[arg(long, value_name = "GROUP", help_heading = WORKERS)]
+    pub(super) group: Option<String>,
+
     /// Directory with a file per environment variable of the workers; read before each start.
     /// Beats the environment, and ENABLE_AUTO_RESTART, AUTO_RESTART_INTERVAL and KILL_OLD_DELAY in
     /// it beat their options [env: ENVDIR]

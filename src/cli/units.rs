@@ -15,7 +15,7 @@ use super::quote::quote;
 use super::socket_unit::socket_unit;
 
 /// Options that a unit expresses in its own words.
-const EXPRESSED: [&str; 9] = [
+const EXPRESSED: [&str; 11] = [
     "generate",
     "name",
     "program",
@@ -25,6 +25,8 @@ const EXPRESSED: [&str; 9] = [
     "path_user",
     "path_group",
     "backlog",
+    "user",
+    "group",
 ];
 
 /// Options that have no place in a unit, with the reason. The units say so, too.
@@ -111,6 +113,20 @@ fn service_unit(
     let program: Vec<String> = options.program.iter().map(|word| quote(word)).collect();
     let program = program.join(" ");
 
+    for (option, name) in [("--user", &options.user), ("--group", &options.group)] {
+        let is_good = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
+        if let Some(name) = name.as_ref().filter(|name| !name.chars().all(is_good)) {
+            return Err(format!("{option}={name}: not a name for a unit"));
+        }
+    }
+    let identity = match (&options.user, &options.group) {
+        (None, None) => "# For a user of its own: User=.\nDynamicUser=yes\n".to_owned(),
+        (user, group) => {
+            let user = user.iter().map(|user| format!("User={user}\n"));
+            user.chain(group.iter().map(|group| format!("Group={group}\n")))
+                .collect()
+        }
+    };
     let mut text = format!("# --- {name}.service\n");
     for note in left_out {
         let _ = writeln!(text, "# {note}");
@@ -157,7 +173,7 @@ RuntimeDirectory={name}
 # systemd keeps the sockets while the supervisor is being replaced.
 FileDescriptorStoreMax=512
 Environment=FDSTORE=512
-{HARDENING}
+{identity}{HARDENING}
 [Install]
 WantedBy=multi-user.target
 "
@@ -167,9 +183,8 @@ WantedBy=multi-user.target
 
 /// Written so that most servers run as they are.
 const HARDENING: &str = "
-# What the server may do. Loosen what yours needs: files it writes (StateDirectory=), a user of its
-# own (User= instead of DynamicUser=), programs below /home (ProtectHome=).
-DynamicUser=yes
+# What the server may do. Loosen what yours needs: files it writes (StateDirectory=), programs below
+# /home (ProtectHome=).
 CapabilityBoundingSet=
 LockPersonality=yes
 NoNewPrivileges=yes
@@ -341,6 +356,14 @@ mod tests {
     }
 
     #[test]
+    fn a_user_is_the_unit_s() {
+        let text = generate(&["--user=web", "--group=www", "web"]).unwrap();
+        has_lines(&text, &["User=web", "Group=www"]);
+        assert!(!text.contains("DynamicUser=") && !text.contains("--user"));
+        has_lines(&generate(&["web"]).unwrap(), &["DynamicUser=yes"]);
+    }
+
+    #[test]
     fn what_has_no_place_in_a_unit_is_left_out_and_said() {
         let args = [
             "--daemonize",
@@ -362,7 +385,8 @@ mod tests {
 
     #[test]
     fn what_a_unit_cannot_do_is_refused() {
-        let cases: [(&[&str], &str); 8] = [
+        let cases: [(&[&str], &str); 9] = [
+            (&["--user=a b", "web"], "--user=a b"),
             (&[], "not specified"),
             (&["bin/web"], "absolute path"),
             (&["--dir=srv", "web"], "--dir=srv"),

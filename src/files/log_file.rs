@@ -228,6 +228,7 @@ impl LogCommand {
             argv: &argv,
             environment: &environment,
             own_pid: &[],
+            identity: None,
             dir: None,
             keep: &[],
             stdio: [

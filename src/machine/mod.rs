@@ -186,6 +186,10 @@ impl Machine {
             Serving | Settling { .. } if was_current => self.replace(dead, status, now, todo),
             // An old worker; or the current one while a start is under way: that is its
             // replacement.
+            Pausing { until } if was_current => {
+                self.old_died(dead, was_current, status, todo);
+                self.missed(until, now, todo);
+            }
             _ => self.old_died(dead, was_current, status, todo),
         }
     }

@@ -106,6 +106,11 @@ impl Workers {
         self.0.is_empty()
     }
 
+    /// Whether somebody who has served is still finishing that.
+    pub(super) fn any_leaving(&self) -> bool {
+        self.0.iter().any(|w| w.stage == Stage::Leaving)
+    }
+
     /// Whether somebody other than the current worker is alive.
     pub(super) fn any_old(&self) -> bool {
         let current = self.current().map(|w| w.pid);

@@ -90,6 +90,14 @@ fn check(config: &Config) -> Result<(), Error> {
     if config.daemonize && config.log.is_none() {
         return refuse("--log-file must be given together with --daemonize");
     }
+    let me = nix::unistd::geteuid();
+    if let Some(who) = config.identity.as_ref().filter(|_| !me.is_root()) {
+        let message = format!(
+            "--user, --group: only root can start workers as user {}, group {} (this is user {me})",
+            who.user, who.group
+        );
+        return Err(Error::NotDone(message));
+    }
     if config.pid_file.is_some() && config.pid_file == config.status_file {
         return refuse("--pid-file and --status-file cannot be the same file");
     }
@@ -126,8 +134,10 @@ impl Supervisor {
             config.dir.as_deref(),
             &sockets,
             config.worker_watchdog,
+            config.identity.clone(),
         )?;
-        let channels = Channels::prepare(needs_words(&config), above)?;
+        let owner = config.identity.as_ref();
+        let channels = Channels::prepare(needs_words(&config), owner, above)?;
         // Every number that sockets will ever want is taken now.
         log::connect(config.log_target, config.log.is_some());
         if let Some(store) = Store::ours() {
@@ -149,7 +159,13 @@ impl Supervisor {
             alarm: Alarm::new().ok(),
             spawner,
             channels,
-            environment: Environment::new(config.envdir),
+            environment: Environment::new(
+                config.envdir,
+                config
+                    .identity
+                    .as_ref()
+                    .and_then(|who| who.account.as_ref()),
+            ),
             live: config.live,
             notifier,
             log,

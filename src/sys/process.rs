@@ -14,7 +14,7 @@ use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::own_pid::{self, OwnPid};
-use crate::units::{Pid, Signal};
+use crate::units::{Identity, Pid, Signal};
 
 /// A program to be started.
 pub(crate) struct Program<'a> {
@@ -26,6 +26,8 @@ pub(crate) struct Program<'a> {
     pub(crate) own_pid: &'a [&'a str],
     /// Where to start it; a relative program is looked up from there.
     pub(crate) dir: Option<&'a CStr>,
+    /// Who it is to be; none: who we are.
+    pub(crate) identity: Option<&'a Identity>,
     /// Descriptors it keeps, besides 0, 1 and 2, on the same numbers.
     pub(crate) keep: &'a [RawFd],
     /// What to put on 0, 1 and 2; none: what we have there. Their own numbers are above 2.
@@ -49,6 +51,8 @@ pub(crate) enum Step {
     Fork,
     /// dup2(2) or fcntl(2), in the child.
     Descriptors,
+    /// setgroups(2), setresgid(2) or setresuid(2).
+    Identity,
     /// chdir(2).
     Chdir,
     /// execvp(3).
@@ -169,6 +173,11 @@ unsafe fn become_program(
                 return failed(Step::Descriptors);
             }
         }
+        if let Some(identity) = program.identity {
+            if !become_user(identity) {
+                return failed(Step::Identity);
+            }
+        }
         if let Some(dir) = program.dir {
             if libc::chdir(dir.as_ptr()) < 0 {
                 return failed(Step::Chdir);
@@ -180,6 +189,25 @@ unsafe fn become_program(
         libc::execvp(*argv, argv);
     }
     failed(Step::Exec)
+}
+
+/// Says whether it has, else errno says why not.
+///
+/// # Safety
+/// For a forked child, which has one thread: the C library would have others follow.
+unsafe fn become_user(identity: &Identity) -> bool {
+    let Identity {
+        user,
+        group,
+        groups,
+        ..
+    } = identity;
+    // SAFETY: plain system calls on numbers, and on a vector that outlives them.
+    unsafe {
+        libc::setgroups(groups.len(), groups.as_ptr()) == 0
+            && libc::setresgid(*group, *group, *group) == 0
+            && libc::setresuid(*user, *user, *user) == 0
+    }
 }
 
 fn null_terminated(strings: &[CString]) -> Vec<*const libc::c_char> {
@@ -207,8 +235,9 @@ fn decode(message: [u8; 5]) -> SpawnError {
     let [step, a, b, c, d] = message;
     let step = match step {
         1 => Step::Descriptors,
-        2 => Step::Chdir,
-        3 => Step::Exec,
+        2 => Step::Identity,
+        3 => Step::Chdir,
+        4 => Step::Exec,
         _ => Step::Fork,
     };
     SpawnError {

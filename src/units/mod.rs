@@ -1,8 +1,10 @@
-//! The units of the trade, as people write them: processes, signals, spans of time.
+//! The units of the trade, as people write them: processes, users, signals, spans of time.
 
+mod identity;
 mod seconds;
 mod signal;
 
+pub use identity::{Account, Identity};
 pub use seconds::{Seconds, parse_seconds};
 pub use signal::Signal;
 

@@ -18,6 +18,7 @@ use crate::config::LiveConfig;
 use crate::error::Why;
 use crate::machine::{Time, Tuning};
 use crate::sys;
+use crate::units::Account;
 
 type Variables = BTreeMap<OsString, OsString>;
 
@@ -40,6 +41,9 @@ const RESERVED: [&str; 8] = [
     "WATCHDOG_USEC",
 ];
 
+/// Variables that say who one is, environ(7).
+const ACCOUNT: [&str; 4] = ["USER", "LOGNAME", "HOME", "SHELL"];
+
 /// Where workers' variables come from, and what they were when last read.
 pub(crate) struct Environment {
     /// Our own, as we found it.
@@ -54,9 +58,18 @@ pub(crate) struct Environment {
 }
 
 impl Environment {
-    pub(crate) fn new(dir: Option<PathBuf>) -> Environment {
+    pub(crate) fn new(dir: Option<PathBuf>, account: Option<&Account>) -> Environment {
+        let mut inherited = sys::environment::to_pass_on();
+        if let Some(account) = account {
+            inherited.retain(|(name, _)| !ACCOUNT.iter().any(|ours| name == ours));
+            let (home, shell) = (account.home.as_os_str(), account.shell.as_os_str());
+            let name = account.name.as_os_str();
+            let values = [name, name, home, shell];
+            let pairs = ACCOUNT.iter().zip(values);
+            inherited.extend(pairs.map(|(name, value)| (name.into(), value.to_owned())));
+        }
         Environment {
-            inherited: sys::environment::to_pass_on(),
+            inherited,
             watch: dir.as_deref().and_then(Watch::new),
             read_at: Time::ZERO,
             dir,

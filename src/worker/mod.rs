@@ -19,12 +19,13 @@ use crate::error::{Error, why as why_errno};
 use crate::machine::{Generation, SpawnFailure};
 use crate::sockets::{ListenFds, Sockets};
 use crate::sys::process::{self, Program, SpawnError, Step};
-use crate::units::Pid;
+use crate::units::{Identity, Pid};
 
 /// What every worker is made of.
 pub(crate) struct Spawner {
     argv: Vec<CString>,
     dir: Option<CString>,
+    identity: Option<Identity>,
     keep: Vec<RawFd>,
     /// Variables that are the same for all workers.
     common: Vec<CString>,
@@ -54,6 +55,7 @@ impl Spawner {
         dir: Option<&Path>,
         sockets: &Sockets,
         watchdog: Option<Duration>,
+        identity: Option<Identity>,
     ) -> Result<Spawner, Error> {
         let nul = |what: &str| {
             let what = what.to_owned();
@@ -75,6 +77,7 @@ impl Spawner {
                 Some(dir) => Some(CString::new(dir.as_os_str().as_bytes()).map_err(nul("--dir"))?),
                 None => None,
             },
+            identity,
             keep: sockets.numbers(),
             common,
             own_pid,
@@ -100,6 +103,7 @@ impl Spawner {
             environment: &block,
             own_pid: &self.own_pid,
             dir: self.dir.as_deref(),
+            identity: self.identity.as_ref(),
             keep: &self.keep,
             stdio: [None, None, None],
             own_group: false,
@@ -127,6 +131,14 @@ impl Spawner {
                     .unwrap_or_default();
                 (
                     format!("failed to chdir to {dir}: {why}"),
+                    hopeless_unless_busy(errno),
+                )
+            }
+            Step::Identity => {
+                let who = self.identity.as_ref();
+                let who = who.map(|who| format!("user {}, group {}", who.user, who.group));
+                (
+                    format!("failed to become {}: {why}", who.unwrap_or_default()),
                     hopeless_unless_busy(errno),
                 )
             }

@@ -24,6 +24,7 @@ mod envdir;
 mod generate;
 mod hazards;
 mod hup_storm;
+mod identity;
 mod inherit;
 mod kill_old_delay;
 mod lifecycle;

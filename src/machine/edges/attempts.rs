@@ -5,7 +5,7 @@ use super::{Todo, report};
 use crate::machine::event::{Action, Generation, Readiness, Report, SpawnFailure, Time};
 use crate::machine::worker::{Stage, Worker};
 use crate::machine::{Cause, Machine, Phase};
-use crate::units::{Pid, Signal};
+use crate::units::Pid;
 
 impl Machine {
     pub(in crate::machine) fn watch(
@@ -78,6 +78,13 @@ impl Machine {
             return;
         }
         let kept = self.workers.current().map(|w| w.generation);
+        // While old ones drain we are here anyway, and may as well go on trying.
+        if kept.is_none() && self.workers.any_leaving() {
+            self.phase = Phase::Pausing {
+                until: self.next_attempt().max(now),
+            };
+            return;
+        }
         report(todo, Report::GaveUp { attempts, kept });
         match kept {
             Some(_) => {
@@ -162,6 +169,6 @@ impl Machine {
 
     /// Neither an old worker nor a new one serves, and no more attempts are made.
     fn give_up_serving(&mut self, now: Time, todo: &mut Todo) {
-        self.stop_all(None, Signal::TERM, 1, now, todo);
+        self.stop_all(None, self.rules.signal_on_term, 1, now, todo);
     }
 }

@@ -37,6 +37,21 @@ impl Machine {
         }
     }
 
+    /// The current worker has died before an attempt. Nobody is patient with that one any more; and
+    /// as it is for a worker that is missed now, it has all its tries.
+    pub(in crate::machine) fn missed(&mut self, until: Time, now: Time, todo: &mut Todo) {
+        if self.workers.current().is_some() {
+            return;
+        }
+        self.start.failures = 0;
+        let soonest = self.start.attempt_at.saturating_add(SHORTEST_RETRY);
+        let until = until.min(soonest.max(now));
+        self.phase = Phase::Pausing { until };
+        if until <= now {
+            self.spawn(now, todo);
+        }
+    }
+
     /// The auto-restart interval may have passed. While an old worker lives it counts double.
     pub(in crate::machine) fn auto_restart(&mut self, now: Time, todo: &mut Todo) {
         let due = self.next_auto_restart().is_some_and(|at| at <= now);

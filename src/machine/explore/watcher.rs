@@ -173,7 +173,7 @@ impl Watcher {
         }
         let serving = self.newest_ready.is_some();
         let starting = self.workers.values().any(|w| !w.ready && !w.signalled);
-        let giving_up = self.workers.values().all(|w| w.signalled);
+        let giving_up = !self.workers.is_empty() && self.workers.values().all(|w| w.signalled);
         assert!(
             serving || starting || machine.deadline().is_some() || giving_up,
             "somebody serves, or will"

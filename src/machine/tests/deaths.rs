@@ -82,3 +82,38 @@ fn a_death_of_a_stranger_is_nobody_s_business() {
     let mut bench = Bench::serving(rules());
     assert_eq!(bench.exit(4711, 0).done, []);
 }
+
+#[test]
+fn a_death_between_two_attempts_shortens_the_pause() {
+    let mut bench = Bench::serving(Rules {
+        interval: secs(6),
+        start_attempts: 2,
+        ..rules()
+    });
+    bench.pass(secs(6)).done.clear();
+    bench.hup().pass(secs(1)).exit(102, 256).pass(secs(1));
+    bench.exit(101, 9);
+    assert_eq!(bench.spawned(), [2, 3], "at once");
+    // It is a replacement that is needed now, and it has all its attempts.
+    bench.exit(103, 256).pass(secs(6));
+    assert_eq!(bench.spawned(), [2, 3, 4]);
+    assert_eq!(bench.exit_code(), None);
+}
+
+#[test]
+fn while_old_ones_drain_nothing_is_given_up() {
+    let mut bench = Bench::serving(Rules {
+        start_attempts: 1,
+        ..rules()
+    });
+    bench.hup().pass(secs(1)).exit(102, 9);
+    bench
+        .exit(103, 256)
+        .pass(secs(1))
+        .exit(104, 256)
+        .pass(secs(1));
+    assert_eq!(bench.spawned(), [2, 3, 4, 5], "the first still drains");
+    assert_eq!(bench.exit_code(), None);
+    bench.hup().exit(101, 0).exit(105, 256);
+    assert_eq!(bench.exit_code(), Some(1), "nobody is left");
+}

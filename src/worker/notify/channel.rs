@@ -4,6 +4,7 @@
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::fs::lchown;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
@@ -16,7 +17,7 @@ use nix::unistd::geteuid;
 
 use super::Words;
 use super::message::{self, Field};
-use super::place::Place;
+use super::place::{Owner, Place};
 use crate::error::Why;
 use crate::machine::{Generation, Word};
 use crate::sys;
@@ -33,6 +34,8 @@ pub(super) struct Channel {
     path: PathBuf,
     /// Goes, if it is the last, after the file.
     _place: Rc<Place>,
+    /// Whose processes may speak, besides our own.
+    user: u32,
     /// Its worker, once it runs.
     pub(super) worker: Option<Pid>,
     /// There is something to read.
@@ -85,6 +88,7 @@ impl Channel {
     pub(super) fn open(
         generation: Generation,
         place: &Rc<Place>,
+        owner: Option<Owner>,
         above: RawFd,
     ) -> io::Result<Channel> {
         let path = place.socket(generation);
@@ -93,11 +97,15 @@ impl Channel {
         let socket = sys::fd::raise(socket, above)?;
         setsockopt(&socket, sockopt::PassCred, &true)?;
         bind_anew(&socket, &path)?;
+        if let Some((user, group)) = owner {
+            lchown(&path, Some(user), Some(group))?;
+        }
         Ok(Channel {
             generation,
             socket,
             path,
             _place: Rc::clone(place),
+            user: owner.map_or(geteuid().as_raw(), |(user, _)| user),
             worker: None,
             readable: false,
             complained: false,
@@ -143,7 +151,7 @@ impl Channel {
         let Some(sender) = sender else {
             return Err("ignoring a notification without its sender's credentials".to_owned());
         };
-        let ours = sender.uid == geteuid().as_raw();
+        let ours = sender.uid == self.user || sender.uid == geteuid().as_raw();
         // The worker has not been reaped, so the pid is its own.
         if ours || Some(sender.pid) == self.worker {
             return Ok(());

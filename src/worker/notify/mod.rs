@@ -14,9 +14,9 @@ use std::rc::Rc;
 use crate::error::{Error, Why};
 use crate::machine::{Generation, Word};
 use crate::sys::datagram::Inbox;
-use crate::units::Pid;
+use crate::units::{Identity, Pid};
 use channel::Channel;
-use place::Place;
+use place::{Owner, Place};
 
 /// The lines to all live workers.
 pub(crate) struct Channels {
@@ -24,6 +24,8 @@ pub(crate) struct Channels {
     place: Option<Rc<Place>>,
     /// Without a line there can be no worker.
     indispensable: bool,
+    /// Who workers are, if they are not who we are.
+    owner: Option<Owner>,
     above: RawFd,
     inbox: Inbox,
     /// What was heard and not yet asked for.
@@ -42,12 +44,17 @@ pub(crate) struct Saying {
 
 impl Channels {
     /// Finds a place for the sockets, which will be on `above` or higher numbers. `needed_by` is the
-    /// option that makes no sense without them.
+    /// option that makes no sense without them. `workers`: who they are, if not who we are.
     ///
     /// # Errors
     /// There is none, and it is needed.
-    pub(crate) fn prepare(needed_by: Option<&str>, above: RawFd) -> Result<Channels, Error> {
-        let place = match Place::make() {
+    pub(crate) fn prepare(
+        needed_by: Option<&str>,
+        workers: Option<&Identity>,
+        above: RawFd,
+    ) -> Result<Channels, Error> {
+        let owner = workers.map(|who| (who.user, who.group));
+        let place = match Place::make(owner) {
             Ok(place) => Some(Rc::new(place)),
             Err(why) => {
                 if let Some(option) = needed_by {
@@ -62,6 +69,7 @@ impl Channels {
             list: Vec::new(),
             place,
             indispensable: needed_by.is_some(),
+            owner,
             above,
             inbox: Inbox::new(message::LONGEST),
             words: Words::new(),
@@ -90,14 +98,14 @@ impl Channels {
 
     fn try_open(&mut self, generation: Generation) -> Result<Channel, String> {
         let first_try = match &self.place {
-            Some(place) => Channel::open(generation, place, self.above),
+            Some(place) => Channel::open(generation, place, self.owner, self.above),
             None => Err(std::io::ErrorKind::NotFound.into()),
         };
         first_try.or_else(|_| {
             // Removed by a janitor, or full: there may be another. The live sockets stay where
             // they are.
-            let place = Rc::new(Place::make()?);
-            let opened = Channel::open(generation, &place, self.above);
+            let place = Rc::new(Place::make(self.owner)?);
+            let opened = Channel::open(generation, &place, self.owner, self.above);
             let opened = opened.map_err(|e| Why(&e).to_string())?;
             self.place = Some(place);
             Ok(opened)

@@ -3,9 +3,10 @@
 use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
-use nix::unistd::mkdtemp;
+use nix::unistd::{geteuid, mkdtemp};
 
 use crate::error::Why;
 use crate::machine::Generation;
@@ -16,17 +17,21 @@ const LONGEST_PATH: usize = 107;
 /// The number of a generation has at most so many digits.
 const DIGITS: usize = 20;
 
-/// A directory of our own, mode 0700; removed when dropped.
+/// The user and the group that workers have.
+pub(super) type Owner = (u32, u32);
+
+/// A directory of our own, mode 0700 (0710 where workers are somebody else); removed when dropped.
 #[derive(Debug)]
 pub(super) struct Place(PathBuf);
 
 impl Place {
     /// In the service's runtime directory, else in the user's, else where temporary files are. Says
     /// why a better one could not be had.
-    pub(super) fn make() -> Result<Place, String> {
+    /// The group of `owner` may enter it.
+    pub(super) fn make(owner: Option<Owner>) -> Result<Place, String> {
         let mut complaints: Vec<String> = Vec::new();
         for parent in candidates() {
-            match Place::in_directory(&parent) {
+            match Place::in_directory(&parent, owner) {
                 Ok(place) => {
                     if !complaints.is_empty() {
                         let (why, place) = (complaints.join("; "), place.0.display());
@@ -40,12 +45,19 @@ impl Place {
         Err(complaints.join("; "))
     }
 
-    fn in_directory(parent: &Path) -> io::Result<Place> {
+    fn in_directory(parent: &Path, owner: Option<Owner>) -> io::Result<Place> {
         let template = std::path::absolute(parent)?.join("start_server-XXXXXX");
         if template.as_os_str().len() + 1 + DIGITS > LONGEST_PATH {
             return Err(io::Error::other("too long a path for a socket"));
         }
-        Ok(Place(mkdtemp(&template)?))
+        check(parent)?;
+        let place = Place(mkdtemp(&template)?);
+        if let Some((_, group)) = owner {
+            // It stays ours: a worker that could rename in it could lead us to files of others.
+            chown(&place.0, None, Some(group))?;
+            fs::set_permissions(&place.0, fs::Permissions::from_mode(0o710))?;
+        }
+        Ok(place)
     }
 
     /// The socket of a generation.
@@ -61,6 +73,17 @@ impl Drop for Place {
             tracing::debug!("failed to remove {}: {}", self.0.display(), Why(&e));
         }
     }
+}
+
+/// Refuses a directory in which others could put something else into the place of ours.
+fn check(parent: &Path) -> io::Result<()> {
+    let found = fs::metadata(parent)?;
+    let ours = [0, geteuid().as_raw()].contains(&found.uid());
+    let (others_write, sticky) = (found.mode() & 0o022 != 0, found.mode() & 0o1000 != 0);
+    if ours && (sticky || !others_write) {
+        return Ok(());
+    }
+    Err(io::Error::other("others could rename in it"))
 }
 
 fn candidates() -> Vec<PathBuf> {

@@ -1,0 +1,152 @@
+//! Workers that are somebody else, `--user` and `--group`.
+
+mod better {
+    use std::os::unix::fs::MetadataExt;
+    use std::os::unix::process::CommandExt;
+    use std::process::Command;
+
+    use crate::harness::{Process, Setup, Voice, skipped};
+
+    fn is_root() -> bool {
+        let root = nix::unistd::geteuid().is_root();
+        if !root {
+            skipped("to be another user needs root");
+        }
+        root
+    }
+
+    fn ids(worker: Process) -> [String; 3] {
+        let words = |name| {
+            let line = worker.status(name).unwrap_or_default();
+            line.split_whitespace().collect::<Vec<_>>().join(" ")
+        };
+        ["Uid", "Gid", "Groups"].map(words)
+    }
+
+    const SLEEP: [&str; 3] = ["--", "sleep", "1000"];
+
+    #[test]
+    fn a_user_comes_with_its_groups_and_its_home() {
+        if !is_root() {
+            return;
+        }
+        // It is on every system, and its number is 65534.
+        let s = Setup::new(&["--user=nobody"])
+            .env("HOME", "/root")
+            .program(SLEEP)
+            .start();
+        let worker = s.wait_generation(1);
+        s.settle();
+        let [user, group, groups] = ids(worker);
+        assert_eq!(user, "65534 65534 65534 65534");
+        assert_eq!(group, "65534 65534 65534 65534");
+        assert_eq!(groups, "65534");
+        assert_eq!(worker.variable("USER").as_deref(), Some("nobody"));
+        assert_eq!(worker.variable("LOGNAME").as_deref(), Some("nobody"));
+        assert_ne!(worker.variable("HOME").as_deref(), Some("/root"));
+        assert_eq!(
+            s.process().status("Uid").unwrap().split_whitespace().next(),
+            Some("0")
+        );
+        // It may be signalled, and replaced.
+        s.hup();
+        s.wait_generation(2);
+        s.stop();
+    }
+
+    #[test]
+    fn numbers_will_do() {
+        if !is_root() {
+            return;
+        }
+        let s = Setup::new(&["--user=4242", "--group=4343"])
+            .program(SLEEP)
+            .start();
+        let worker = s.wait_generation(1);
+        s.settle();
+        let four = |id: &str| [id; 4].join(" ");
+        assert_eq!(ids(worker), [four("4242"), four("4343"), "4343".to_owned()]);
+        s.stop();
+    }
+
+    #[test]
+    fn it_may_say_that_it_is_ready_and_others_may_not() {
+        if !is_root() {
+            return;
+        }
+        let options = [
+            "--user=4242",
+            "--group=4343",
+            "--ready=notify",
+            "--start-timeout=1000",
+        ];
+        let s = Setup::new(&options).program(SLEEP).spawn();
+        s.wait_line_starting("starting new worker ");
+        let worker = || {
+            s.process()
+                .children()
+                .into_iter()
+                .find(|it| ids(*it)[0].starts_with("4242"))
+        };
+        s.eventually("the worker is itself", || worker().is_some());
+        let worker = worker().unwrap();
+        s.settle();
+        let say = |user: u32, stdin| {
+            let mut said = Command::new("/bin/sh");
+            said.args(["-c", "printf READY=1 >&0"])
+                .uid(user)
+                .stdin(stdin);
+            assert!(said.status().unwrap().success());
+        };
+        say(4243, Voice::of(worker).into_fd());
+        s.wait_line_starting("generation 1: ignoring a notification from a stranger: process ");
+        assert_eq!(s.status(), []);
+        let path = Voice::of(worker).path;
+        let may_write = |user: u32| {
+            let mut test = Command::new("/bin/sh");
+            let test = test.args(["-c", "test -w \"$0\""]).arg(&path).uid(user);
+            test.status().unwrap().success()
+        };
+        // The directory stays root's, so that nobody can put something else into the socket's place.
+        let owner = |path: &std::path::Path| path.metadata().unwrap().uid();
+        assert_eq!((owner(path.parent().unwrap()), owner(&path)), (0, 4242));
+        assert!(!may_write(4243));
+        say(4242, Voice::of(worker).into_fd());
+        s.wait_generation(1);
+        s.stop();
+        assert!(!path.parent().unwrap().exists());
+    }
+
+    #[test]
+    fn a_directory_that_is_closed_to_it_is_an_error() {
+        if !is_root() {
+            return;
+        }
+        let refused = Setup::new(&["--user=4242", "--group=4343", "--dir=DIR/closed"])
+            .before("mkdir -m 700 \"$DIR/closed\"")
+            .program(SLEEP)
+            .run();
+        refused.expect(1, &["failed to chdir to ", ": Permission denied"]);
+    }
+
+    #[test]
+    fn unknown_names_are_refused_at_start() {
+        let refused = |option: &str| Setup::new(&[option]).program(SLEEP).run();
+        refused("--user=no-such-user").expect(2, &["--user=no-such-user: no such user"]);
+        refused("--group=no-such-group").expect(2, &["--group=no-such-group: no such group"]);
+        refused("--user=4242").expect(2, &["--user=4242", "--group is needed"]);
+    }
+
+    #[test]
+    fn who_is_not_root_cannot_do_it() {
+        let mut setup = Setup::new(&["--user=nobody"]).program(SLEEP);
+        if nix::unistd::geteuid().is_root() {
+            setup = setup.before(
+                "[ -n \"$INNER\" ] || INNER=1 exec setpriv --reuid 4242 --regid 4242 --clear-groups \"$@\"",
+            );
+        }
+        setup
+            .run()
+            .expect(1, &["only root can start workers as user 65534"]);
+    }
+}
