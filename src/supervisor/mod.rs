@@ -155,9 +155,6 @@ impl Supervisor {
     /// Takes in everything that has happened. The end: the exit status.
     fn turn(&mut self) -> Option<u8> {
         log::flush();
-        for saying in self.channels.hear() {
-            self.notifier.says(saying, self.machine.current());
-        }
         while let Some(signal) = self.signals.next() {
             let event = match signal {
                 Signal::HUP => Event::Hup,
@@ -176,6 +173,31 @@ impl Supervisor {
                 return Some(code);
             }
         }
+        if let Some(code) = self.catch_up() {
+            return Some(code);
+        }
+        let now = self.now();
+        self.log.tick(now);
+        self.notifier.tick(now);
+        if self.status_retry.is_some_and(|at| at <= now) {
+            self.publish_status();
+        }
+        if self.machine.deadline().is_some_and(|at| at <= self.now()) {
+            // Nobody's time is up because we were slow: who has died or spoken meanwhile comes first.
+            self.channels.listen_to_all();
+            return self.catch_up().or_else(|| self.handle(Event::Tick));
+        }
+        match self.environment.changed(now) {
+            true => self.handle(Event::Tick),
+            false => None,
+        }
+    }
+
+    /// Takes in who has died, and then what workers have said.
+    fn catch_up(&mut self) -> Option<u8> {
+        for saying in self.channels.hear() {
+            self.notifier.says(saying, self.machine.current());
+        }
         // One at a time: what the machine decides about one death must not reach a pid whose
         // owner has been reaped in the same breath.
         while let Some((pid, status)) = sys::process::next_dead_child() {
@@ -188,18 +210,7 @@ impl Supervisor {
                 return Some(code);
             }
         }
-        let now = self.now();
-        self.log.tick(now);
-        self.notifier.tick(now);
-        if self.status_retry.is_some_and(|at| at <= now) {
-            self.publish_status();
-        }
-        let due = self.machine.deadline().is_some_and(|at| at <= now);
-        if due || self.environment.changed(now) {
-            self.handle(Event::Tick)
-        } else {
-            None
-        }
+        None
     }
 
     fn child_died(&mut self, pid: Pid, status: i32) -> Option<u8> {

@@ -96,7 +96,7 @@ unsafe fn close_fds_and_find_sender(message: &libc::msghdr) -> Option<libc::ucre
                     let fds = data.cast::<RawFd>();
                     (0..length / size_of::<RawFd>()).for_each(|at| {
                         let fd = ptr::read_unaligned(fds.add(at));
-                        drop(OwnedFd::from_raw_fd(fd));
+                        release(OwnedFd::from_raw_fd(fd));
                     });
                 }
                 (libc::SOL_SOCKET, libc::SCM_CREDENTIALS) if length >= size_of::<libc::ucred>() => {
@@ -108,6 +108,23 @@ unsafe fn close_fds_and_find_sender(message: &libc::msghdr) -> Option<libc::ucre
         }
     }
     sender
+}
+
+/// Closes a descriptor of somebody's without waiting. The last close of a connection that lingers,
+/// SO_LINGER of socket(7), would wait for its peer. The end of a process does not: so let that of
+/// a child be the last.
+pub(crate) fn release(fd: OwnedFd) {
+    let is_socket =
+        nix::sys::stat::fstat(&fd).is_ok_and(|stat| stat.st_mode & libc::S_IFMT == libc::S_IFSOCK);
+    if is_socket {
+        // SAFETY: the child does nothing but end. It is reaped as any that is no worker.
+        unsafe {
+            if libc::fork() == 0 {
+                libc::_exit(0);
+            }
+        }
+    }
+    drop(fd);
 }
 
 #[cfg(test)]

@@ -6,7 +6,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::os::fd::AsFd;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::Duration;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use sd_notify::NotifyState;
 
@@ -20,6 +26,9 @@ use crate::worker::Saying;
 
 /// More than any turn of ours takes: what is added to a span that systemd is asked to wait.
 const MARGIN: Duration = Duration::from_secs(10);
+
+/// The least time from one relayed STATUS of a worker's to the next: it may have much to say.
+const STATUS_REST: Duration = Duration::from_millis(100);
 
 /// Our line to the service manager. Without one, nothing happens.
 pub(crate) struct Notifier {
@@ -39,6 +48,11 @@ pub(crate) struct Notifier {
     doing: Option<String>,
     /// The worker that is being waited for.
     starting: Option<(Generation, Pid)>,
+    /// Who served when a worker last spoke.
+    current: Option<(Generation, Pid)>,
+    /// A worker has said something that systemd has not been told, and until when that waits.
+    stale: bool,
+    next_status: Time,
     /// The latest words of each worker, for people.
     sayings: BTreeMap<Generation, String>,
 }
@@ -71,6 +85,9 @@ impl Notifier {
             stopping: false,
             doing: None,
             starting: None,
+            current: None,
+            stale: false,
+            next_status: now,
             sayings: BTreeMap::new(),
         }
     }
@@ -80,17 +97,27 @@ impl Notifier {
         self.send(&[NotifyState::MainPid(std::process::id())]);
     }
 
-    /// When the next ping is due.
+    /// When the next ping is due, or the next word on what workers say.
     pub(crate) fn deadline(&self) -> Option<Time> {
-        self.ping_every.map(|_| self.next_ping)
+        let ping = self.ping_every.map(|_| self.next_ping);
+        let status = (self.stale && self.listening).then_some(self.next_status);
+        [ping, status].into_iter().flatten().min()
     }
 
-    /// Pings if it is time to.
+    /// Does what is due of that. Neither is worth waiting for a systemd that does not read.
     pub(crate) fn tick(&mut self, now: Time) {
-        let Some(every) = self.ping_every else { return };
-        if self.next_ping <= now {
-            self.send(&[NotifyState::Watchdog]);
+        if let Some(every) = self.ping_every.filter(|_| self.next_ping <= now) {
+            if has_room() {
+                self.send(&[NotifyState::Watchdog]);
+            }
             self.next_ping = now.saturating_add(every);
+        }
+        if self.listening && self.stale && self.next_status <= now {
+            self.next_status = now.saturating_add(STATUS_REST);
+            if has_room() {
+                self.stale = false;
+                self.tell(self.current, &[]);
+            }
         }
     }
 
@@ -103,9 +130,8 @@ impl Notifier {
     pub(crate) fn says(&mut self, saying: Saying, current: Option<(Generation, Pid)>) {
         let Saying { generation, text } = saying;
         tracing::debug!(generation, "generation {generation} says: {text}");
-        if self.sayings.insert(generation, text.clone()).as_ref() != Some(&text) {
-            self.tell(current, &[]);
-        }
+        self.stale |= self.sayings.insert(generation, text.clone()).as_ref() != Some(&text);
+        self.current = current;
     }
 
     /// A worker has gone, and its words with it.
@@ -193,13 +219,14 @@ impl Notifier {
             }
             Report::Stopping { workers, .. } => {
                 let status = format!("stopping, waiting for {} workers", workers.len());
-                let (stopping, status) = (NotifyState::Stopping, NotifyState::Status(&status));
+                let (stopping, line) = (NotifyState::Stopping, NotifyState::Status(&status));
                 // Without a stop time-out of ours, the unit's own is the only bound: it stays.
                 match self.rules.stop {
-                    Some(stop) => self.send(&[stopping, extend(stop + MARGIN), status]),
-                    None => self.send(&[stopping, status]),
+                    Some(stop) => self.send(&[stopping, extend(stop + MARGIN), line]),
+                    None => self.send(&[stopping, line]),
                 }
                 self.stopping = true;
+                self.doing = Some(status);
             }
             _ => {}
         }
@@ -224,7 +251,7 @@ impl Notifier {
 
     /// Sends these, and the line that says how things are.
     fn tell(&self, current: Option<(Generation, Pid)>, states: &[NotifyState<'_>]) {
-        if !self.listening || self.stopping {
+        if !self.listening {
             return;
         }
         let status = self.status(current);
@@ -236,6 +263,12 @@ impl Notifier {
     /// One line: who serves, and what is being done or how the last reload ended; each with its own
     /// words behind it.
     fn status(&self, current: Option<(Generation, Pid)>) -> String {
+        if self.stopping {
+            let doing = self.doing.as_deref().unwrap_or("stopping");
+            let words = self.sayings.values().next_back();
+            let words = words.map(|words| format!(": {words}")).unwrap_or_default();
+            return (doing.to_owned() + &words).replace(char::is_control, " ");
+        }
         let mut line = match current {
             Some((generation, pid)) => format!("generation {generation} serving (pid {pid})"),
             None => "no worker is serving".to_owned(),
@@ -265,6 +298,23 @@ impl Notifier {
             tracing::warn!("failed to notify systemd: {}", Why(&e));
         }
     }
+}
+
+/// Whether systemd's end would take one more message at once: poll(2) looks at the queue of a
+/// connected socket's peer, too.
+fn has_room() -> bool {
+    let room = || -> std::io::Result<bool> {
+        let path = std::env::var_os("NOTIFY_SOCKET").unwrap_or_default();
+        let address = match path.as_bytes() {
+            [b'@', name @ ..] => SocketAddr::from_abstract_name(name)?,
+            _ => SocketAddr::from_pathname(&path)?,
+        };
+        let socket = UnixDatagram::unbound()?;
+        socket.connect_addr(&address)?;
+        let mut fds = [PollFd::new(socket.as_fd(), PollFlags::POLLOUT)];
+        Ok(poll(&mut fds, PollTimeout::ZERO)? > 0)
+    };
+    room().unwrap_or(true) // sending will say what is wrong
 }
 
 fn extend(by: Duration) -> NotifyState<'static> {

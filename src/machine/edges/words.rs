@@ -33,8 +33,9 @@ impl Machine {
             (Word::Extend(by), Stage::Leaving) => {
                 if let Some(kill) = &mut worker.kill {
                     kill.postpone(now.saturating_add(by));
-                    report(todo, Report::Extended { generation, by });
                 }
+                // Without a bound of ours there is still the service manager's.
+                report(todo, Report::Extended { generation, by });
             }
             (Word::Ping, Stage::Ready { .. }) => {
                 // One that was found silent is being ended, and has no appointment any more.

@@ -40,6 +40,8 @@ pub(super) struct Channel {
     pub(super) worker: Option<Pid>,
     /// There is something to read.
     pub(super) readable: bool,
+    /// There was nothing more when it was last read.
+    pub(super) drained: bool,
     /// Something that does not count has come in, and that has been said.
     complained: bool,
     /// READY has been said: it means nothing any more.
@@ -108,6 +110,7 @@ impl Channel {
             user: owner.map_or(geteuid().as_raw(), |(user, _)| user),
             worker: None,
             readable: false,
+            drained: true,
             complained: false,
             ready: false,
         })
@@ -120,13 +123,18 @@ impl Channel {
     /// Reads what is there, but not more than a batch.
     pub(super) fn read(&mut self, inbox: &mut Inbox, words: &mut Words) -> News {
         let mut news = News::default();
+        self.drained = false;
         for _ in 0..BATCH {
             let datagram = match inbox.receive(&self.socket) {
                 Ok(Some(datagram)) => datagram,
-                Ok(None) => break,
+                Ok(None) => {
+                    self.drained = true;
+                    break;
+                }
                 Err(e) => {
                     let why = format!("cannot read its notification socket: {}", Why(&e));
                     self.complain(&why);
+                    self.drained = true;
                     break;
                 }
             };

@@ -18,6 +18,9 @@ use crate::units::{Identity, Pid};
 use channel::Channel;
 use place::{Owner, Place};
 
+/// More than a queue holds, net.unix.max_dgram_qlen, with systemd's 512.
+const BATCHES: usize = 16;
+
 /// The lines to all live workers.
 pub(crate) struct Channels {
     list: Vec<Channel>,
@@ -124,7 +127,17 @@ impl Channels {
     pub(crate) fn close(&mut self, generation: Generation) -> Option<Saying> {
         let at = self.list.iter().position(|c| c.generation == generation)?;
         let mut channel = self.list.remove(at);
-        saying(&mut channel, &mut self.inbox, &mut Words::new())
+        let (inbox, mut too_late) = (&mut self.inbox, Words::new());
+        let mut last = saying(&mut channel, inbox, &mut too_late);
+        // To the end: descriptors in what is left unread would be closed by the kernel, which waits
+        // where we do not. Bounded, for a child of the worker's may go on.
+        for _ in 0..BATCHES {
+            if channel.drained {
+                break;
+            }
+            last = saying(&mut channel, inbox, &mut too_late).or(last);
+        }
+        last
     }
 
     fn find(&mut self, generation: Generation) -> Option<&mut Channel> {
@@ -140,6 +153,11 @@ impl Channels {
     pub(crate) fn are_readable(&mut self, which: impl Iterator<Item = bool>) {
         let channels = self.list.iter_mut().zip(which);
         channels.for_each(|(channel, readable)| channel.readable = readable);
+    }
+
+    /// As if all of them had.
+    pub(crate) fn listen_to_all(&mut self) {
+        self.list.iter_mut().for_each(|c| c.readable = true);
     }
 
     /// Reads what has come in, and hands out what is for people. Bounded: somebody who talks without
