@@ -7,7 +7,7 @@
 
 use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -35,17 +35,36 @@ struct Sink {
 #[derive(Clone)]
 struct Outlet {
     file: Arc<File>,
-    is_socket: bool,
+    kind: Kind,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// A description of our own, which does not block.
+    Own,
+    Socket,
+    /// The description that workers have, too, and that blocks: to be asked before each write.
+    Shared,
 }
 
 impl Outlet {
     /// Writes what fits at once; `WouldBlock`: nothing does.
     fn write(&self, bytes: &[u8]) -> io::Result<usize> {
-        if self.is_socket {
-            let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
-            return Ok(send(self.file.as_raw_fd(), bytes, flags)?);
+        match self.kind {
+            Kind::Own => (&*self.file).write(bytes),
+            Kind::Socket => {
+                let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+                Ok(send(self.file.as_raw_fd(), bytes, flags)?)
+            }
+            Kind::Shared => {
+                let mut fds = [PollFd::new(self.file.as_fd(), PollFlags::POLLOUT)];
+                if poll(&mut fds, PollTimeout::ZERO)? == 0 {
+                    return Err(io::ErrorKind::WouldBlock.into());
+                }
+                // What pipe(7) takes as a whole once it can be written to.
+                (&*self.file).write(bytes.get(..libc::PIPE_BUF).unwrap_or(bytes))
+            }
         }
-        (&*self.file).write(bytes)
     }
 }
 
@@ -98,11 +117,7 @@ impl Sink {
         self.waiting.shrink_to_fit();
         if self.lost > 0 {
             let lost = std::mem::take(&mut self.lost);
-            let who = match outlet.is_socket {
-                true => "the reader of standard error",
-                false => "the log command",
-            };
-            let line = format!("{lost} lines lost: {who} did not read\n");
+            let line = format!("{lost} lines lost: nobody read them\n");
             self.keep(line.as_bytes(), true);
         }
     }
@@ -116,29 +131,34 @@ pub(super) fn write(line: &[u8], important: bool) {
     sink().write(line, important);
 }
 
-/// From now on lines go to this pipe, without ever waiting for its reader. What is opened for that
+/// From now on lines go to this pipe (or terminal), without ever waiting for its reader. What is opened for that
 /// lives at descriptor `above` or higher.
 pub(crate) fn into_pipe(write_end: impl AsFd, above: RawFd) {
     // Opened anew for a description of our own, whose O_NONBLOCK is seen by nobody else.
     let path = format!("/proc/self/fd/{}", write_end.as_fd().as_raw_fd());
     let opened = OpenOptions::new()
         .write(true)
-        .custom_flags(libc::O_NONBLOCK)
+        .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
         .open(path);
-    let opened = opened.and_then(|pipe| sys::fd::raise(pipe.into(), above));
-    // Without /proc: as before, through standard error, which waits.
-    set_outlet(opened.ok(), false);
+    match opened.and_then(|pipe| sys::fd::raise(pipe.into(), above)) {
+        Ok(own) => set_outlet(Some(own), Kind::Own),
+        // Without /proc, or made by another user.
+        Err(_) => set_outlet(
+            sys::fd::duplicate_above(write_end, above).ok(),
+            Kind::Shared,
+        ),
+    }
 }
 
-fn set_outlet(outlet: Option<OwnedFd>, is_socket: bool) {
+fn set_outlet(outlet: Option<OwnedFd>, kind: Kind) {
     sink().outlet = outlet.map(|fd| Outlet {
         file: Arc::new(File::from(fd)),
-        is_socket,
+        kind,
     });
 }
 
-/// From now on lines go to standard error, whatever that is now. If it is a pipe or a socket we do
-/// not wait for its reader either. What a reader before has not taken by now is given up.
+/// From now on lines go to standard error, whatever that is now. If it is a pipe, a terminal or a
+/// socket we do not wait for its reader either. What a reader before has not taken by now is given up.
 pub(crate) fn to_stderr(above: RawFd) {
     let mut sink = sink();
     sink.outlet = None;
@@ -147,7 +167,10 @@ pub(crate) fn to_stderr(above: RawFd) {
     let stderr = io::stderr();
     match fstat(&stderr).map(|stat| stat.st_mode & libc::S_IFMT) {
         Ok(libc::S_IFIFO) => into_pipe(stderr, above),
-        Ok(libc::S_IFSOCK) => set_outlet(sys::fd::duplicate_above(stderr, above).ok(), true),
+        Ok(libc::S_IFCHR) if stderr.is_terminal() => into_pipe(stderr, above), // Ctrl-S stops it
+        Ok(libc::S_IFSOCK) => {
+            set_outlet(sys::fd::duplicate_above(stderr, above).ok(), Kind::Socket);
+        }
         _ => {}
     }
 }
@@ -202,7 +225,7 @@ mod tests {
         let mut sink = Sink::new();
         sink.outlet = Some(Outlet {
             file: Arc::new(File::from(OwnedFd::from(ours))),
-            is_socket: true,
+            kind: Kind::Socket,
         });
         let lines: Vec<String> = (0..9999).map(|n| format!("line {n}\n")).collect();
         for line in &lines {
