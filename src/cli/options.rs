@@ -122,7 +122,8 @@ pub(super) struct Options {
     #[arg(long, value_name = "SIG", default_value = "TERM", help_heading = RELOADS)]
     pub(super) signal_on_term: Signal,
 
-    /// Send SIGKILL to a worker that has not left so long after its signal. Default: never
+    /// Send SIGKILL to a worker that has not left so long after its signal. Default: never, but 10 s
+    /// for one that was never ready or is stuck
     #[arg(long, value_name = "SECS", value_parser = parse_seconds, help_heading = RELOADS)]
     pub(super) stop_timeout: Option<Duration>,
 
@@ -176,7 +177,8 @@ pub(super) struct Options {
     #[arg(long, value_name = "STATE", default_value = "drained", help_heading = COMMANDS)]
     pub(super) until: Until,
 
-    /// How long --restart and --stop wait. Default: as long as the supervisor lives
+    /// How long --restart and --stop wait. Default: as long as the supervisor lives, even if no new
+    /// worker ever starts
     #[arg(long, value_name = "SECS", value_parser = parse_seconds, help_heading = COMMANDS)]
     pub(super) timeout: Option<Duration>,
 

@@ -88,8 +88,14 @@ pub fn restart(request: &Restart) -> Result<(), Error> {
 /// What the status file says before the restart. It must be there: a mistyped name would mean to
 /// wait for ever.
 fn generations(request: &Restart) -> Result<Vec<Generation>, Error> {
-    read_status(&request.status_file)
-        .map_err(|e| Error::file("status file", &request.status_file, e))
+    read_status(&request.status_file).map_err(|e| match e.kind() {
+        io::ErrorKind::NotFound => Error::NotDone(format!(
+            "no status file {}: is it the --status-file of that supervisor? It is written when \
+                 the first worker is ready",
+            request.status_file.display()
+        )),
+        _ => Error::file("status file", &request.status_file, e),
+    })
 }
 
 fn newest(generations: &[Generation]) -> Generation {
@@ -100,6 +106,9 @@ fn timed_out(request: &Restart, replaced: bool) -> Error {
     let waited = Seconds(request.timeout.unwrap_or_default());
     Error::TimedOut(match replaced {
         true => format!("after {waited} s the new worker is ready, but old ones are still there"),
-        false => format!("after {waited} s no new worker is ready"),
+        false => format!(
+            "after {waited} s no new worker is ready (the old ones serve on; the log says why, and \
+             whether more attempts are made)"
+        ),
     })
 }

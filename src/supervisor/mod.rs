@@ -318,8 +318,11 @@ impl Supervisor {
                     launcher.tell(0, "");
                 }
             }
-            Report::FailedToStart { .. } | Report::NeverReady { .. } => {
-                self.last_failure = log::line(report)
+            Report::FailedToStart { generation, .. } | Report::NeverReady { generation, .. } => {
+                self.last_failure = log::line(report);
+                if let Some(words) = self.notifier.words_of(*generation) {
+                    tracing::error!(generation, "its last words: {words}");
+                }
             }
             _ => {}
         }

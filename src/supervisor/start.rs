@@ -137,7 +137,7 @@ impl Supervisor {
             config.identity.clone(),
         )?;
         let owner = config.identity.as_ref();
-        let channels = Channels::prepare(needs_words(&config), owner, above)?;
+        let channels = Channels::prepare(needs_words(&config), owner, config.daemonize, above)?;
         // Every number that sockets will ever want is taken now.
         log::connect(config.log_target, config.log.is_some());
         if let Some(store) = Store::ours() {

@@ -134,6 +134,11 @@ impl Notifier {
         self.current = current;
     }
 
+    /// What a worker has said last of itself.
+    pub(crate) fn words_of(&self, generation: Generation) -> Option<&str> {
+        self.sayings.get(&generation).map(String::as_str)
+    }
+
     /// A worker has gone, and its words with it.
     pub(crate) fn forget(&mut self, generation: Generation) {
         self.sayings.remove(&generation);

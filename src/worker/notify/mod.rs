@@ -29,6 +29,8 @@ pub(crate) struct Channels {
     indispensable: bool,
     /// Who workers are, if they are not who we are.
     owner: Option<Owner>,
+    /// We outlive the session that started us.
+    stays: bool,
     above: RawFd,
     inbox: Inbox,
     /// What was heard and not yet asked for.
@@ -47,17 +49,19 @@ pub(crate) struct Saying {
 
 impl Channels {
     /// Finds a place for the sockets, which will be on `above` or higher numbers. `needed_by` is the
-    /// option that makes no sense without them. `workers`: who they are, if not who we are.
+    /// option that makes no sense without them. `workers`: who they are, if not who we are. `stays`: we outlive
+    /// the session that started us.
     ///
     /// # Errors
     /// There is none, and it is needed.
     pub(crate) fn prepare(
         needed_by: Option<&str>,
         workers: Option<&Identity>,
+        stays: bool,
         above: RawFd,
     ) -> Result<Channels, Error> {
         let owner = workers.map(|who| (who.user, who.group));
-        let place = match Place::make(owner) {
+        let place = match Place::make(owner, stays) {
             Ok(place) => Some(Rc::new(place)),
             Err(why) => {
                 if let Some(option) = needed_by {
@@ -73,6 +77,7 @@ impl Channels {
             place,
             indispensable: needed_by.is_some(),
             owner,
+            stays,
             above,
             inbox: Inbox::new(message::LONGEST),
             words: Words::new(),
@@ -107,7 +112,7 @@ impl Channels {
         first_try.or_else(|_| {
             // Removed by a janitor, or full: there may be another. The live sockets stay where
             // they are.
-            let place = Rc::new(Place::make(self.owner)?);
+            let place = Rc::new(Place::make(self.owner, self.stays)?);
             let opened = Channel::open(generation, &place, self.owner, self.above);
             let opened = opened.map_err(|e| Why(&e).to_string())?;
             self.place = Some(place);

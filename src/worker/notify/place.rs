@@ -27,10 +27,11 @@ pub(super) struct Place(PathBuf);
 impl Place {
     /// In the service's runtime directory, else in the user's, else where temporary files are. Says
     /// why a better one could not be had.
-    /// The group of `owner` may enter it.
-    pub(super) fn make(owner: Option<Owner>) -> Result<Place, String> {
+    /// The group of `owner` may enter it. `stays`: we outlive the session that started us, and what
+    /// goes with it.
+    pub(super) fn make(owner: Option<Owner>, stays: bool) -> Result<Place, String> {
         let mut complaints: Vec<String> = Vec::new();
-        for parent in candidates() {
+        for parent in candidates(stays) {
             match Place::in_directory(&parent, owner) {
                 Ok(place) => {
                     if !complaints.is_empty() {
@@ -86,7 +87,7 @@ fn check(parent: &Path) -> io::Result<()> {
     Err(io::Error::other("others could rename in it"))
 }
 
-fn candidates() -> Vec<PathBuf> {
+fn candidates(stays: bool) -> Vec<PathBuf> {
     let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
     let mut candidates = Vec::new();
     if let Some(list) = variable("RUNTIME_DIRECTORY") {
@@ -94,7 +95,8 @@ fn candidates() -> Vec<PathBuf> {
         let first = list.as_bytes().split(|byte| *byte == b':').next();
         candidates.extend(first.map(|dir| PathBuf::from(std::ffi::OsStr::from_bytes(dir))));
     }
-    candidates.extend(variable("XDG_RUNTIME_DIR").map(PathBuf::from));
+    let of_session = variable("XDG_RUNTIME_DIR").filter(|_| !stays);
+    candidates.extend(of_session.map(PathBuf::from));
     candidates.push(std::env::temp_dir());
     candidates.push(PathBuf::from("/tmp"));
     candidates.dedup();
