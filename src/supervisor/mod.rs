@@ -178,7 +178,7 @@ impl Supervisor {
         }
         let now = self.now();
         self.log.tick(now);
-        self.notifier.tick(now);
+        self.notifier.tick(now, self.machine.current());
         if self.status_retry.is_some_and(|at| at <= now) {
             self.publish_status();
         }
@@ -196,7 +196,7 @@ impl Supervisor {
     /// Takes in who has died, and then what workers have said.
     fn catch_up(&mut self) -> Option<u8> {
         for saying in self.channels.hear() {
-            self.notifier.says(saying, self.machine.current());
+            self.notifier.says(saying);
         }
         // One at a time: what the machine decides about one death must not reach a pid whose
         // owner has been reaped in the same breath.
@@ -216,7 +216,7 @@ impl Supervisor {
     fn child_died(&mut self, pid: Pid, status: i32) -> Option<u8> {
         if let Some(generation) = self.machine.generation_of(pid) {
             if let Some(saying) = self.channels.close(generation) {
-                self.notifier.says(saying, self.machine.current());
+                self.notifier.says(saying);
             }
             let end = self.handle(Event::Exited(pid, status));
             self.notifier.forget(generation);

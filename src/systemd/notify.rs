@@ -48,8 +48,6 @@ pub(crate) struct Notifier {
     doing: Option<String>,
     /// The worker that is being waited for.
     starting: Option<(Generation, Pid)>,
-    /// Who served when a worker last spoke.
-    current: Option<(Generation, Pid)>,
     /// A worker has said something that systemd has not been told, and until when that waits.
     stale: bool,
     next_status: Time,
@@ -85,7 +83,6 @@ impl Notifier {
             stopping: false,
             doing: None,
             starting: None,
-            current: None,
             stale: false,
             next_status: now,
             sayings: BTreeMap::new(),
@@ -104,8 +101,9 @@ impl Notifier {
         [ping, status].into_iter().flatten().min()
     }
 
-    /// Does what is due of that. Neither is worth waiting for a systemd that does not read.
-    pub(crate) fn tick(&mut self, now: Time) {
+    /// Does what is due of that; `current` is who serves now. Neither is worth waiting for a systemd
+    /// that does not read.
+    pub(crate) fn tick(&mut self, now: Time, current: Option<(Generation, Pid)>) {
         if let Some(every) = self.ping_every.filter(|_| self.next_ping <= now) {
             if has_room() {
                 self.send(&[NotifyState::Watchdog]);
@@ -116,7 +114,7 @@ impl Notifier {
             self.next_status = now.saturating_add(STATUS_REST);
             if has_room() {
                 self.stale = false;
-                self.tell(self.current, &[]);
+                self.tell(current, &[]);
             }
         }
     }
@@ -126,12 +124,11 @@ impl Notifier {
         self.failure = Some(reason.to_owned());
     }
 
-    /// A worker's own words stand behind its name from now on. `current` is who serves now.
-    pub(crate) fn says(&mut self, saying: Saying, current: Option<(Generation, Pid)>) {
+    /// A worker's own words stand behind its name from now on.
+    pub(crate) fn says(&mut self, saying: Saying) {
         let Saying { generation, text } = saying;
         tracing::debug!(generation, "generation {generation} says: {text}");
         self.stale |= self.sayings.insert(generation, text.clone()).as_ref() != Some(&text);
-        self.current = current;
     }
 
     /// What a worker has said last of itself.
