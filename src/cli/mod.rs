@@ -8,6 +8,7 @@ mod manual;
 mod options;
 mod quote;
 mod socket_unit;
+mod unit_arguments;
 mod units;
 mod values;
 

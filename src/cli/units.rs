@@ -5,38 +5,14 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::Duration;
 
-use clap::parser::ValueSource;
-use clap::{ArgAction, ArgMatches, CommandFactory};
+use clap::ArgMatches;
 
 use server_starter::machine::Readiness;
 
 use super::options::Options;
 use super::quote::quote;
 use super::socket_unit::socket_unit;
-
-/// Options that a unit expresses in its own words.
-const EXPRESSED: [&str; 11] = [
-    "generate",
-    "name",
-    "program",
-    "start_attempts",
-    "timeout",
-    "path_mode",
-    "path_user",
-    "path_group",
-    "backlog",
-    "user",
-    "group",
-];
-
-/// Options that have no place in a unit, with the reason. The units say so, too.
-const LEFT_OUT: [(&str, &str); 5] = [
-    ("pid_file", "it is in the RuntimeDirectory"),
-    ("status_file", "it is in the RuntimeDirectory"),
-    ("log_file", "the journal has the output"),
-    ("daemonize", "systemd does that"),
-    ("until", "a reload is done when the new workers are ready"),
-];
+use super::unit_arguments::{arguments, given};
 
 /// A reload that always comes to an end is one that systemd can tell the truth about.
 const START_ATTEMPTS: u32 = 3;
@@ -101,8 +77,11 @@ fn service_unit(
     has_sockets: bool,
 ) -> Result<String, String> {
     let supervisor = std::env::current_exe().map_err(|e| format!("where is this program? {e}"))?;
+    let (arguments, mut left_out) = arguments(options, matches);
+    let program = options.program.first().map(Path::new);
+    let programs = [Some(&*supervisor), program];
+    left_out.extend(programs.into_iter().flatten().filter_map(hidden));
     let supervisor = quote(supervisor.as_os_str());
-    let (arguments, left_out) = arguments(options, matches);
     let attempts = match given(matches, "start_attempts") {
         true => options.start_attempts,
         false => START_ATTEMPTS,
@@ -210,41 +189,22 @@ SystemCallFilter=@system-service
 SystemCallFilter=~@privileged @resources
 ";
 
-/// The options for ExecStart= as they were given, in the order of their declaration, and notes on
-/// those that are not for it.
-fn arguments(options: &Options, matches: &ArgMatches) -> (Vec<String>, Vec<String>) {
-    let (mut arguments, mut notes) = (Vec::new(), Vec::new());
-    for arg in Options::command().get_arguments() {
-        let (id, Some(long)) = (arg.get_id().as_str(), arg.get_long()) else {
-            continue;
-        };
-        if EXPRESSED.contains(&id) || !given(matches, id) {
-            continue;
+/// What to say of a program in a place that the unit hides.
+fn hidden(program: &Path) -> Option<String> {
+    let by = match program {
+        it if ["/home", "/root", "/run/user"]
+            .iter()
+            .any(|dir| it.starts_with(dir)) =>
+        {
+            "ProtectHome="
         }
-        if let Some((_, why)) = LEFT_OUT.iter().find(|(left_out, _)| *left_out == id) {
-            notes.push(format!("--{long} is left out: {why}."));
-            continue;
-        }
-        match arg.get_action() {
-            ArgAction::SetTrue => arguments.push(format!("--{long}")),
-            ArgAction::Count => {
-                let times = (0..options.verbose).map(|_| format!("--{long}"));
-                arguments.extend(times);
-            }
-            _ => {
-                for value in matches.get_raw(id).into_iter().flatten() {
-                    let mut word = std::ffi::OsString::from(format!("--{long}="));
-                    word.push(value);
-                    arguments.push(quote(&word));
-                }
-            }
-        }
-    }
-    (arguments, notes)
-}
-
-fn given(matches: &ArgMatches, id: &str) -> bool {
-    matches.value_source(id) == Some(ValueSource::CommandLine)
+        it if ["/tmp", "/var/tmp"].iter().any(|dir| it.starts_with(dir)) => "PrivateTmp=",
+        _ => return None,
+    };
+    let program = program.display();
+    Some(format!(
+        "{by} below hides {program} from the service: install it elsewhere, or loosen that line."
+    ))
 }
 
 /// Each attempt lives for the interval, or is followed by it, or has its time to say that it is
@@ -268,7 +228,7 @@ fn whole(span: Duration) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use clap::FromArgMatches;
+    use clap::{CommandFactory, FromArgMatches};
 
     use super::*;
 
@@ -353,6 +313,16 @@ mod tests {
         assert!(text.contains("--timeout=140 "), "{text}");
         let lines = ["--ready=notify \\", "TimeoutStartSec=170"];
         has_lines(&text, &lines);
+    }
+
+    #[test]
+    fn a_program_that_the_unit_hides_is_named() {
+        let text = generate(&["/home/me/web"]).unwrap();
+        assert!(
+            text.contains("# ProtectHome= below hides /home/me/web from"),
+            "{text}"
+        );
+        assert_eq!(hidden(Path::new("/srv/tmp/web")), None);
     }
 
     #[test]

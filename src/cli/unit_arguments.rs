@@ -1,0 +1,69 @@
+//! Which of the options given stand in a unit's ExecStart=, and what becomes of the others.
+
+use clap::parser::ValueSource;
+use clap::{ArgAction, ArgMatches, CommandFactory};
+
+use super::options::Options;
+use super::quote::quote;
+
+/// Options that a unit expresses in its own words.
+const EXPRESSED: [&str; 11] = [
+    "generate",
+    "name",
+    "program",
+    "start_attempts",
+    "timeout",
+    "path_mode",
+    "path_user",
+    "path_group",
+    "backlog",
+    "user",
+    "group",
+];
+
+/// Options that have no place in a unit, with the reason. The units say so, too.
+const LEFT_OUT: [(&str, &str); 5] = [
+    ("pid_file", "it is in the RuntimeDirectory"),
+    ("status_file", "it is in the RuntimeDirectory"),
+    ("log_file", "the journal has the output"),
+    ("daemonize", "systemd does that"),
+    ("until", "a reload is done when the new workers are ready"),
+];
+
+/// The options for ExecStart= as they were given, in the order of their declaration, and notes on
+/// those that are not for it.
+pub(super) fn arguments(options: &Options, matches: &ArgMatches) -> (Vec<String>, Vec<String>) {
+    let (mut arguments, mut notes) = (Vec::new(), Vec::new());
+    for arg in Options::command().get_arguments() {
+        let (id, Some(long)) = (arg.get_id().as_str(), arg.get_long()) else {
+            continue;
+        };
+        if EXPRESSED.contains(&id) || !given(matches, id) {
+            continue;
+        }
+        if let Some((_, why)) = LEFT_OUT.iter().find(|(left_out, _)| *left_out == id) {
+            notes.push(format!("--{long} is left out: {why}."));
+            continue;
+        }
+        match arg.get_action() {
+            ArgAction::SetTrue => arguments.push(format!("--{long}")),
+            ArgAction::Count => {
+                let times = (0..options.verbose).map(|_| format!("--{long}"));
+                arguments.extend(times);
+            }
+            _ => {
+                for value in matches.get_raw(id).into_iter().flatten() {
+                    let mut word = std::ffi::OsString::from(format!("--{long}="));
+                    word.push(value);
+                    arguments.push(quote(&word));
+                }
+            }
+        }
+    }
+    (arguments, notes)
+}
+
+/// Whether an option stands on the command line.
+pub(super) fn given(matches: &ArgMatches, id: &str) -> bool {
+    matches.value_source(id) == Some(ValueSource::CommandLine)
+}
