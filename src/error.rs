@@ -112,7 +112,14 @@ impl fmt::Display for Error {
                 address,
                 source,
             } => {
-                write!(f, "failed to {action} {address}: {}", Why(source))
+                write!(f, "failed to {action} {address}: {}", Why(source))?;
+                match source.raw_os_error() {
+                    Some(libc::EACCES) if *action == "bind to" => {
+                        f.write_str(" (ports below 1024 need root, or CAP_NET_BIND_SERVICE)")
+                    }
+                    Some(libc::EADDRINUSE) => f.write_str(" (ss -lp shows by whom)"),
+                    _ => Ok(()),
+                }
             }
             Error::OpenFiles { highest, limit } => write!(
                 f,

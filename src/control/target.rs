@@ -38,6 +38,9 @@ impl Target {
         // its lock, and if it still lives when we have seen that, it is the one we hold.
         let held = is_held_by(pid_file, pid).map_err(|e| match e.kind() {
             io::ErrorKind::NotFound => not_running(pid_file, "it has just ended"),
+            io::ErrorKind::PermissionDenied => Error::NotDone(format!(
+                "cannot look at the supervisor (pid:{pid}): this has to run as its user, or as root"
+            )),
             _ => Error::NotDone(format!("cannot look at process {pid}: {}", Why(&e))),
         })?;
         if !held || holder(pid_file)? != pid {

@@ -125,13 +125,18 @@ fn parse_host(host: &str) -> Result<Host, String> {
         .map_or(host, |(address, _zone)| address);
     match address.parse::<std::net::Ipv6Addr>() {
         Ok(_) => Ok(Host::V6(host.to_owned())),
+        Err(_) if host.contains("://") => {
+            Err(format!("'{host}' has a scheme, HOST:PORT alone is wanted"))
+        }
         Err(_) => Err(format!("'{host}' is not an IPv6 address")),
     }
 }
 
 fn parse_port(digits: &str) -> Result<u16, String> {
     if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
-        return Err(format!("'{digits}' is not a port number"));
+        return Err(format!(
+            "'{digits}' is not a port number (PORT, HOST:PORT or [V6]:PORT is wanted)"
+        ));
     }
     digits
         .parse()

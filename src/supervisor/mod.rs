@@ -128,9 +128,9 @@ impl Supervisor {
         fds.extend(pending.as_ref().map(|pipe| writable(pipe.as_fd())));
         match ppoll(&mut fds, left, None) {
             Ok(_) => {
-                let talking = fds.iter().take(channels);
-                let talking: Vec<bool> = talking.map(|fd| fd.any() == Some(true)).collect();
-                self.channels.are_readable(talking.into_iter());
+                let news = fds.iter().take(channels);
+                let news: Vec<PollFlags> = news.filter_map(PollFd::revents).collect();
+                self.channels.have_news(news.into_iter());
                 self.deaf = false;
             }
             Err(Errno::EINTR) => {}

@@ -40,6 +40,8 @@ pub(super) struct Channel {
     pub(super) worker: Option<Pid>,
     /// There is something to read.
     pub(super) readable: bool,
+    /// Nothing will ever come any more.
+    pub(super) ended: bool,
     /// There was nothing more when it was last read.
     pub(super) drained: bool,
     /// Something that does not count has come in, and that has been said.
@@ -110,6 +112,7 @@ impl Channel {
             user: owner.map_or(geteuid().as_raw(), |(user, _)| user),
             worker: None,
             readable: false,
+            ended: false,
             drained: true,
             complained: false,
             ready: false,

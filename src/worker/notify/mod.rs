@@ -11,6 +11,8 @@ use std::os::fd::{AsFd, BorrowedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::rc::Rc;
 
+use nix::poll::PollFlags;
+
 use crate::error::{Error, Why};
 use crate::machine::{Generation, Word};
 use crate::sys::datagram::Inbox;
@@ -151,13 +153,16 @@ impl Channels {
 
     /// The sockets, to be waited for.
     pub(crate) fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        self.list.iter().map(Channel::as_fd)
+        self.list.iter().filter(|c| !c.ended).map(Channel::as_fd)
     }
 
-    /// Which of [`Channels::fds`], in order, have something to read.
-    pub(crate) fn are_readable(&mut self, which: impl Iterator<Item = bool>) {
-        let channels = self.list.iter_mut().zip(which);
-        channels.for_each(|(channel, readable)| channel.readable = readable);
+    /// What poll(2) says of each of [`Channels::fds`], in order. One that is at its end, for somebody
+    /// has shut it down, is not asked any more: that would never be over.
+    pub(crate) fn have_news(&mut self, news: impl Iterator<Item = PollFlags>) {
+        for (channel, flags) in self.list.iter_mut().filter(|c| !c.ended).zip(news) {
+            channel.readable = flags.contains(PollFlags::POLLIN);
+            channel.ended = flags.intersects(PollFlags::POLLHUP | PollFlags::POLLNVAL);
+        }
     }
 
     /// As if all of them had.
