@@ -118,6 +118,40 @@ mod better {
     }
 
     #[test]
+    fn its_socket_is_not_where_it_cannot_go() {
+        if !is_root() {
+            return;
+        }
+        let options = ["--user=4242", "--group=4343"];
+        let setup =
+            Setup::new(&options).before("mkdir -m 700 \"$DIR/session\"; chmod 1777 \"$DIR\"");
+        let session = setup.path("session");
+        let s = setup
+            .env("XDG_RUNTIME_DIR", &session)
+            .program(SLEEP)
+            .start();
+        s.wait_line_starting(&format!(
+            "no place for notification sockets in {}: workers could not enter it; using ",
+            session.display()
+        ));
+        let path = Voice::of(s.wait_generation(1)).path;
+        assert!(!path.starts_with(session), "{}", path.display());
+        s.stop();
+    }
+
+    #[test]
+    fn who_could_rename_in_it_could_lead_us_astray() {
+        let setup = Setup::new(&[]).before("mkdir -m 777 \"$DIR/open\"; chmod 777 \"$DIR/open\"");
+        let open = setup.path("open");
+        let s = setup.env("RUNTIME_DIRECTORY", &open).program(SLEEP).start();
+        s.wait_line_starting(&format!(
+            "no place for notification sockets in {}: others could rename in it; using ",
+            open.display()
+        ));
+        s.stop();
+    }
+
+    #[test]
     fn a_directory_that_is_closed_to_it_is_an_error() {
         if !is_root() {
             return;

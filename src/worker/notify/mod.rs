@@ -51,8 +51,8 @@ pub(crate) struct Saying {
 
 impl Channels {
     /// Finds a place for the sockets, which will be on `above` or higher numbers. `needed_by` is the
-    /// option that makes no sense without them. `workers`: who they are, if not who we are. `stays`: we outlive
-    /// the session that started us.
+    /// option that makes no sense without them. `workers`: who they are, if not who we are. `stays`:
+    /// we outlive the session that started us.
     ///
     /// # Errors
     /// There is none, and it is needed.

@@ -51,7 +51,7 @@ impl Place {
         if template.as_os_str().len() + 1 + DIGITS > LONGEST_PATH {
             return Err(io::Error::other("too long a path for a socket"));
         }
-        check(parent)?;
+        check(parent, owner)?;
         let place = Place(mkdtemp(&template)?);
         if let Some((_, group)) = owner {
             // It stays ours: a worker that could rename in it could lead us to files of others.
@@ -76,15 +76,20 @@ impl Drop for Place {
     }
 }
 
-/// Refuses a directory in which others could put something else into the place of ours.
-fn check(parent: &Path) -> io::Result<()> {
+/// Refuses a directory in which others could put something else into the place of ours, and one
+/// that workers cannot enter.
+fn check(parent: &Path, owner: Option<Owner>) -> io::Result<()> {
     let found = fs::metadata(parent)?;
     let ours = [0, geteuid().as_raw()].contains(&found.uid());
     let (others_write, sticky) = (found.mode() & 0o022 != 0, found.mode() & 0o1000 != 0);
-    if ours && (sticky || !others_write) {
-        return Ok(());
+    if !ours || (others_write && !sticky) {
+        return Err(io::Error::other("others could rename in it"));
     }
-    Err(io::Error::other("others could rename in it"))
+    let strangers = owner.is_some_and(|(user, _)| user != found.uid());
+    if strangers && found.mode() & 0o001 == 0 {
+        return Err(io::Error::other("workers could not enter it"));
+    }
+    Ok(())
 }
 
 fn candidates(stays: bool) -> Vec<PathBuf> {
