@@ -7,13 +7,11 @@ use std::time::Duration;
 use clap::{ArgAction, Parser, ValueHint};
 use server_starter::control::Until;
 use server_starter::machine::Readiness;
-use server_starter::units::{Signal, parse_seconds};
+use server_starter::units::{Signal, find_group, find_user, parse_seconds};
 use server_starter::{Destination, LogTarget, PathSpec, PortSpec};
 use tracing_subscriber::filter::LevelFilter;
 
-use super::values::{
-    LogParser, PathParser, Product, find_group, find_user, parse_mode, parse_span,
-};
+use super::values::{LogParser, PathParser, Product, parse_mode, parse_span};
 
 /// Run a server, and restart it without losing a connection
 #[derive(Parser)]

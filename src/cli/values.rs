@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 use clap::error::ErrorKind;
-use nix::unistd::{Group, User};
 use server_starter::units::parse_seconds;
 use server_starter::{LogTarget, PathSpec};
 
@@ -40,34 +39,6 @@ pub(super) fn parse_span(text: &str) -> Result<Duration, String> {
     match parse_seconds(text) {
         Ok(Duration::ZERO) => Err("more than 0 is wanted".to_owned()),
         span => span.map_err(|e| e.to_string()),
-    }
-}
-
-pub(super) fn find_user(text: &str) -> Result<u32, String> {
-    match text.parse() {
-        Ok(number) => Ok(number),
-        Err(_) => match User::from_name(text) {
-            Ok(Some(user)) => Ok(user.uid.as_raw()),
-            Ok(None) => Err("no such user".to_owned()),
-            Err(errno) => Err(format!(
-                "cannot look up the user: {}",
-                std::io::Error::from(errno)
-            )),
-        },
-    }
-}
-
-pub(super) fn find_group(text: &str) -> Result<u32, String> {
-    match text.parse() {
-        Ok(number) => Ok(number),
-        Err(_) => match Group::from_name(text) {
-            Ok(Some(group)) => Ok(group.gid.as_raw()),
-            Ok(None) => Err("no such group".to_owned()),
-            Err(errno) => Err(format!(
-                "cannot look up the group: {}",
-                std::io::Error::from(errno)
-            )),
-        },
     }
 }
 

@@ -6,13 +6,12 @@
 //! does not take goes to standard error.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixDatagram;
 use std::str::FromStr;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::fstat;
 use tracing_journald::{Layer, Priority, PriorityMappings};
 
@@ -114,16 +113,13 @@ const PRIORITIES: PriorityMappings = PriorityMappings {
     trace: Priority::Debug,
 };
 
-/// Fails unless one more datagram can be sent to the journal at once: poll(2) looks at the queue of
-/// the socket's peer as well as at its own. The journal may be another one than before.
+/// Fails unless one more datagram can be sent to the journal at once. It may be another one than
+/// before.
 fn takes_more(socket: &UnixDatagram) -> io::Result<()> {
     socket.connect(PATH)?;
-    let mut fds = [PollFd::new(socket.as_fd(), PollFlags::POLLOUT)];
-    poll(&mut fds, PollTimeout::ZERO)?;
-    let [fd] = fds;
-    match fd.revents() {
-        Some(events) if events == PollFlags::POLLOUT => Ok(()),
-        _ => Err(io::ErrorKind::WouldBlock.into()),
+    match sys::datagram::takes_more(socket)? {
+        true => Ok(()),
+        false => Err(io::ErrorKind::WouldBlock.into()),
     }
 }
 

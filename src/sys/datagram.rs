@@ -5,9 +5,11 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::net::UnixDatagram;
 use std::{mem, ptr};
 
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 /// The most descriptors that one message can carry, SCM_MAX_FD in Linux.
 const MOST_FDS: usize = 253;
@@ -110,6 +112,15 @@ unsafe fn close_fds_and_find_sender(message: &libc::msghdr) -> Option<libc::ucre
     sender
 }
 
+/// Whether one more datagram can be sent at once: poll(2) looks at the queue of the socket's peer as
+/// well as at its own. False, too, if there is something wrong with it.
+pub(crate) fn takes_more(connected: &UnixDatagram) -> io::Result<bool> {
+    let mut fds = [PollFd::new(connected.as_fd(), PollFlags::POLLOUT)];
+    poll(&mut fds, PollTimeout::ZERO)?;
+    let [fd] = fds;
+    Ok(fd.revents() == Some(PollFlags::POLLOUT))
+}
+
 /// Closes a descriptor of somebody's without waiting. The last close of a connection that lingers,
 /// SO_LINGER of socket(7), would wait for its peer. The end of a process does not: so let that of
 /// a child be the last.
@@ -132,7 +143,6 @@ mod tests {
     use super::*;
     use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg, setsockopt, sockopt};
     use std::io::IoSlice;
-    use std::os::unix::net::UnixDatagram;
 
     #[test]
     fn text_sender_and_closed_descriptors() {

@@ -6,19 +6,17 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::os::fd::AsFd;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::Duration;
-
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use sd_notify::NotifyState;
 
 use super::is_listening;
 use crate::error::Why;
 use crate::machine::{Generation, Report, Time};
+use crate::sys;
 use crate::sys::clock::local_time;
 use crate::sys::process::describe_status;
 use crate::units::{Pid, Seconds};
@@ -302,8 +300,7 @@ impl Notifier {
     }
 }
 
-/// Whether systemd's end would take one more message at once: poll(2) looks at the queue of a
-/// connected socket's peer, too.
+/// Whether systemd's end would take one more message at once.
 fn has_room() -> bool {
     let room = || -> std::io::Result<bool> {
         let path = std::env::var_os("NOTIFY_SOCKET").unwrap_or_default();
@@ -313,8 +310,7 @@ fn has_room() -> bool {
         };
         let socket = UnixDatagram::unbound()?;
         socket.connect_addr(&address)?;
-        let mut fds = [PollFd::new(socket.as_fd(), PollFlags::POLLOUT)];
-        Ok(poll(&mut fds, PollTimeout::ZERO)? > 0)
+        sys::datagram::takes_more(&socket)
     };
     room().unwrap_or(true) // sending will say what is wrong
 }

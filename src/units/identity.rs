@@ -37,7 +37,9 @@ impl Identity {
     /// There is no such user or group, or they cannot be looked up; a number that is no user's has
     /// no group of its own. A sentence fragment that names it.
     pub fn find(user: Option<&str>, group: Option<&str>) -> Result<Option<Identity>, String> {
-        let group = group.map(find_group).transpose()?;
+        let group = group
+            .map(|group| find_group(group).map_err(|why| format!("--group={group}: {why}")))
+            .transpose()?;
         let Some(user) = user else {
             return Ok(group.map(|group| Identity {
                 user: Uid::effective().as_raw(),
@@ -46,19 +48,27 @@ impl Identity {
                 account: None,
             }));
         };
-        let Some(known) = known_user(user)? else {
-            let number = user
-                .parse()
-                .map_err(|_| format!("--user={user}: no such user"))?;
-            let group = group.ok_or_else(|| {
-                format!("--user={user}: no user has this number, so --group is needed as well")
-            })?;
-            return Ok(Some(Identity {
-                user: number,
-                group,
-                groups: vec![group],
-                account: None,
-            }));
+        // A name by its own entry: another one may have the same number.
+        let number = user.parse().ok();
+        let looked_up = match number {
+            Some(number) => User::from_uid(Uid::from_raw(number)),
+            None => User::from_name(user),
+        };
+        let known = match (looked_up, number) {
+            (Ok(None), Some(number)) => {
+                let group = group.ok_or_else(|| {
+                    format!("--user={user}: no user has this number, so --group is needed as well")
+                })?;
+                return Ok(Some(Identity {
+                    user: number,
+                    group,
+                    groups: vec![group],
+                    account: None,
+                }));
+            }
+            (looked_up, _) => {
+                found(looked_up, "user").map_err(|why| format!("--user={user}: {why}"))?
+            }
         };
         let group = group.unwrap_or(known.gid.as_raw());
         let name = CString::new(known.name.as_str()).unwrap_or_default();
@@ -77,22 +87,36 @@ impl Identity {
     }
 }
 
-fn known_user(user: &str) -> Result<Option<User>, String> {
-    let found = match user.parse() {
-        Ok(number) => User::from_uid(Uid::from_raw(number)),
-        Err(_) => User::from_name(user),
-    };
-    found.map_err(|errno| format!("--user={user}: cannot look it up: {errno}"))
+/// The number of a user, by name or number.
+///
+/// # Errors
+/// There is no user of this name, or it cannot be looked up.
+pub fn find_user(user: &str) -> Result<u32, String> {
+    if let Ok(number) = user.parse() {
+        return Ok(number);
+    }
+    found(User::from_name(user), "user").map(|known| known.uid.as_raw())
 }
 
-fn find_group(group: &str) -> Result<u32, String> {
+/// The number of a group, by name or number.
+///
+/// # Errors
+/// There is no group of this name, or it cannot be looked up.
+pub fn find_group(group: &str) -> Result<u32, String> {
     if let Ok(number) = group.parse() {
         return Ok(number);
     }
-    match Group::from_name(group) {
-        Ok(Some(known)) => Ok(known.gid.as_raw()),
-        Ok(None) => Err(format!("--group={group}: no such group")),
-        Err(errno) => Err(format!("--group={group}: cannot look it up: {errno}")),
+    found(Group::from_name(group), "group").map(|known| known.gid.as_raw())
+}
+
+fn found<T>(looked_up: nix::Result<Option<T>>, what: &str) -> Result<T, String> {
+    match looked_up {
+        Ok(Some(known)) => Ok(known),
+        Ok(None) => Err(format!("no such {what}")),
+        Err(errno) => {
+            let why = std::io::Error::from(errno);
+            Err(format!("cannot look up the {what}: {why}"))
+        }
     }
 }
 

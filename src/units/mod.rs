@@ -4,7 +4,7 @@ mod identity;
 mod seconds;
 mod signal;
 
-pub use identity::{Account, Identity};
+pub use identity::{Account, Identity, find_group, find_user};
 pub use seconds::{Seconds, parse_seconds};
 pub use signal::Signal;
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Todo, report};
 use crate::machine::event::{Action, Generation, Readiness, Report, Time, Word};
-use crate::machine::worker::{Kill, Stage};
+use crate::machine::worker::{Kill, Stage, Worker};
 use crate::machine::{Machine, Phase};
 use crate::units::{Pid, Signal};
 
@@ -70,12 +70,10 @@ impl Machine {
         if self.rules.readiness != Readiness::Notify {
             return self.ready(pid, now, todo);
         }
-        let grace = self.rules.stop_timeout.unwrap_or(LAST_GRACE);
-        let Some(worker) = self.workers.get_mut(pid) else {
+        let Some(worker) = self.has_to_go(pid, now) else {
             return;
         };
         worker.stage = Stage::GivenUp;
-        worker.kill = Some(Kill::in_time(now, grace));
         let generation = worker.generation;
         report(
             todo,
@@ -95,13 +93,19 @@ impl Machine {
         }
     }
 
+    /// Sets the time of its SIGKILL.
+    fn has_to_go(&mut self, pid: Pid, now: Time) -> Option<&mut Worker> {
+        let grace = self.rules.stop_timeout.unwrap_or(LAST_GRACE);
+        let worker = self.workers.get_mut(pid)?;
+        worker.kill = Some(Kill::in_time(now, grace));
+        Some(worker)
+    }
+
     /// A stuck worker leaves a core, and then its place: its death has it replaced.
     fn abort(&mut self, pid: Pid, silent: Option<Duration>, now: Time, todo: &mut Todo) {
-        let grace = self.rules.stop_timeout.unwrap_or(LAST_GRACE);
-        let Some(worker) = self.workers.get_mut(pid) else {
+        let Some(worker) = self.has_to_go(pid, now) else {
             return;
         };
-        worker.kill = Some(Kill::in_time(now, grace));
         let generation = worker.generation;
         report(
             todo,
