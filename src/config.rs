@@ -64,6 +64,13 @@ pub struct Config {
     /// SIGKILL for a worker that has not left so long after its signal. None: never, unless it was
     /// never ready or is stuck: then after 10 s.
     pub stop_timeout: Option<Duration>,
+    /// A shell command that is run before each reload, as a worker would be; if it fails, no worker
+    /// is started.
+    pub check_command: Option<OsString>,
+    /// How long it may take.
+    pub check_timeout: Duration,
+    /// Where to listen for those who want to know, or to have something done: see [`control`](crate::control).
+    pub control: Option<PathBuf>,
     /// What makes a new worker count as started.
     pub readiness: Readiness,
     /// With [`Readiness::Notify`], how long it has for that.
@@ -107,6 +114,9 @@ impl Config {
             daemonize: false,
             start_attempts: 0,
             stop_timeout: None,
+            check_command: None,
+            check_timeout: DEFAULT_CHECK_TIMEOUT,
+            control: None,
             readiness: Readiness::Auto,
             start_timeout: DEFAULT_START_TIMEOUT,
             worker_watchdog: None,
@@ -129,6 +139,7 @@ impl Config {
                 true => self.start_attempts.max(1),
                 false => self.start_attempts,
             },
+            check: self.check_command.as_ref().map(|_| self.check_timeout),
             stop_timeout: self.stop_timeout,
             tuning: self.live.tuning(),
         }
@@ -204,6 +215,9 @@ pub const DEFAULT_AUTO_RESTART_INTERVAL: Duration = Duration::from_secs(360);
 
 /// `--start-timeout` when nobody says otherwise.
 pub const DEFAULT_START_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// `--check-timeout` when nobody says otherwise.
+pub const DEFAULT_CHECK_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// `--kill-old-delay` with automatic restarts, when nobody says otherwise.
 const AUTO_RESTART_GRACE: Duration = Duration::from_secs(5);

@@ -17,6 +17,7 @@
 //! | `log/` | the log lines, and how they are printed or sent to the journal |
 //! | [`control`] | talking to a running supervisor: `--restart`, `--stop` |
 //! | [`units`] | users, signals and spans of time, as people write them |
+//! | `record.rs` | what has happened so far, for whoever asks |
 //! | `error.rs` | what can keep a supervisor from starting |
 //! | `sys/` | the thin layer over the kernel; the only `unsafe` |
 //!
@@ -37,13 +38,16 @@ mod config;
 mod error;
 mod files;
 mod log;
+mod record;
 mod sockets;
 mod supervisor;
 mod sys;
 mod systemd;
 mod worker;
 
-pub use config::{Config, DEFAULT_AUTO_RESTART_INTERVAL, DEFAULT_START_TIMEOUT, LiveConfig};
+pub use config::{
+    Config, DEFAULT_AUTO_RESTART_INTERVAL, DEFAULT_CHECK_TIMEOUT, DEFAULT_START_TIMEOUT, LiveConfig,
+};
 pub use error::Error;
 pub use files::LogTarget;
 pub use log::{Destination, init as init_log};

@@ -20,6 +20,11 @@ fn main() -> ExitCode {
         Command::Start(config) => run(*config),
         Command::Restart(request) => control::restart(&request).map(|()| 0),
         Command::Stop(request) => control::stop(&request).map(|()| 0),
+        Command::Status(request) => match control::status(&request) {
+            Ok(text) => return print(text.as_bytes()),
+            Err(error) => Err(error),
+        },
+        Command::Upgrade(request) => control::upgrade(&request).map(|()| 0),
         Command::Print(text) => return print(&text),
     };
     match done {

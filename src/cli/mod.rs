@@ -17,7 +17,7 @@ use std::process::ExitCode;
 
 use clap::error::ErrorKind;
 use clap::{ArgMatches, CommandFactory, FromArgMatches};
-use server_starter::control::{Restart, Stop};
+use server_starter::control::{Address, Format, Restart, Status, Stop, Upgrade};
 use server_starter::units::Identity;
 use server_starter::{Config, PathAccess};
 use tracing_subscriber::filter::LevelFilter;
@@ -35,6 +35,8 @@ pub(crate) enum Command {
     Start(Box<Config>),
     Restart(Restart),
     Stop(Stop),
+    Status(Status),
+    Upgrade(Upgrade),
     /// Print this.
     Print(Vec<u8>),
 }
@@ -67,27 +69,58 @@ impl Options {
         if let Some(product) = self.generate {
             return generate::generate(product, &self, matches).map(Command::Print);
         }
-        let pid_file = |command| {
-            let wanted = || format!("{command} needs --pid-file to be set as well");
-            self.pid_file.clone().ok_or_else(wanted)
-        };
+        let timeout = self.timeout;
         if self.restart {
+            let address = self.address("--restart")?;
+            if let Address::Files { status: None, .. } = address {
+                return Err("--restart needs --status-file to be set as well".to_owned());
+            }
+            let until = self.until;
             return Ok(Command::Restart(Restart {
-                pid_file: pid_file("--restart")?,
-                status_file: self
-                    .status_file
-                    .ok_or("--restart needs --status-file to be set as well")?,
-                until: self.until,
-                timeout: self.timeout,
+                address,
+                until,
+                timeout,
             }));
         }
         if self.stop {
-            return Ok(Command::Stop(Stop {
-                pid_file: pid_file("--stop")?,
-                timeout: self.timeout,
+            let address = self.address("--stop")?;
+            return Ok(Command::Stop(Stop { address, timeout }));
+        }
+        if self.status {
+            let socket = self.socket("--status")?;
+            let format = match (self.json, self.metrics) {
+                (true, _) => Format::Json,
+                (_, true) => Format::Metrics,
+                _ => Format::Text,
+            };
+            return Ok(Command::Status(Status {
+                socket,
+                format,
+                timeout,
             }));
         }
+        if self.upgrade {
+            let socket = self.socket("--upgrade")?;
+            return Ok(Command::Upgrade(Upgrade { socket, timeout }));
+        }
         self.into_config().map(Box::new).map(Command::Start)
+    }
+
+    /// Where the supervisor is that a command is for.
+    fn address(&self, command: &str) -> Result<Address, String> {
+        if let Some(path) = &self.control {
+            return Ok(Address::Socket(path.as_path().to_owned()));
+        }
+        let wanted = || format!("{command} needs --control or --pid-file to be set as well");
+        Ok(Address::Files {
+            pid: self.pid_file.clone().ok_or_else(wanted)?,
+            status: self.status_file.clone(),
+        })
+    }
+
+    fn socket(&self, command: &str) -> Result<PathBuf, String> {
+        let path = self.control.as_ref().map(|path| path.as_path().to_owned());
+        path.ok_or_else(|| format!("{command} needs --control to be set as well"))
     }
 
     fn into_config(self) -> Result<Config, String> {
@@ -141,6 +174,9 @@ impl Options {
         config.daemonize = self.daemonize;
         config.start_attempts = self.start_attempts;
         config.stop_timeout = self.stop_timeout;
+        config.check_command = self.check_cmd;
+        config.check_timeout = self.check_timeout;
+        config.control = self.control.map(|path| path.as_path().to_owned());
         config.readiness = self.ready;
         config.start_timeout = self.start_timeout;
         config.worker_watchdog = self.worker_watchdog;

@@ -19,6 +19,7 @@ use super::values::{LogParser, PathParser, Product, parse_mode, parse_span};
     name = "start_server",
     version,
     override_usage = "start_server [OPTIONS] [--] PROGRAM [ARGS]...\n       \
+                      start_server --restart|--stop|--status|--upgrade --control=PATH\n       \
                       start_server --restart --pid-file=FILE --status-file=FILE\n       \
                       start_server --stop --pid-file=FILE\n       \
                       start_server --generate=WHAT [OPTIONS] [PROGRAM [ARGS]...]",
@@ -112,6 +113,17 @@ pub(super) struct Options {
     #[arg(long, value_name = "SECS", value_parser = parse_seconds, help_heading = RELOADS)]
     pub(super) auto_restart_interval: Option<Duration>,
 
+    /// Shell command that is run before each reload where, as whom and with what workers are; if it
+    /// fails, so has the reload, and no worker is started
+    #[arg(long, value_name = "COMMAND", value_hint = ValueHint::CommandString,
+          help_heading = RELOADS)]
+    pub(super) check_cmd: Option<OsString>,
+
+    /// How long --check-cmd may take. Then it is killed, and has failed
+    #[arg(long, value_name = "SECS", default_value = "30", value_parser = parse_span,
+          help_heading = RELOADS)]
+    pub(super) check_timeout: Duration,
+
     /// Signal to old workers after a reload
     #[arg(long, value_name = "SIG", default_value = "TERM", help_heading = RELOADS)]
     pub(super) signal_on_hup: Signal,
@@ -130,12 +142,19 @@ pub(super) struct Options {
     #[arg(long, value_name = "SECS", value_parser = parse_span, help_heading = RELOADS)]
     pub(super) worker_watchdog: Option<Duration>,
 
+    /// Control socket: where --restart, --stop, --status and --upgrade find the supervisor, and
+    /// Varlink clients, if they are root or run as its user
+    #[arg(long, value_name = "PATH", value_parser = PathParser, value_hint = ValueHint::FilePath,
+          help_heading = FILES)]
+    pub(super) control: Option<PathSpec>,
+
     /// File for the pid; locked as long as the supervisor lives
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = FILES)]
     pub(super) pid_file: Option<PathBuf>,
 
     /// File that lists the live workers, a line GENERATION:PID for each
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = FILES)]
+    // Abbreviations that were this option's before there was a --status.
+    #[arg(long, aliases = ["stat", "statu"], value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = FILES)]
     pub(super) status_file: Option<PathBuf>,
 
     /// File to append all output to, or `| COMMAND` to pipe it to. SIGUSR1 reopens the file
@@ -161,22 +180,39 @@ pub(super) struct Options {
     #[arg(long, value_name = "LEVEL", help_heading = FILES)]
     pub(super) log_level: Option<LevelFilter>,
 
-    /// Have a running supervisor replace its workers, and wait for it. Needs --pid-file and
-    /// --status-file
-    #[arg(long, conflicts_with = "stop", help_heading = COMMANDS)]
+    /// Have a running supervisor replace its workers, wait for it, and fail if it has failed. Needs
+    /// --control; or --pid-file and --status-file, which cannot tell a failure
+    #[arg(long, group = "command", help_heading = COMMANDS)]
     pub(super) restart: bool,
 
-    /// Have a running supervisor stop, and wait for it. Needs --pid-file
-    #[arg(long, help_heading = COMMANDS)]
+    /// Have a running supervisor stop, and wait for it. Needs --control or --pid-file
+    #[arg(long, group = "command", help_heading = COMMANDS)]
     pub(super) stop: bool,
+
+    /// Print how a running supervisor and its workers are. Needs --control
+    #[arg(long, group = "command", help_heading = COMMANDS)]
+    pub(super) status: bool,
+
+    /// With --status: as JSON, for programs
+    #[arg(long, requires = "status", conflicts_with = "metrics", help_heading = COMMANDS)]
+    pub(super) json: bool,
+
+    /// With --status: as Prometheus reads it
+    #[arg(long, requires = "status", help_heading = COMMANDS)]
+    pub(super) metrics: bool,
+
+    /// Have a running supervisor become the program that has its name now; nothing else changes.
+    /// Needs --control
+    #[arg(long, group = "command", help_heading = COMMANDS)]
+    pub(super) upgrade: bool,
 
     /// What --restart waits for: `ready`, the new workers have taken over, or `drained`, the old
     /// ones have gone, too
     #[arg(long, value_name = "STATE", default_value = "drained", help_heading = COMMANDS)]
     pub(super) until: Until,
 
-    /// How long --restart and --stop wait. Default: as long as the supervisor lives, even if no new
-    /// worker ever starts
+    /// How long these commands wait. Default: as long as it takes; by files, as long as the
+    /// supervisor lives, even if no new worker ever starts
     #[arg(long, value_name = "SECS", value_parser = parse_seconds, help_heading = COMMANDS)]
     pub(super) timeout: Option<Duration>,
 
@@ -184,7 +220,7 @@ pub(super) struct Options {
     /// `complete-zsh` or `complete-fish`, completions; `units`, a .service and a .socket for
     /// systemd, from the other options given
     #[arg(long, value_name = "WHAT", hide_possible_values = true, help_heading = PRODUCTS,
-          conflicts_with_all = ["restart", "stop"])]
+          conflicts_with = "command")]
     pub(super) generate: Option<Product>,
 
     /// Name of the units. Default: the name of the program
@@ -212,13 +248,13 @@ const AFTER_HELP: &str = "\
 SECS is a number, fractions allowed, or has a unit: 0.2, 300ms, 2s, 5m, 1h.
 
 Signals: HUP starts a new generation and, if it comes up, stops the old one. TERM, INT and QUIT
-stop everything. USR1 reopens the log file.
+stop everything. USR1 reopens the log file. USR2 upgrades this program in place.
 
 Workers find their sockets in SERVER_STARTER_PORT=KEY=FD;KEY=FD, and in LISTEN_FDS, LISTEN_FDNAMES
 and LISTEN_PID as from systemd; their number in SERVER_STARTER_GENERATION.
 
-Exit status: 0 stopped as asked, 1 failed, 2 usage; of --restart and --stop also 3 no supervisor is
-running, 4 timed out.";
+Exit status: 0 stopped as asked, 1 failed, 2 usage; of --restart and the like also 3 no supervisor
+is running, 4 timed out.";
 
 #[cfg(test)]
 mod tests {

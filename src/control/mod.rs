@@ -1,13 +1,43 @@
-//! Talking to a running supervisor: `--restart` and `--stop`, by way of its files.
+//! Talking to a running supervisor: `--restart`, `--stop`, `--status` and `--upgrade`.
+//!
+//! By its control socket, which speaks Varlink (<https://varlink.org>): `server/` is the supervisor's
+//! end of it, the commands are the other. Or, without one, by its files: `by_files/`.
 
+mod by_files;
+mod client;
+pub(crate) mod interface;
+mod metrics;
 mod restart;
+mod server;
+mod spinner;
+mod status;
 mod stop;
-mod target;
+mod upgrade;
+mod varlink;
 
-pub use restart::{Restart, Until, restart};
+pub use crate::machine::Until;
+pub use restart::{Restart, restart};
+pub(crate) use server::{CallId, Server};
+pub use status::{Format, Status, status};
 pub use stop::{Stop, stop};
+pub use upgrade::{Upgrade, upgrade};
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
+
+/// Where a supervisor can be talked to.
+#[derive(Debug, Clone)]
+pub enum Address {
+    /// By its control socket.
+    Socket(PathBuf),
+    /// By its files.
+    Files {
+        /// The pid file.
+        pid: PathBuf,
+        /// The status file; only a restart needs it.
+        status: Option<PathBuf>,
+    },
+}
 
 /// When a command's patience ends.
 #[derive(Debug, Clone, Copy)]
@@ -27,3 +57,6 @@ impl Deadline {
         (!left.is_zero()).then_some(left.min(at_most))
     }
 }
+
+/// One wait, when there is no other bound.
+const LONG: Duration = Duration::from_secs(3600);

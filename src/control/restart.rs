@@ -1,114 +1,180 @@
-//! `--restart`: HUP, then wait until the new generation has taken over.
+//! `--restart`: a new generation, and the truth about what became of it.
 
-use std::io;
-use std::path::PathBuf;
-use std::str::FromStr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use super::Deadline;
-use super::target::Target;
+use serde_json::{Map, Value};
+
+use super::client::{Client, Next};
+use super::interface::{Failure, Progress, Step};
+use super::spinner::Spinner;
+use super::{Address, Deadline, Until, by_files};
 use crate::error::Error;
-use crate::files::read_status;
-use crate::machine::Generation;
-use crate::units::{Seconds, Signal};
+use crate::units::{Pid, Seconds};
 
 /// A request for a new generation.
 #[derive(Debug, Clone)]
 pub struct Restart {
-    /// The supervisor's pid file.
-    pub pid_file: PathBuf,
-    /// The supervisor's status file.
-    pub status_file: PathBuf,
+    /// Of which supervisor.
+    pub address: Address,
     /// What to wait for.
     pub until: Until,
-    /// How long to wait; none: as long as the supervisor lives.
+    /// How long to wait; none: as long as it takes, or, by files, as the supervisor lives.
     pub timeout: Option<Duration>,
 }
 
-/// What a restart waits for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Until {
-    /// A newer generation is ready.
-    Ready,
-    /// A newer generation is ready and no other is left.
-    #[default]
-    Drained,
-}
+/// How often the line on a terminal is drawn anew.
+const FRAME: Duration = Duration::from_millis(100);
 
-impl FromStr for Until {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Until, String> {
-        match text {
-            "ready" => Ok(Until::Ready),
-            "drained" => Ok(Until::Drained),
-            _ => Err("'ready' or 'drained' is wanted".to_owned()),
-        }
-    }
-}
-
-/// How often the status file is looked at. It is replaced by renaming, and a look costs nothing.
-const LOOK: Duration = Duration::from_millis(20);
-
-/// Asks the supervisor for a new generation and returns when it has taken over.
-///
-/// A generation that fails to start on the way does not matter, as long as a later one starts.
+/// Asks the supervisor for a new generation and returns when it has taken over. By a control socket
+/// the answer is that to this very request, and comes as soon as there is one. By files a generation
+/// that fails on the way does not matter, as long as a later one starts.
 ///
 /// # Errors
-/// [`Error::NotRunning`] if there is no supervisor, or it ends meanwhile; [`Error::TimedOut`];
-/// an unreadable pid or status file.
+/// [`Error::NotDone`] if no new generation came up; [`Error::NotRunning`] if there is no supervisor,
+/// or it ends meanwhile; [`Error::TimedOut`]; a socket or a file that cannot be used.
 pub fn restart(request: &Restart) -> Result<(), Error> {
-    let deadline = Deadline::after(request.timeout);
-    let target = Target::find(&request.pid_file)?;
-    let before = newest(&generations(request)?);
-    target.signal(Signal::HUP)?;
-    loop {
-        let generations = match read_status(&request.status_file) {
-            // Removed at the supervisor's end, which we are about to see.
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Vec::new(),
-            other => other.map_err(|e| Error::file("status file", &request.status_file, e))?,
-        };
-        let replaced = newest(&generations) > before;
-        let done = match request.until {
-            Until::Ready => replaced,
-            Until::Drained => replaced && generations.len() == 1,
-        };
-        if done {
-            return Ok(());
+    let path = match &request.address {
+        Address::Socket(path) => path,
+        Address::Files { pid, status } => {
+            return by_files::restart(pid, status.as_deref(), request);
         }
-        let Some(patience) = deadline.slice(LOOK) else {
-            return Err(timed_out(request, replaced));
+    };
+    let deadline = Deadline::after(request.timeout);
+    let mut client = Client::connect(path)?;
+    let until = match request.until {
+        Until::Ready => "ready",
+        Until::Drained => "drained",
+    };
+    let parameters = Map::from_iter([("until".to_owned(), Value::from(until))]);
+    client.call("Reload", parameters, true)?;
+
+    let mut story = Story::new();
+    loop {
+        let Some(patience) = deadline.slice(FRAME) else {
+            return Err(story.timed_out(request));
         };
-        if target.ends_within(patience) {
-            return Err(target.gone());
+        match client.next(patience)? {
+            Next::Results(results, more) => {
+                let step = serde_json::from_value(results).unwrap_or_default();
+                story.goes_on(step);
+                if !more {
+                    return Ok(());
+                }
+            }
+            Next::Failure(Failure::ReloadFailed { reason, kept, log }) => {
+                story.spinner.clear();
+                return Err(Error::NotDone(verdict(&reason, kept, log.as_deref())));
+            }
+            Next::Failure(_) => {
+                story.spinner.clear();
+                let why = "the supervisor has been told to stop".to_owned();
+                return Err(Error::NotRunning(why));
+            }
+            Next::Nothing => story.time_passes(),
+            Next::End => {
+                story.spinner.clear();
+                return Err(client.gone());
+            }
         }
     }
 }
 
-/// What the status file says before the restart. It must be there: a mistyped name would mean to
-/// wait for ever.
-fn generations(request: &Restart) -> Result<Vec<Generation>, Error> {
-    read_status(&request.status_file).map_err(|e| match e.kind() {
-        io::ErrorKind::NotFound => Error::NotDone(format!(
-            "no status file {}: is it the --status-file of that supervisor? It is written when \
-                 the first worker is ready",
-            request.status_file.display()
-        )),
-        _ => Error::file("status file", &request.status_file, e),
-    })
+fn verdict(reason: &str, kept: Option<u64>, log: Option<&str>) -> String {
+    let mut text = format!("the reload failed: {reason}; ");
+    match kept {
+        Some(generation) => text.push_str(&format!("generation {generation} serves on")),
+        None => text.push_str("no worker is left"),
+    }
+    if let Some(log) = log {
+        text.push_str(&format!(" (what was written: {log})"));
+    }
+    text
 }
 
-fn newest(generations: &[Generation]) -> Generation {
-    generations.last().copied().unwrap_or(0)
+/// The reload, as it is told: a line for each step, or one that changes, on a terminal.
+struct Story {
+    spinner: Spinner,
+    began: Instant,
+    /// The latest step that has a generation.
+    latest: Progress,
 }
 
-fn timed_out(request: &Restart, replaced: bool) -> Error {
-    let waited = Seconds(request.timeout.unwrap_or_default());
-    Error::TimedOut(match replaced {
-        true => format!("after {waited} s the new worker is ready, but old ones are still there"),
-        false => format!(
-            "after {waited} s no new worker is ready (the old ones serve on; the log says why, and \
-             whether more attempts are made)"
+impl Story {
+    fn new() -> Story {
+        Story {
+            spinner: Spinner::new(),
+            began: Instant::now(),
+            latest: Progress::at(Step::Waiting),
+        }
+    }
+
+    fn goes_on(&mut self, step: Progress) {
+        if let Some(line) = line(&step) {
+            self.spinner.line(&line);
+        }
+        if step.step != Step::AttemptFailed {
+            self.latest = step;
+        }
+        self.time_passes();
+    }
+
+    fn time_passes(&mut self) {
+        let doing = match (self.latest.step, self.latest.generation) {
+            (Step::Started, Some(generation)) => format!("generation {generation} is starting"),
+            (Step::Ready, Some(generation)) => format!("generation {generation} is ready"),
+            (Step::Checking, _) => "checking first".to_owned(),
+            (Step::Waiting, _) => "waiting for what is under way".to_owned(),
+            (_, Some(generation)) => format!("generation {generation} serves"),
+            (_, None) => "working".to_owned(),
+        };
+        let draining = match self.latest.draining.as_deref() {
+            Some(left @ [_, ..]) => format!(", draining: {}", list(left)),
+            _ => String::new(),
+        };
+        let seconds = self.began.elapsed().as_secs_f64();
+        self.spinner
+            .draw(&format!("{doing}{draining} ({seconds:.1} s)"));
+    }
+
+    fn timed_out(&mut self, request: &Restart) -> Error {
+        self.spinner.clear();
+        let waited = Seconds(request.timeout.unwrap_or_default());
+        let draining = self.latest.draining.as_deref().unwrap_or_default();
+        let what = match self.latest.step {
+            Step::Replaced | Step::Draining => format!(
+                "the new worker is ready, but old ones are still there: {}",
+                list(draining)
+            ),
+            _ => "no new worker is ready (it goes on being tried; --status says how)".to_owned(),
+        };
+        Error::TimedOut(format!("after {waited} s {what}"))
+    }
+}
+
+/// What there is to say of a step.
+fn line(progress: &Progress) -> Option<String> {
+    let generation = progress.generation.map(|g| format!("generation {g}"));
+    let generation = generation.unwrap_or_default();
+    let draining = progress.draining.as_deref().unwrap_or_default();
+    let pid = progress.pid.unwrap_or_default();
+    let reason = progress.reason.as_deref().unwrap_or("it did not start");
+    Some(match progress.step {
+        Step::Waiting => "another start is under way; this one follows".to_owned(),
+        Step::Checking => "checking first".to_owned(),
+        Step::Started => format!("{generation}: worker {pid} is starting"),
+        Step::AttemptFailed => format!("{generation} failed to start: {reason}"),
+        Step::Ready => format!("{generation} is ready"),
+        Step::Replaced if draining.is_empty() => format!("{generation} has taken over"),
+        Step::Replaced => format!(
+            "{generation} has taken over; old workers that finish what they have: {}",
+            list(draining)
         ),
+        Step::Draining => return None,
+        Step::Drained => format!("{generation} is alone: the old workers have left"),
     })
+}
+
+fn list(pids: &[Pid]) -> String {
+    let pids: Vec<String> = pids.iter().map(Pid::to_string).collect();
+    pids.join(", ")
 }

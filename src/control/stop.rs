@@ -1,18 +1,23 @@
-//! `--stop`: TERM, then wait until the supervisor has ended.
+//! `--stop`: the end of all workers, and then of the supervisor.
 
-use std::path::PathBuf;
+use std::os::fd::AsFd;
 use std::time::Duration;
 
-use super::Deadline;
-use super::target::Target;
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use serde_json::Map;
+
+use super::client::{Client, Next};
+use super::{Address, Deadline, LONG, by_files};
 use crate::error::Error;
-use crate::units::{Seconds, Signal};
+use crate::sys::pidfd::PidFd;
+use crate::units::{Pid, Seconds};
 
 /// A request to end.
 #[derive(Debug, Clone)]
 pub struct Stop {
-    /// The supervisor's pid file.
-    pub pid_file: PathBuf,
+    /// Which supervisor.
+    pub address: Address,
     /// How long to wait; none: as long as it takes.
     pub timeout: Option<Duration>,
 }
@@ -20,27 +25,64 @@ pub struct Stop {
 /// Asks the supervisor to stop and returns when it, and so all its workers, have ended.
 ///
 /// # Errors
-/// [`Error::NotRunning`] if there is no supervisor; [`Error::TimedOut`]; an unreadable pid file.
+/// [`Error::NotRunning`] if there is no supervisor; [`Error::TimedOut`]; a socket or a file that
+/// cannot be used.
 pub fn stop(request: &Stop) -> Result<(), Error> {
+    let path = match &request.address {
+        Address::Socket(path) => path,
+        Address::Files { pid, .. } => return by_files::stop(pid, request.timeout),
+    };
     let deadline = Deadline::after(request.timeout);
-    let target = Target::find(&request.pid_file)?;
-    tracing::info!(
-        "stop_server (pid:{}) stopping now (pid:{})...",
-        std::process::id(),
-        target.pid
-    );
-    target.signal(Signal::TERM)?;
-    while let Some(patience) = deadline.slice(LONG) {
-        if target.ends_within(patience) {
-            return Ok(());
+    let mut client = Client::connect(path)?;
+    let pid = client.supervisor();
+    // Held before it is asked: nobody else can have the number then.
+    let process = pid.and_then(|pid| PidFd::open(pid).ok());
+    announce(pid.unwrap_or_default());
+    client.call("Stop", Map::new(), true)?;
+    loop {
+        let Some(patience) = deadline.slice(LONG) else {
+            return Err(timed_out(request.timeout, pid.unwrap_or_default()));
+        };
+        match client.next(patience)? {
+            Next::Results(..) | Next::Nothing | Next::Failure(_) => {}
+            // A supervisor that is gone cannot be called again, and that is what was asked for.
+            Next::End => break,
         }
     }
-    let waited = Seconds(request.timeout.unwrap_or_default());
-    Err(Error::TimedOut(format!(
-        "after {waited} s the supervisor (pid:{}) is still waiting for its workers",
-        target.pid
-    )))
+    // The last moments of the process itself.
+    if let Some(process) = process {
+        while !ends_within(&process, deadline.slice(LONG).unwrap_or_default()) {
+            if deadline.slice(LONG).is_none() {
+                return Err(timed_out(request.timeout, pid.unwrap_or_default()));
+            }
+        }
+    }
+    Ok(())
 }
 
-/// One wait, when there is no other bound.
-const LONG: Duration = Duration::from_secs(3600);
+/// The line that Server::Starter's users know.
+pub(super) fn announce(supervisor: Pid) {
+    let own = std::process::id();
+    tracing::info!("stop_server (pid:{own}) stopping now (pid:{supervisor})...");
+}
+
+pub(super) fn timed_out(timeout: Option<Duration>, supervisor: Pid) -> Error {
+    let waited = Seconds(timeout.unwrap_or_default());
+    Error::TimedOut(format!(
+        "after {waited} s the supervisor (pid:{supervisor}) is still waiting for its workers"
+    ))
+}
+
+/// Waits for the end of a process, but not longer than `patience`; says whether it has ended.
+pub(super) fn ends_within(process: &PidFd, patience: Duration) -> bool {
+    // Rounded up, so that a wait is never a busy one.
+    let millis = patience.as_millis().saturating_add(1);
+    let timeout = PollTimeout::try_from(millis).unwrap_or(PollTimeout::MAX);
+    let mut fds = [PollFd::new(process.as_fd(), PollFlags::POLLIN)];
+    loop {
+        match poll(&mut fds, timeout) {
+            Err(Errno::EINTR) => {}
+            ended => return matches!(ended, Ok(1..)),
+        }
+    }
+}

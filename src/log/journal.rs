@@ -125,7 +125,7 @@ fn takes_more(socket: &UnixDatagram) -> io::Result<()> {
 
 /// `JOURNAL_STREAM` names the device and inode of the journal's end, systemd.exec(5); standard
 /// error may have been sent elsewhere since.
-fn stderr_is_the_journal() -> bool {
+pub(crate) fn stderr_is_the_journal() -> bool {
     let stream = std::env::var("JOURNAL_STREAM").unwrap_or_default();
     let Some((device, inode)) = stream.split_once(':') else {
         return false;

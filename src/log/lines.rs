@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::message_id;
-use crate::machine::Report;
+use crate::machine::{Report, Trigger};
 use crate::sys::process::{describe_status, exit_code, killed_by};
 use crate::units::{Pid, Seconds};
 
@@ -62,9 +62,18 @@ pub(crate) fn line(report: &Report) -> Option<String> {
             };
             format!("old worker {pid} died, status:{}{alone}", Status(*status))
         }
-        Report::Reloading => "received HUP, spawning a new worker".to_owned(),
-        Report::ReloadQueued => {
-            "received HUP while a worker is being started, another one will follow".to_owned()
+        Report::Reloading(by) => format!("{}, spawning a new worker", wanted(*by)),
+        Report::ReloadQueued(by) => format!(
+            "{} while a worker is being started, another one will follow",
+            wanted(*by)
+        ),
+        Report::CheckFailed { timed_out, kept } => {
+            let kept = kept.map(|generation| format!(", generation {generation} keeps serving"));
+            let kept = kept.unwrap_or_default();
+            match timed_out {
+                Some(time) => format!("the check did not end in {} s{kept}", Seconds(*time)),
+                None => format!("the check failed, no worker is started{kept}"),
+            }
         }
         Report::AutoRestart { interval, forced } => format!(
             "autorestart triggered ({}interval={})",
@@ -225,11 +234,12 @@ pub(crate) fn tell(report: &Report) {
             say!(warn, OVERDUE, generation = generation, worker_pid = pid)
         }
         Report::GaveUp { .. } => say!(error, GAVE_UP),
-        Report::Reloading | Report::AutoRestart { .. } => say!(info, RELOADING),
+        Report::Reloading(_) | Report::AutoRestart { .. } => say!(info, RELOADING),
+        Report::CheckFailed { .. } => say!(error, CHECK_FAILED),
         Report::Replacing { .. } => say!(info, REPLACING),
         Report::Stopping { .. } => say!(info, STOPPING),
         Report::Exiting => say!(info, EXITING),
-        Report::ReloadQueued | Report::KillDelayed(_) | Report::KillingOld => {
+        Report::ReloadQueued(_) | Report::KillDelayed(_) | Report::KillingOld => {
             tracing::info!("{text}")
         }
         Report::NotSpawned { .. } | Report::Settled => {}
@@ -241,6 +251,13 @@ fn parts(status: i32) -> (Option<i32>, Option<String>) {
     match killed_by(status) {
         Some(signal) => (None, Some(signal.to_string())),
         None => (Some(exit_code(status)), None),
+    }
+}
+
+fn wanted(by: Trigger) -> &'static str {
+    match by {
+        Trigger::Hup => "received HUP",
+        Trigger::Request => "asked to reload",
     }
 }
 
@@ -307,7 +324,10 @@ mod tests {
                 },
                 "old worker 12 died, status:0",
             ),
-            (Report::Reloading, "received HUP, spawning a new worker"),
+            (
+                Report::Reloading(Trigger::Hup),
+                "received HUP, spawning a new worker",
+            ),
             (
                 Report::AutoRestart {
                     interval: secs(360),

@@ -19,6 +19,8 @@ pub(super) const GAVE_UP: &str = "8ad760dcd04340c1acba281c97ed437a";
 pub(super) const DIED_UNEXPECTEDLY: &str = "cb02f1dc4c3e4bef9b9f3e71ba967f1f";
 /// An old worker has gone.
 pub(super) const OLD_DIED: &str = "5b944d66c52a4b58bfd4398c3a823f50";
+/// The check before a reload has found something wrong.
+pub(super) const CHECK_FAILED: &str = "08d019f924054cceb98e07a3aa3fc4fa";
 /// A reload begins.
 pub(super) const RELOADING: &str = "a8e4129d69774139b34e661cee908fe3";
 /// A reload has succeeded.
@@ -47,6 +49,7 @@ mod tests {
             GAVE_UP,
             DIED_UNEXPECTEDLY,
             OLD_DIED,
+            CHECK_FAILED,
             RELOADING,
             REPLACING,
             STOPPING,

@@ -8,7 +8,7 @@ pub(crate) mod message_id;
 mod sink;
 
 pub use journal::Destination;
-pub(crate) use journal::connect;
+pub(crate) use journal::{connect, stderr_is_the_journal};
 pub use layer::init;
 pub(crate) use lines::{line, tell};
 pub(crate) use sink::{flush, into_pipe, linger, pending, to_stderr};

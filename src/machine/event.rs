@@ -3,6 +3,8 @@
 use std::str::FromStr;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::units::{Pid, Signal};
 
 /// The number of a generation: 1 for the first, one more for every attempt, never used twice.
@@ -16,6 +18,12 @@ pub type Time = Duration;
 pub enum Event {
     /// SIGHUP: a new generation is wanted.
     Hup,
+    /// The same, by somebody who waits for what becomes of it.
+    Asked(Request),
+    /// The check that [`Action::Check`] began has found nothing wrong.
+    CheckPassed,
+    /// It has found something, or could not be made.
+    CheckFailed,
     /// TERM, INT or QUIT: everything is to end.
     Stop(Signal),
     /// The last [`Action::Spawn`] gave this process.
@@ -31,6 +39,65 @@ pub enum Event {
     Tuned(Tuning),
     /// Time has passed; at the latest at [`Machine::deadline`](super::Machine::deadline).
     Tick,
+}
+
+/// Somebody's request for a new generation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Request {
+    /// Whose it is; the caller's to choose, and not to use twice.
+    pub id: RequestId,
+    /// What the last answer is to wait for.
+    pub until: Until,
+}
+
+/// Names a [`Request`].
+pub type RequestId = u64;
+
+/// What somebody who asked for a new generation waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Until {
+    /// A new generation has taken over, and the old ones have been told to leave.
+    Ready,
+    /// The old ones have gone, too.
+    #[default]
+    Drained,
+}
+
+impl FromStr for Until {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Until, String> {
+        match text {
+            "ready" => Ok(Until::Ready),
+            "drained" => Ok(Until::Drained),
+            _ => Err("'ready' or 'drained' is wanted".to_owned()),
+        }
+    }
+}
+
+/// What has become of a [`Request`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Answer {
+    /// This generation has taken over. The last answer with [`Until::Ready`].
+    Replaced(Generation),
+    /// All before this generation have gone. The last answer with [`Until::Drained`].
+    Drained(Generation),
+    /// The reload was given up.
+    Failed {
+        /// The generation that keeps serving, if there is one.
+        kept: Option<Generation>,
+    },
+    /// Everything is being stopped.
+    Stopped,
+}
+
+/// Who wants a reload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Trigger {
+    /// SIGHUP.
+    Hup,
+    /// A [`Request`].
+    Request,
 }
 
 /// What a worker may say that matters here, sd_notify(3).
@@ -71,6 +138,34 @@ impl FromStr for Readiness {
     }
 }
 
+/// What the supervisor is about, for whoever asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum State {
+    /// Nobody serves yet, or nobody does any more.
+    Starting,
+    /// Nothing is under way.
+    Serving,
+    /// A new generation is on its way.
+    Reloading,
+    /// Everything has been told to end.
+    Stopping,
+}
+
+/// How far a worker has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Standing {
+    /// It does not count as started yet.
+    Starting,
+    /// It serves.
+    Ready,
+    /// It has been told to leave.
+    Draining,
+    /// It was not ready in time, and has been told to leave.
+    GivenUp,
+}
+
 /// Why there is no new process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum SpawnFailure {
@@ -87,6 +182,13 @@ pub enum Action {
     /// Start a worker of this generation and say [`Event::Spawned`] or [`Event::SpawnFailed`]
     /// before any other event.
     Spawn(Generation),
+    /// Start the check that comes before a reload, which would be to this generation, and say
+    /// [`Event::CheckPassed`] or [`Event::CheckFailed`] when it has ended.
+    Check(Generation),
+    /// Its result is not wanted any more: end it.
+    EndCheck,
+    /// Tell who asked for a reload what has become of it.
+    Answer(RequestId, Answer),
     /// Send the signal to the worker. It has not been reaped, so the pid is still its own.
     Signal(Pid, Signal),
     /// The list of live workers has changed: write it to the status file.
@@ -182,10 +284,17 @@ pub enum Report {
         /// Raw wait status.
         status: i32,
     },
-    /// SIGHUP starts a new generation now.
-    Reloading,
-    /// SIGHUP came while a start is under way: another one follows it.
-    ReloadQueued,
+    /// A reload begins.
+    Reloading(Trigger),
+    /// A reload is wanted while a start is under way: another one follows it.
+    ReloadQueued(Trigger),
+    /// The check before a reload has found something wrong: no worker is started.
+    CheckFailed {
+        /// It was still running when its time, this long, was up.
+        timed_out: Option<Duration>,
+        /// The generation that keeps serving.
+        kept: Option<Generation>,
+    },
     /// The auto-restart interval has passed.
     AutoRestart {
         /// The interval in force.
@@ -255,6 +364,8 @@ pub struct Rules {
     pub start_attempts: u32,
     /// The same for the very first start.
     pub first_start_attempts: u32,
+    /// A reload begins with a check, which may take this long; none: it does not.
+    pub check: Option<Duration>,
     /// SIGKILL for a worker that has not left this long after its first signal; none: never,
     /// unless it was never ready, or is stuck.
     pub stop_timeout: Option<Duration>,

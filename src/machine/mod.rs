@@ -23,10 +23,14 @@
 //!
 //! A HUP in `Serving` starts a new generation; in `Pausing` the coming attempt answers it; in the
 //! other states it is remembered, and answered by one more generation when this one is through.
+//!
+//! A reload may begin with a check (`Checking`, between `Serving` and `Spawning`): when it fails,
+//! nothing is started and the reload is over.
 
 mod backoff;
 mod edges;
 mod event;
+mod requests;
 mod worker;
 
 #[cfg(test)]
@@ -35,13 +39,15 @@ mod explore;
 mod tests;
 
 pub use event::{
-    Action, Event, Generation, Readiness, Report, Rules, SpawnFailure, Time, Tuning, Word,
+    Action, Answer, Event, Generation, Readiness, Report, Request, RequestId, Rules, SpawnFailure,
+    Standing, State, Time, Trigger, Tuning, Until, Word,
 };
 
 use std::time::Duration;
 
 use crate::units::Pid;
 use backoff::CrashLoop;
+use requests::Requests;
 use worker::{Stage, Workers};
 
 /// The least time from one failed attempt to the next, however short the interval.
@@ -52,6 +58,8 @@ pub const SHORTEST_RETRY: Duration = Duration::from_millis(100);
 enum Phase {
     /// Nothing: the current worker serves.
     Serving,
+    /// A reload, before its first attempt: it is being checked, and has to be done by then.
+    Checking { since: Time, until: Time },
     /// A start, between two attempts (or before the first).
     Pausing { until: Time },
     /// A start: the process has been asked for.
@@ -98,8 +106,9 @@ pub struct Machine {
     start: Start,
     workers: Workers,
     last_generation: Generation,
-    /// A HUP is waiting for the start that is under way.
-    reload_wanted: bool,
+    /// A reload is waiting for the start that is under way.
+    reload_wanted: Option<Trigger>,
+    requests: Requests,
     /// Auto-restart counts from here: the last readiness, or the last reload that was given up.
     restart_base: Time,
     crashes: CrashLoop,
@@ -118,7 +127,8 @@ impl Machine {
             },
             workers: Workers::default(),
             last_generation: 0,
-            reload_wanted: false,
+            reload_wanted: None,
+            requests: Requests::default(),
             restart_base: Time::ZERO,
             crashes: CrashLoop::default(),
         }
@@ -131,17 +141,21 @@ impl Machine {
         use Phase::*;
         let mut todo = Vec::new();
         match (self.phase, event) {
+            (Ended, Asked(Request { id, .. })) => todo.push(Action::Answer(id, Answer::Stopped)),
             (Ended, _) => {}
 
             (Stopping { code }, Stop(received)) => self.stop(received, code, now, &mut todo),
             (_, Stop(received)) => self.stop(received, 0, now, &mut todo),
 
-            (Serving, Hup) => self.reload(now, &mut todo),
-            (Pausing { until }, Hup) => self.hurry(until, now, &mut todo),
-            (Spawning { .. } | Watching { .. } | Settling { .. }, Hup) => {
-                self.queue_reload(&mut todo)
+            (_, Hup) => self.reload_asked(Trigger::Hup, now, &mut todo),
+            (_, Asked(request)) => {
+                self.requests.add(request);
+                self.reload_asked(Trigger::Request, now, &mut todo)
             }
-            (Stopping { .. }, Hup) => {}
+
+            (Checking { .. }, CheckPassed) => self.spawn(now, &mut todo),
+            (Checking { .. }, CheckFailed) => self.check_failed(None, now, &mut todo),
+            (_, CheckPassed | CheckFailed) => {} // it took too long
 
             (Spawning { generation }, Spawned(pid)) => self.watch(generation, pid, now, &mut todo),
             (Spawning { generation }, SpawnFailed(why)) => {
@@ -162,12 +176,29 @@ impl Machine {
                         self.waited_enough(pid, until.saturating_sub(since), now, &mut todo)
                     }
                     Settling { kill_at } if kill_at <= now => self.settle(now, &mut todo),
+                    Checking { since, until } if until <= now => {
+                        let time = until.saturating_sub(since);
+                        self.check_failed(Some(time), now, &mut todo)
+                    }
                     Serving => self.auto_restart(now, &mut todo),
                     _ => {}
                 }
             }
         }
         todo
+    }
+
+    /// A reload is wanted, by what is under way.
+    fn reload_asked(&mut self, by: Trigger, now: Time, todo: &mut Vec<Action>) {
+        use Phase::*;
+        match self.phase {
+            Serving => self.reload(by, now, todo),
+            Pausing { until } => self.hurry(by, until, now, todo),
+            Checking { .. } | Spawning { .. } | Watching { .. } | Settling { .. } => {
+                self.queue_reload(by, todo)
+            }
+            Stopping { .. } | Ended => self.requests.stopped(todo),
+        }
     }
 
     /// A death, by what the dead worker was to us: the second half of the table.
@@ -184,6 +215,10 @@ impl Machine {
             }
             _ if dead.stage == Stage::GivenUp => self.given_up_died(dead, status, todo),
             Serving | Settling { .. } if was_current => self.replace(dead, status, now, todo),
+            Checking { .. } if was_current => {
+                todo.push(Action::EndCheck); // nobody serves: there is nothing to be careful about
+                self.replace(dead, status, now, todo);
+            }
             // An old worker; or the current one while a start is under way: that is its
             // replacement.
             Pausing { until } if was_current => {
@@ -192,6 +227,7 @@ impl Machine {
             }
             _ => self.old_died(dead, was_current, status, todo),
         }
+        self.answer_the_drained(todo);
     }
 
     /// When the next [`Event::Tick`] is due at the latest; none: nothing will happen by itself.
@@ -200,6 +236,7 @@ impl Machine {
             Phase::Pausing { until } => Some(until),
             Phase::Watching { until, .. } => Some(until),
             Phase::Settling { kill_at } => Some(kill_at),
+            Phase::Checking { until, .. } => Some(until),
             Phase::Serving => self.next_auto_restart(),
             Phase::Spawning { .. } | Phase::Stopping { .. } | Phase::Ended => None,
         };
@@ -221,6 +258,29 @@ impl Machine {
     /// Who serves: the newest worker that is ready and has not been told to leave.
     pub fn current(&self) -> Option<(Generation, Pid)> {
         self.workers.current().map(|w| (w.generation, w.pid))
+    }
+
+    /// All workers, in the order of their generations.
+    pub fn workers(&self) -> impl Iterator<Item = (Generation, Pid, Standing)> + '_ {
+        self.workers.iter().map(|worker| {
+            let standing = match worker.stage {
+                Stage::Starting => Standing::Starting,
+                Stage::Ready { .. } => Standing::Ready,
+                Stage::Leaving => Standing::Draining,
+                Stage::GivenUp => Standing::GivenUp,
+            };
+            (worker.generation, worker.pid, standing)
+        })
+    }
+
+    /// What it is about.
+    pub fn state(&self) -> State {
+        match self.phase {
+            Phase::Serving => State::Serving,
+            Phase::Stopping { .. } | Phase::Ended => State::Stopping,
+            _ if self.workers.current().is_some() => State::Reloading,
+            _ => State::Starting,
+        }
     }
 
     /// The generation of a worker; none: this process is none of ours, as far as the machine knows.

@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 
-use super::{FIRST_FD, Socket, Sockets};
+use super::{FIRST_FD, Origin, Socket, Sockets};
 
 /// What sd_listen_fds(3) wants to know: how many descriptors there are from 3 up, and their names.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,6 +49,28 @@ impl Sockets {
     }
 }
 
+/// A socket, as workers know it.
+pub(crate) struct Told<'a> {
+    pub(crate) key: &'a OsStr,
+    pub(crate) fd: i32,
+    /// As in `LISTEN_FDNAMES`.
+    pub(crate) name: String,
+    /// It was not bound here.
+    pub(crate) inherited: bool,
+}
+
+impl Sockets {
+    /// All of them, in order.
+    pub(crate) fn told(&self) -> impl Iterator<Item = Told<'_>> {
+        self.list.iter().map(|socket| Told {
+            key: &socket.key,
+            fd: socket.fd.as_raw_fd(),
+            name: fd_name(socket),
+            inherited: matches!(socket.origin, Origin::Inherited),
+        })
+    }
+}
+
 /// systemd's name for a socket, else one made from its key: `127.0.0.1_8080`.
 fn fd_name(socket: &Socket) -> String {
     let name = match socket.fd_name.is_empty() {
@@ -75,7 +97,6 @@ fn valid(name: &OsStr) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sockets::Origin;
     use std::os::fd::{OwnedFd, RawFd};
 
     fn sockets(list: &[(&str, &str, RawFd)]) -> Sockets {

@@ -14,13 +14,13 @@ pub(crate) use inherit::take as take_inherited;
 pub(crate) use plan::Plan;
 pub use spec::{AddressSpec, Host, PathSpec, PortSpec};
 pub use unix_path::PathAccess;
+pub(crate) use unix_path::{UnixPath, bind as bind_path};
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use crate::error::Error;
-use unix_path::UnixPath;
 
 /// The first descriptor number that is handed out, as in sd_listen_fds(3).
 pub(crate) const FIRST_FD: RawFd = 3;

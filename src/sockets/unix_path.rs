@@ -17,7 +17,7 @@ use crate::error::Error;
 use crate::sys;
 
 /// The file of a socket we bound. Dropping it removes the file, if it still is that very one.
-pub(super) struct UnixPath {
+pub(crate) struct UnixPath {
     path: PathBuf,
     device: u64,
     inode: u64,
@@ -46,7 +46,7 @@ impl Default for PathAccess {
 }
 
 /// Binds, sets who may connect, and only then listens: before that every connection is refused.
-pub(super) fn bind(
+pub(crate) fn bind(
     path: &Path,
     access: &PathAccess,
     backlog: u32,

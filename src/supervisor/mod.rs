@@ -5,23 +5,30 @@
 //! have said, then the clock: a worker that has died just before its time was up, or just after it
 //! said that it was ready, has failed, and nobody makes way for it.
 
+mod check;
+mod clients;
 mod start;
 
 pub use start::run;
 
 use std::collections::VecDeque;
+use std::ffi::OsString;
 use std::os::fd::AsFd;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::time::TimeSpec;
 
+use clients::Clients;
+
 use crate::config::LiveConfig;
+use crate::control::Server;
 use crate::error::{Why, why};
 use crate::files::{LogFile, PidFile, StatusFile};
 use crate::log;
 use crate::machine::{Action, Event, Generation, Machine, Report, Time, Word};
+use crate::record::Record;
 use crate::sockets::Sockets;
 use crate::sys;
 use crate::sys::alarm::Alarm;
@@ -29,7 +36,7 @@ use crate::sys::daemon::Launcher;
 use crate::sys::signals::Signals;
 use crate::systemd::Notifier;
 use crate::units::{Pid, Signal};
-use crate::worker::{Channels, Environment, NoWorker, Spawner};
+use crate::worker::{Channels, Environment, NoWorker, Saying, Spawner};
 
 /// Until the status file is tried again after a failure (a full disk, say).
 const STATUS_RETRY: Duration = Duration::from_secs(1);
@@ -40,7 +47,8 @@ const BREATH: Duration = Duration::from_millis(100);
 /// Everything a running supervisor holds.
 struct Supervisor {
     machine: Machine,
-    origin: Instant,
+    /// The machine's time 0, on the monotonic clock.
+    origin: Duration,
     signals: Signals,
     /// Rings at the next deadline; none: ppoll's own time-out has to do.
     alarm: Option<Alarm>,
@@ -49,6 +57,7 @@ struct Supervisor {
     environment: Environment,
     live: LiveConfig,
     notifier: Notifier,
+    record: Record,
     log: LogFile,
     log_name: String,
     /// Who waits for the first generation.
@@ -60,13 +69,18 @@ struct Supervisor {
     status_retry: Option<Time>,
     /// Waiting fails, and that has been said.
     deaf: bool,
+    /// What is run before a reload, by a shell.
+    check_command: Option<OsString>,
+    /// It runs.
+    check: Option<Pid>,
+    clients: Clients,
     sockets: Sockets,
     pid_file: Option<PidFile>,
 }
 
 impl Supervisor {
     fn now(&self) -> Time {
-        self.origin.elapsed()
+        sys::clock::monotonic().saturating_sub(self.origin)
     }
 
     /// Turns until the machine has come to its end; returns the exit status.
@@ -78,7 +92,9 @@ impl Supervisor {
             self.wait();
         };
         let now = self.now();
+        self.answer_stoppers();
         let Supervisor {
+            clients,
             sockets,
             channels,
             status_file,
@@ -93,6 +109,7 @@ impl Supervisor {
         drop(channels);
         drop(status_file);
         drop(pid_file);
+        drop(clients); // who waits for our end sees that all of it has gone
         log.close(now);
         if let Some(launcher) = launcher {
             let reason = self.last_failure;
@@ -114,6 +131,7 @@ impl Supervisor {
             self.notifier.deadline(),
             self.environment.deadline(now),
             self.status_retry,
+            self.clients.server.as_ref().and_then(Server::deadline),
         ];
         let deadline = deadlines.into_iter().flatten().min();
         let left = self.time_out(deadline, now).map(TimeSpec::from);
@@ -122,15 +140,22 @@ impl Supervisor {
         let writable = |fd| PollFd::new(fd, PollFlags::POLLOUT);
         let mut fds: Vec<PollFd<'_>> = self.channels.fds().map(readable).collect();
         let channels = fds.len();
+        let control = self.clients.server.iter().flat_map(Server::fds);
+        fds.extend(control.map(|(fd, events)| PollFd::new(fd, events)));
+        let clients = fds.len() - channels;
         fds.push(readable(self.signals.as_fd()));
         fds.extend(self.alarm.as_ref().map(|alarm| readable(alarm.as_fd())));
         fds.extend(self.environment.changes(now).map(readable));
         fds.extend(pending.as_ref().map(|pipe| writable(pipe.as_fd())));
         match ppoll(&mut fds, left, None) {
             Ok(_) => {
-                let news = fds.iter().take(channels);
-                let news: Vec<PollFlags> = news.filter_map(PollFd::revents).collect();
-                self.channels.have_news(news.into_iter());
+                let news = fds.iter().take(channels + clients);
+                let news: Vec<PollFlags> = news.map(flags).collect();
+                let (of_channels, of_clients) = news.split_at(channels.min(news.len()));
+                self.channels.have_news(of_channels.iter().copied());
+                if let Some(server) = &mut self.clients.server {
+                    server.have_news(of_clients.iter().copied(), now);
+                }
                 self.deaf = false;
             }
             Err(Errno::EINTR) => {}
@@ -176,9 +201,13 @@ impl Supervisor {
         if let Some(code) = self.catch_up() {
             return Some(code);
         }
+        if let Some(code) = self.serve_clients() {
+            return Some(code);
+        }
         let now = self.now();
         self.log.tick(now);
-        self.notifier.tick(now, self.machine.current());
+        self.notifier
+            .tick(now, self.machine.current(), &self.record);
         if self.status_retry.is_some_and(|at| at <= now) {
             self.publish_status();
         }
@@ -196,7 +225,7 @@ impl Supervisor {
     /// Takes in who has died, and then what workers have said.
     fn catch_up(&mut self) -> Option<u8> {
         for saying in self.channels.hear() {
-            self.notifier.says(saying);
+            self.says(saying);
         }
         // One at a time: what the machine decides about one death must not reach a pid whose
         // owner has been reaped in the same breath.
@@ -213,14 +242,23 @@ impl Supervisor {
         None
     }
 
+    fn says(&mut self, saying: Saying) {
+        if self.record.says(saying) {
+            self.notifier.is_stale();
+        }
+    }
+
     fn child_died(&mut self, pid: Pid, status: i32) -> Option<u8> {
         if let Some(generation) = self.machine.generation_of(pid) {
             if let Some(saying) = self.channels.close(generation) {
-                self.notifier.says(saying);
+                self.says(saying);
             }
             let end = self.handle(Event::Exited(pid, status));
-            self.notifier.forget(generation);
+            self.record.forget(generation);
             return end;
+        }
+        if let Some(event) = self.check_died(pid, status) {
+            return self.handle(event);
         }
         if !self.log.died(pid, self.now()) {
             tracing::debug!(pid, status, "reaped an orphan");
@@ -252,6 +290,14 @@ impl Supervisor {
                     Action::Spawn(generation) => events.push_front(self.spawn(generation)),
                     Action::Signal(pid, signal) => self.signal(pid, signal),
                     Action::PublishStatus => self.publish_status(),
+                    Action::Check(generation) => {
+                        self.tell_of_check();
+                        self.begin_check(generation)
+                            .into_iter()
+                            .for_each(|event| events.push_front(event));
+                    }
+                    Action::EndCheck => self.end_check(),
+                    Action::Answer(id, answer) => self.answer(id, answer),
                     Action::Report(report) => self.report(&report),
                     Action::Exit(code) => return Some(code),
                 }
@@ -275,7 +321,7 @@ impl Supervisor {
                 self.channels.close(generation);
                 let id = log::message_id::NOT_SPAWNED;
                 tracing::error!(MESSAGE_ID = id, generation, "{}", failure.reason);
-                self.notifier.attempt_failed(&failure.reason);
+                self.record.attempt_failed(&failure.reason);
                 self.last_failure = Some(failure.reason);
                 Event::SpawnFailed(failure.kind)
             }
@@ -311,7 +357,11 @@ impl Supervisor {
 
     fn report(&mut self, report: &Report) {
         log::tell(report);
-        self.notifier.report(report, self.machine.current());
+        let current = self.machine.current();
+        let generation = current.map(|(generation, _)| generation);
+        self.record.report(report, generation, self.now());
+        self.notifier.report(report, current, &self.record);
+        self.tell_clients(report);
         match report {
             Report::Ready { .. } => {
                 if let Some(launcher) = self.launcher.take() {
@@ -320,7 +370,7 @@ impl Supervisor {
             }
             Report::FailedToStart { generation, .. } | Report::NeverReady { generation, .. } => {
                 self.last_failure = log::line(report);
-                if let Some(words) = self.notifier.words_of(*generation) {
+                if let Some(words) = self.record.words_of(*generation) {
                     tracing::error!(generation, "its last words: {words}");
                 }
             }
@@ -334,4 +384,9 @@ impl Supervisor {
             Err(e) => tracing::error!("failed to reopen log file {}: {}", self.log_name, Why(&e)),
         }
     }
+}
+
+/// Flags that nix does not know cannot be there: nobody has asked for them.
+fn flags(fd: &PollFd<'_>) -> PollFlags {
+    fd.revents().unwrap_or(PollFlags::empty())
 }

@@ -2,14 +2,16 @@
 //! in which nothing is touched before it is certain to be ours, and nothing is left after an error.
 
 use std::io::Write;
-use std::time::Instant;
 
 use super::Supervisor;
+use super::clients::Clients;
 use crate::config::Config;
+use crate::control::Server;
 use crate::error::Error;
 use crate::files::{LogFile, PidFile, StatusFile};
 use crate::log;
 use crate::machine::{Machine, Readiness};
+use crate::record::Record;
 use crate::sockets::{self, FIRST_FD, Plan, Sockets};
 use crate::sys;
 use crate::sys::alarm::Alarm;
@@ -107,7 +109,7 @@ fn check(config: &Config) -> Result<(), Error> {
 impl Supervisor {
     /// Binds and opens everything. After an error nothing is left behind.
     fn start(config: Config, plan: Plan) -> Result<Supervisor, Error> {
-        let origin = Instant::now();
+        let origin = sys::clock::monotonic();
         tracing::info!("start_server (pid:{}) starting now...", std::process::id());
         let above = plan.above();
         log::to_stderr(above);
@@ -138,6 +140,8 @@ impl Supervisor {
         )?;
         let owner = config.identity.as_ref();
         let channels = Channels::prepare(needs_words(&config), owner, config.daemonize, above)?;
+        let control = config.control.as_deref();
+        let control = control.map(|path| Server::open(path, above)).transpose()?;
         // Every number that sockets will ever want is taken now.
         log::connect(config.log_target, config.log.is_some());
         if let Some(store) = Store::ours() {
@@ -146,7 +150,7 @@ impl Supervisor {
         if let Some(file) = &mut pid_file {
             file.announce()?;
         }
-        let now = origin.elapsed();
+        let now = sys::clock::monotonic().saturating_sub(origin);
         let notifier = Notifier::new(patience(&config), now);
         if config.daemonize {
             finish_daemon(&sockets, &notifier)?;
@@ -168,6 +172,7 @@ impl Supervisor {
             ),
             live: config.live,
             notifier,
+            record: Record::new(),
             log,
             log_name: config
                 .log
@@ -178,6 +183,9 @@ impl Supervisor {
             status_file,
             status_retry: None,
             deaf: false,
+            check_command: config.check_command,
+            check: None,
+            clients: Clients::new(control),
             sockets,
             pid_file,
         })

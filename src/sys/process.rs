@@ -275,6 +275,12 @@ pub(crate) fn kill(pid: Pid, signal: Signal) -> Result<(), Errno> {
     Errno::result(unsafe { libc::kill(pid, signal.number()) }).map(drop)
 }
 
+/// The same for a child that leads a process group of its own, and all in that group.
+pub(crate) fn kill_group(leader: Pid, signal: Signal) -> Result<(), Errno> {
+    // SAFETY: no memory is involved.
+    Errno::result(unsafe { libc::kill(-leader, signal.number()) }).map(drop)
+}
+
 /// How a child ended, in words: `exit code 1`, `killed by KILL`.
 pub(crate) fn describe_status(status: i32) -> String {
     match killed_by(status) {

@@ -4,7 +4,6 @@
 //! out of it, failure included; STOPPING; a STATUS line for `systemctl status`; WATCHDOG from the
 //! loop, so that a supervisor that hangs is noticed.
 
-use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
@@ -16,11 +15,10 @@ use sd_notify::NotifyState;
 use super::is_listening;
 use crate::error::Why;
 use crate::machine::{Generation, Report, Time};
+use crate::record::Record;
 use crate::sys;
-use crate::sys::clock::local_time;
 use crate::sys::process::describe_status;
-use crate::units::{Pid, Seconds};
-use crate::worker::Saying;
+use crate::units::Pid;
 
 /// More than any turn of ours takes: what is added to a span that systemd is asked to wait.
 const MARGIN: Duration = Duration::from_secs(10);
@@ -35,11 +33,6 @@ pub(crate) struct Notifier {
     ping_every: Option<Duration>,
     next_ping: Time,
     rules: Patience,
-    /// How the last attempt failed.
-    failure: Option<String>,
-    /// How the last reload ended.
-    verdict: Option<String>,
-    reloading: bool,
     /// A stop was asked for: nothing else is worth saying.
     stopping: bool,
     /// What is being done, if it is not a worker that is being waited for.
@@ -49,8 +42,6 @@ pub(crate) struct Notifier {
     /// A worker has said something that systemd has not been told, and until when that waits.
     stale: bool,
     next_status: Time,
-    /// The latest words of each worker, for people.
-    sayings: BTreeMap<Generation, String>,
 }
 
 /// How long what we do may take, as far as that is bounded.
@@ -75,15 +66,11 @@ impl Notifier {
             ping_every: ping_every.filter(|every| !every.is_zero()),
             next_ping: now,
             rules,
-            failure: None,
-            verdict: None,
-            reloading: false,
             stopping: false,
             doing: None,
             starting: None,
             stale: false,
             next_status: now,
-            sayings: BTreeMap::new(),
         }
     }
 
@@ -101,7 +88,7 @@ impl Notifier {
 
     /// Does what is due of that; `current` is who serves now. Neither is worth waiting for a systemd
     /// that does not read.
-    pub(crate) fn tick(&mut self, now: Time, current: Option<(Generation, Pid)>) {
+    pub(crate) fn tick(&mut self, now: Time, current: Option<(Generation, Pid)>, record: &Record) {
         if let Some(every) = self.ping_every.filter(|_| self.next_ping <= now) {
             if has_room() {
                 self.send(&[NotifyState::Watchdog]);
@@ -112,35 +99,23 @@ impl Notifier {
             self.next_status = now.saturating_add(STATUS_REST);
             if has_room() {
                 self.stale = false;
-                self.tell(current, &[]);
+                self.tell(current, record, &[]);
             }
         }
     }
 
-    /// Why an attempt gave no process; told before the machine reports it.
-    pub(crate) fn attempt_failed(&mut self, reason: &str) {
-        self.failure = Some(reason.to_owned());
+    /// A worker has said something new, which the status line has not.
+    pub(crate) fn is_stale(&mut self) {
+        self.stale = true;
     }
 
-    /// A worker's own words stand behind its name from now on.
-    pub(crate) fn says(&mut self, saying: Saying) {
-        let Saying { generation, text } = saying;
-        tracing::debug!(generation, "generation {generation} says: {text}");
-        self.stale |= self.sayings.insert(generation, text.clone()).as_ref() != Some(&text);
-    }
-
-    /// What a worker has said last of itself.
-    pub(crate) fn words_of(&self, generation: Generation) -> Option<&str> {
-        self.sayings.get(&generation).map(String::as_str)
-    }
-
-    /// A worker has gone, and its words with it.
-    pub(crate) fn forget(&mut self, generation: Generation) {
-        self.sayings.remove(&generation);
-    }
-
-    /// Passes on what has happened. `current` is who serves now.
-    pub(crate) fn report(&mut self, report: &Report, current: Option<(Generation, Pid)>) {
+    /// Passes on what has happened and stands in the record. `current` is who serves now.
+    pub(crate) fn report(
+        &mut self,
+        report: &Report,
+        current: Option<(Generation, Pid)>,
+        record: &Record,
+    ) {
         if !self.listening {
             return;
         }
@@ -149,73 +124,50 @@ impl Notifier {
                 self.starting = Some((*generation, *pid));
                 self.doing = None;
                 // One try is always granted its time; many only if their number is bounded.
-                if self.failure.is_none() || self.rules.attempts_are_limited {
+                if record.failure().is_none() || self.rules.attempts_are_limited {
                     let wait = extend(self.rules.start.saturating_add(MARGIN));
-                    self.tell(current, &[wait]);
+                    self.tell(current, record, &[wait]);
                 } else {
-                    self.tell(current, &[]);
+                    self.tell(current, record, &[]);
                 }
             }
-            Report::FailedToStart {
-                generation, status, ..
-            } => {
-                self.failed(*generation, describe_status(*status), current);
-            }
-            Report::NeverReady {
-                generation, after, ..
-            } => {
-                let how = format!("never said READY=1 in {} s", Seconds(*after));
-                self.failed(*generation, how, current);
-            }
-            Report::NotSpawned { generation } => {
-                let how = self.failure.take();
-                let how = how.unwrap_or_else(|| "no process".to_owned());
-                self.failed(*generation, how, current);
+            Report::FailedToStart { generation, .. }
+            | Report::NeverReady { generation, .. }
+            | Report::NotSpawned { generation } => {
+                let how = record.failure().unwrap_or_default();
+                self.starting = None;
+                self.doing = Some(format!(
+                    "generation {generation} failed to start: {how}, trying again"
+                ));
+                self.tell(current, record, &[]);
             }
             Report::Ready { .. } => {
                 self.starting = None;
-                self.doing = self.reloading.then(|| "reloading".to_owned());
+                self.doing = record.is_reloading().then(|| "reloading".to_owned());
             }
-            Report::KillDelayed(_) => self.tell(current, &[]),
+            Report::KillDelayed(_) => self.tell(current, record, &[]),
             Report::Extended { by, .. } => self.send(&[extend(by.saturating_add(MARGIN))]),
             Report::DiedUnexpectedly { pid, status, .. } => {
                 let how = describe_status(*status);
                 self.doing = Some(format!("worker {pid} died ({how}), replacing it"));
-                self.tell(current, &[]);
+                self.tell(current, record, &[]);
             }
-            Report::Reloading | Report::AutoRestart { .. } => {
-                self.reloading = true;
-                self.failure = None;
+            Report::Reloading(_) | Report::AutoRestart { .. } => {
                 self.doing = Some("reloading".to_owned());
                 // Both in one datagram: that is how systemd tells it from an older one.
                 match NotifyState::monotonic_usec_now() {
-                    Ok(time) => self.tell(current, &[NotifyState::Reloading, time]),
+                    Ok(time) => self.tell(current, record, &[NotifyState::Reloading, time]),
                     Err(e) => tracing::warn!("cannot read the clock for systemd: {}", Why(&e)),
                 }
             }
-            Report::GaveUp {
-                kept: Some(generation),
-                ..
-            } => {
-                let how = self.failure.as_deref().unwrap_or("it did not start");
-                let time = local_time();
-                self.verdict = Some(format!(
-                    "reload at {time} failed: {how}, generation {generation} kept"
-                ));
-                self.reloading = false;
-            }
             Report::GaveUp { kept: None, .. } => {
-                let how = self.failure.as_deref().unwrap_or("it did not start");
-                self.send(&[NotifyState::Status(&format!("gave up: {how}"))]);
+                let status = format!("gave up: {}", record.reason());
+                self.send(&[NotifyState::Status(&status)]);
             }
             Report::Settled => {
-                if std::mem::take(&mut self.reloading) {
-                    self.verdict = Some(format!("reload at {} succeeded", local_time()));
-                }
-                self.failure = None;
                 self.doing = None;
                 self.starting = None;
-                self.tell(current, &[NotifyState::Ready]);
+                self.tell(current, record, &[NotifyState::Ready]);
             }
             Report::Stopping { workers, .. } => {
                 let status = format!("stopping, waiting for {} workers", workers.len());
@@ -232,29 +184,17 @@ impl Notifier {
         }
     }
 
-    fn failed(
-        &mut self,
-        generation: Generation,
-        mut how: String,
-        current: Option<(Generation, Pid)>,
-    ) {
-        if let Some(words) = self.sayings.get(&generation) {
-            let _ = write!(how, " (it said: {words})");
-        }
-        self.starting = None;
-        self.doing = Some(format!(
-            "generation {generation} failed to start: {how}, trying again"
-        ));
-        self.failure = Some(how);
-        self.tell(current, &[]);
-    }
-
     /// Sends these, and the line that says how things are.
-    fn tell(&self, current: Option<(Generation, Pid)>, states: &[NotifyState<'_>]) {
+    fn tell(
+        &self,
+        current: Option<(Generation, Pid)>,
+        record: &Record,
+        states: &[NotifyState<'_>],
+    ) {
         if !self.listening {
             return;
         }
-        let status = self.status(current);
+        let status = self.status(current, record);
         let mut states = states.to_vec();
         states.push(NotifyState::Status(&status));
         self.send(&states);
@@ -262,10 +202,10 @@ impl Notifier {
 
     /// One line: who serves, and what is being done or how the last reload ended; each with its own
     /// words behind it.
-    fn status(&self, current: Option<(Generation, Pid)>) -> String {
+    fn status(&self, current: Option<(Generation, Pid)>, record: &Record) -> String {
         if self.stopping {
             let doing = self.doing.as_deref().unwrap_or("stopping");
-            let words = self.sayings.values().next_back();
+            let words = record.latest_words();
             let words = words.map(|words| format!(": {words}")).unwrap_or_default();
             return (doing.to_owned() + &words).replace(char::is_control, " ");
         }
@@ -275,7 +215,7 @@ impl Notifier {
         };
         let mut add = |generation: Option<Generation>, text: &str| {
             line.push_str(text);
-            if let Some(words) = generation.and_then(|g| self.sayings.get(&g)) {
+            if let Some(words) = generation.and_then(|g| record.words_of(g)) {
                 let _ = write!(line, ": {words}");
             }
         };
@@ -283,8 +223,10 @@ impl Notifier {
         if let Some((generation, pid)) = self.starting {
             let doing = format!("; starting generation {generation} (pid {pid})");
             add(Some(generation), &doing);
-        } else if let Some(more) = self.doing.as_ref().or(self.verdict.as_ref()) {
-            add(None, &format!("; {more}"));
+        } else if let Some(doing) = &self.doing {
+            add(None, &format!("; {doing}"));
+        } else if let Some(verdict) = record.last_reload() {
+            add(None, &format!("; {verdict}"));
         }
         // A newline would begin another field.
         line.replace(char::is_control, " ")

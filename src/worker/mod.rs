@@ -92,29 +92,60 @@ impl Spawner {
         environment: &Environment,
         notify_socket: Option<CString>,
     ) -> Result<Pid, NoWorker> {
+        let mut block = self.block(generation, environment);
+        block.extend(notify_socket);
+        self.run(&self.argv, &block, &self.own_pid, false)
+    }
+
+    /// Starts a shell command where, as whom and with what a worker of this generation would be, but
+    /// for the notification socket: it is none, and has nothing to say. It leads a process group.
+    pub(crate) fn check(
+        &self,
+        command: &OsStr,
+        generation: Generation,
+        environment: &Environment,
+    ) -> Result<Pid, NoWorker> {
+        let command = CString::new(command.as_bytes()).unwrap_or_default(); // an argument has no NUL
+        let argv = [c"/bin/sh".into(), c"-c".into(), command];
+        let block = self.block(generation, environment);
+        let watchdog = |variable: &CString| variable.as_bytes().starts_with(b"WATCHDOG_USEC=");
+        let block: Vec<CString> = block.into_iter().filter(|v| !watchdog(v)).collect();
+        let own_pid = self.own_pid.iter().filter(|name| **name == "LISTEN_PID");
+        self.run(&argv, &block, &own_pid.copied().collect::<Vec<_>>(), true)
+    }
+
+    fn block(&self, generation: Generation, environment: &Environment) -> Vec<CString> {
         let mut block = environment.block();
         block.extend_from_slice(&self.common);
-        block.extend(notify_socket);
         // Digits have no NUL byte.
         let number = format!("SERVER_STARTER_GENERATION={generation}");
         block.push(CString::new(number).unwrap_or_default());
+        block
+    }
+
+    fn run(
+        &self,
+        argv: &[CString],
+        environment: &[CString],
+        own_pid: &[&str],
+        own_group: bool,
+    ) -> Result<Pid, NoWorker> {
         let program = Program {
-            argv: &self.argv,
-            environment: &block,
-            own_pid: &self.own_pid,
+            argv,
+            environment,
+            own_pid,
             dir: self.dir.as_deref(),
             identity: self.identity.as_ref(),
             keep: &self.keep,
             stdio: [None, None, None],
-            own_group: false,
+            own_group,
         };
-        process::spawn(&program).map_err(|error| self.explain(error))
+        process::spawn(&program).map_err(|error| self.explain(argv, error))
     }
 
-    fn explain(&self, SpawnError { step, errno }: SpawnError) -> NoWorker {
+    fn explain(&self, argv: &[CString], SpawnError { step, errno }: SpawnError) -> NoWorker {
         let why = why_errno(errno);
-        let program = self
-            .argv
+        let program = argv
             .first()
             .map(|p| p.to_string_lossy())
             .unwrap_or_default();

@@ -7,6 +7,15 @@ use crate::machine::worker::{Stage, Worker};
 use crate::machine::{Cause, Machine, Phase};
 use crate::units::Pid;
 
+/// How a start ends.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Outcome {
+    /// This generation serves now.
+    TakenOver(Generation),
+    /// It was given up, and this one serves on.
+    Kept(Option<Generation>),
+}
+
 impl Machine {
     pub(in crate::machine) fn watch(
         &mut self,
@@ -89,7 +98,7 @@ impl Machine {
         match kept {
             Some(_) => {
                 self.restart_base = now;
-                self.serve(now, todo);
+                self.serve(Outcome::Kept(kept), now, todo);
             }
             None => self.give_up_serving(now, todo),
         }
@@ -113,7 +122,7 @@ impl Machine {
         report(todo, Report::Ready { generation, pid });
 
         if self.start.cause != Cause::Reload {
-            return self.serve(now, todo);
+            return self.serve(Outcome::TakenOver(generation), now, todo);
         }
         let old = self.workers.older_than(generation);
         let nobody = old.is_empty();
@@ -149,26 +158,39 @@ impl Machine {
     /// The swap: everyone older than the current worker is told to leave.
     fn kill_old(&mut self, now: Time, todo: &mut Todo) {
         report(todo, Report::KillingOld);
-        let old = self
-            .workers
-            .current()
-            .map(|w| self.workers.older_than(w.generation));
-        for pid in old.unwrap_or_default() {
+        let newest = self.workers.current().map_or(0, |w| w.generation);
+        for pid in self.workers.older_than(newest) {
             self.tell_to_leave(pid, self.rules.signal_on_hup, now, todo);
         }
-        self.serve(now, todo);
+        self.serve(Outcome::TakenOver(newest), now, todo);
     }
 
-    fn serve(&mut self, now: Time, todo: &mut Todo) {
+    /// Nothing is under way any more.
+    pub(super) fn serve(&mut self, outcome: Outcome, now: Time, todo: &mut Todo) {
         self.phase = Phase::Serving;
         report(todo, Report::Settled);
-        if self.reload_wanted {
-            self.reload(now, todo);
+        match outcome {
+            Outcome::TakenOver(generation) => {
+                self.requests.replaced(generation, todo);
+                self.answer_the_drained(todo);
+            }
+            Outcome::Kept(kept) => self.requests.failed(kept, todo),
         }
+        if let Some(by) = self.reload_wanted {
+            self.reload(by, now, todo);
+        }
+    }
+
+    /// Who waits for old workers to go may have waited for the last of them.
+    pub(in crate::machine) fn answer_the_drained(&mut self, todo: &mut Todo) {
+        let oldest = self.live().next();
+        let oldest = oldest.map_or(Generation::MAX, |(generation, _)| generation);
+        self.requests.oldest_is(oldest, todo);
     }
 
     /// Neither an old worker nor a new one serves, and no more attempts are made.
     fn give_up_serving(&mut self, now: Time, todo: &mut Todo) {
+        self.requests.failed(None, todo);
         self.stop_all(None, self.rules.signal_on_term, 1, now, todo);
     }
 }

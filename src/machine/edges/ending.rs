@@ -36,7 +36,11 @@ impl Machine {
         now: Time,
         todo: &mut Todo,
     ) {
+        if let Phase::Checking { .. } = self.phase {
+            todo.push(Action::EndCheck);
+        }
         self.phase = Phase::Stopping { code };
+        self.requests.stopped(todo);
         let workers = self.workers.all();
         if received.is_some() || !workers.is_empty() {
             report(

@@ -1,34 +1,72 @@
 //! Starting a generation.
 
+use std::time::Duration;
+
+use super::attempts::Outcome;
 use super::{Todo, report};
-use crate::machine::event::{Action, Report, Time};
+use crate::machine::event::{Action, Report, Time, Trigger};
 use crate::machine::worker::{Stage, Worker};
 use crate::machine::{Cause, Machine, Phase, SHORTEST_RETRY, Start};
 
 impl Machine {
     /// HUP while nothing else is under way.
-    pub(in crate::machine) fn reload(&mut self, now: Time, todo: &mut Todo) {
-        report(todo, Report::Reloading);
-        self.begin(Cause::Reload, now, now, todo);
+    pub(in crate::machine) fn reload(&mut self, by: Trigger, now: Time, todo: &mut Todo) {
+        report(todo, Report::Reloading(by));
+        self.begin_reload(now, todo);
+    }
+
+    /// Checks first, if that is wanted.
+    fn begin_reload(&mut self, now: Time, todo: &mut Todo) {
+        let Some(time) = self.rules.check else {
+            return self.begin(Cause::Reload, now, now, todo);
+        };
+        self.start.cause = Cause::Reload;
+        self.start.failures = 0;
+        self.reload_wanted = None;
+        self.requests.begin();
+        let until = now.saturating_add(time);
+        self.phase = Phase::Checking { since: now, until };
+        todo.push(Action::Check(self.last_generation + 1));
+    }
+
+    /// The check has found something wrong, or its time is up. No generation has been started.
+    pub(in crate::machine) fn check_failed(
+        &mut self,
+        timed_out: Option<Duration>,
+        now: Time,
+        todo: &mut Todo,
+    ) {
+        if timed_out.is_some() {
+            todo.push(Action::EndCheck);
+        }
+        let kept = self.workers.current().map(|w| w.generation);
+        report(todo, Report::CheckFailed { timed_out, kept });
+        self.restart_base = now;
+        self.serve(Outcome::Kept(kept), now, todo);
     }
 
     /// HUP while a start is under way, too late for it.
-    pub(in crate::machine) fn queue_reload(&mut self, todo: &mut Todo) {
-        if !self.reload_wanted {
-            self.reload_wanted = true;
-            report(todo, Report::ReloadQueued);
+    pub(in crate::machine) fn queue_reload(&mut self, by: Trigger, todo: &mut Todo) {
+        if self.reload_wanted.replace(by).is_none() {
+            report(todo, Report::ReloadQueued(by));
         }
     }
 
     /// HUP before an attempt: that attempt answers it. It need not wait out a crash loop's pause,
     /// only keep its distance from the attempt before.
-    pub(in crate::machine) fn hurry(&mut self, until: Time, now: Time, todo: &mut Todo) {
+    pub(in crate::machine) fn hurry(
+        &mut self,
+        by: Trigger,
+        until: Time,
+        now: Time,
+        todo: &mut Todo,
+    ) {
         if self.start.cause != Cause::First {
             self.start.cause = Cause::Reload;
         }
         // Once per attempt: the next spawn resets it.
-        if !std::mem::replace(&mut self.reload_wanted, true) {
-            report(todo, Report::Reloading);
+        if self.reload_wanted.replace(by).is_none() {
+            report(todo, Report::Reloading(by));
         }
         let soonest = until.min(self.next_attempt().max(now));
         self.phase = Phase::Pausing { until: soonest };
@@ -58,7 +96,7 @@ impl Machine {
         if let (true, Some(interval)) = (due, self.rules.tuning.auto_restart) {
             let forced = self.workers.any_old();
             report(todo, Report::AutoRestart { interval, forced });
-            self.begin(Cause::Reload, now, now, todo);
+            self.begin_reload(now, todo);
         }
     }
 
@@ -118,7 +156,8 @@ impl Machine {
 
     /// One attempt. Every HUP so far came before it, and is answered by it.
     pub(in crate::machine) fn spawn(&mut self, now: Time, todo: &mut Todo) {
-        self.reload_wanted = false;
+        self.reload_wanted = None;
+        self.requests.begin();
         self.last_generation += 1;
         self.start.attempt_at = now;
         self.phase = Phase::Spawning {

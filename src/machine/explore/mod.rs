@@ -24,6 +24,9 @@ struct State {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Step {
     Hup,
+    Ask(Until),
+    /// The check that is running ends: nothing, or something, is wrong.
+    Checked(bool),
     Term,
     Int,
     /// Time passes until the next deadline.
@@ -44,6 +47,12 @@ impl State {
             steps.push(Step::SpawnFails(SpawnFailure::Hopeless));
         }
         steps.extend(self.world.workers.keys().map(|pid| Step::Exit(*pid)));
+        if self.world.may_ask() {
+            steps.extend([Step::Ask(Until::Ready), Step::Ask(Until::Drained)]);
+        }
+        if self.world.checking {
+            steps.extend([Step::Checked(true), Step::Checked(false)]);
+        }
         let rules = &self.machine.rules;
         let mut words = Vec::new();
         if rules.readiness != Readiness::Alive {
@@ -63,6 +72,9 @@ impl State {
         let mut failure = None;
         let event = match step {
             Step::Hup => Event::Hup,
+            Step::Ask(until) => Event::Asked(self.world.next_request(until)),
+            Step::Checked(true) => Event::CheckPassed,
+            Step::Checked(false) => Event::CheckFailed,
             Step::Term => Event::Stop(Signal::TERM),
             Step::Int => Event::Stop(Signal::INT),
             Step::Exit(pid) => Event::Exited(pid, 256),
@@ -99,10 +111,15 @@ impl State {
 }
 
 fn explore(name: &str, rules: Rules, depth: usize) -> usize {
+    explore_from(name, rules, 0, depth)
+}
+
+/// With so many requests among the events.
+fn explore_from(name: &str, rules: Rules, requests: u64, depth: usize) -> usize {
     let first = State {
         machine: Machine::new(rules),
         now: Time::ZERO,
-        world: Watcher::default(),
+        world: Watcher::with_requests(requests),
     };
     let mut seen = HashSet::from([first.clone()]);
     let mut frontier = vec![first];
@@ -135,6 +152,7 @@ fn rules() -> Rules {
         signal_on_term: Signal::QUIT,
         start_attempts: 0,
         first_start_attempts: 0,
+        check: None,
         stop_timeout: None,
         tuning: Tuning {
             auto_restart: None,
@@ -214,6 +232,48 @@ fn with_a_watchdog() {
         ..rules()
     };
     assert!(explore("watchdog", watched, DEPTH_WITH_WORDS) > 10_000);
+}
+
+/// Each of two requests multiplies the orders, too.
+const DEPTH_WITH_REQUESTS: usize = 8;
+
+#[test]
+fn with_requests() {
+    let limits = Rules {
+        start_attempts: 2,
+        first_start_attempts: 1,
+        ..rules()
+    };
+    assert!(explore_from("requests", limits, 2, DEPTH_WITH_REQUESTS) > 10_000);
+}
+
+#[test]
+fn with_requests_and_a_delay_before_the_old_are_killed() {
+    let delayed = Rules {
+        readiness: Readiness::Notify,
+        start_attempts: 1,
+        tuning: Tuning {
+            auto_restart: None,
+            kill_old_delay: Duration::from_secs(3),
+        },
+        ..rules()
+    };
+    assert!(explore_from("requests, delay", delayed, 2, DEPTH_WITH_REQUESTS) > 10_000);
+}
+
+#[test]
+fn with_a_check_before_each_reload() {
+    let checked = Rules {
+        check: Some(Duration::from_secs(4)),
+        interval: Duration::ZERO,
+        start_attempts: 2,
+        tuning: Tuning {
+            auto_restart: Some(Duration::from_secs(9)),
+            kill_old_delay: Duration::ZERO,
+        },
+        ..rules()
+    };
+    assert!(explore_from("requests, check", checked, 2, DEPTH_WITH_REQUESTS) > 10_000);
 }
 
 #[test]

@@ -11,6 +11,11 @@ pub(super) struct Watcher {
     pub(super) workers: BTreeMap<Pid, Seen>,
     last_generation: Generation,
     newest_ready: Option<Pid>,
+    /// How many requests may still be made.
+    requests_left: u64,
+    asked: BTreeMap<RequestId, Asked>,
+    /// A check is running.
+    pub(super) checking: bool,
     /// A HUP has come in and no start has begun since.
     hup_unanswered: bool,
     stop_asked: bool,
@@ -31,10 +36,88 @@ pub(super) struct Seen {
     born: Time,
 }
 
+/// A request that has not had its last answer.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Asked {
+    until: Until,
+    /// The last generation when it was made.
+    after: Generation,
+    /// A check, or an attempt, has begun since.
+    begun: bool,
+    replaced: Option<Generation>,
+}
+
 impl Watcher {
+    pub(super) fn with_requests(requests_left: u64) -> Watcher {
+        Watcher {
+            requests_left,
+            ..Watcher::default()
+        }
+    }
+
+    pub(super) fn may_ask(&self) -> bool {
+        self.requests_left > 0
+    }
+
+    pub(super) fn next_request(&self, until: Until) -> Request {
+        let id = self.requests_left;
+        Request { id, until }
+    }
+
+    fn begins(&mut self) {
+        self.hup_unanswered = false;
+        self.asked.values_mut().for_each(|asked| asked.begun = true);
+    }
+
+    /// Somebody who has served, before this generation.
+    fn before_generation(&self, generation: Generation) -> impl Iterator<Item = &Seen> {
+        let served = |w: &&Seen| w.ready || (w.signalled && !w.given_up);
+        let older = move |w: &&Seen| w.generation < generation;
+        self.workers.values().filter(served).filter(older)
+    }
+
+    fn answered(&mut self, id: RequestId, answer: Answer) {
+        let asked = self.asked.remove(&id).expect("nobody is answered twice");
+        match answer {
+            Answer::Replaced(generation) => {
+                assert_eq!(asked.replaced, None);
+                assert!(generation > asked.after, "by what began after it was asked");
+                let left = self.before_generation(generation).find(|w| !w.signalled);
+                assert_eq!(left, None, "the old ones are leaving");
+                if asked.until == Until::Drained {
+                    let replaced = Some(generation);
+                    self.asked.insert(id, Asked { replaced, ..asked });
+                }
+            }
+            Answer::Drained(generation) => {
+                assert_eq!(asked.until, Until::Drained);
+                assert_eq!(asked.replaced, Some(generation));
+                assert_eq!(self.before_generation(generation).count(), 0);
+            }
+            Answer::Failed { kept } => {
+                assert!(asked.begun, "something was tried for it");
+                assert_eq!(asked.replaced, None);
+                let newest = self.newest_ready.map(|pid| self.workers[&pid].generation);
+                assert_eq!(kept, newest);
+            }
+            Answer::Stopped => {}
+        }
+    }
+
     pub(super) fn before(&mut self, event: &Event, now: Time) {
         match event {
             Event::Hup => self.hup_unanswered = true,
+            Event::Asked(Request { id, until }) => {
+                self.requests_left -= 1;
+                let asked = Asked {
+                    until: *until,
+                    after: self.last_generation,
+                    begun: false,
+                    replaced: None,
+                };
+                self.asked.insert(*id, asked);
+            }
+            Event::CheckPassed | Event::CheckFailed => self.checking = false,
             Event::Stop(_) => self.stop_asked = true,
             Event::Exited(pid, _) => {
                 self.workers.remove(pid).expect("a worker that lived");
@@ -79,11 +162,12 @@ impl Watcher {
         match action {
             Action::Spawn(generation) => {
                 assert!(!self.stop_asked, "no worker is started after a stop");
+                assert!(!self.checking, "what is being checked is not started");
                 assert!(generation > self.last_generation, "no number is used twice");
                 let starting = self.workers.values().filter(|w| !w.ready && !w.signalled);
                 assert_eq!(starting.count(), 0, "at most one generation is starting");
                 self.last_generation = generation;
-                self.hup_unanswered = false;
+                self.begins();
                 return Some(match failure {
                     Some(why) => Event::SpawnFailed(why),
                     None => Event::Spawned(100 + generation as Pid),
@@ -126,7 +210,19 @@ impl Watcher {
                 assert!(worker.born + rules.start_timeout <= now, "it had its time");
                 worker.given_up = true;
             }
+            Action::Check(generation) => {
+                assert_eq!(generation, self.last_generation + 1);
+                assert!(!self.stop_asked && !self.checking);
+                let mut serving = self.workers.values().filter(|w| w.ready && !w.signalled);
+                assert!(serving.next().is_some(), "somebody serves meanwhile");
+                self.checking = true;
+                self.begins();
+            }
+            Action::EndCheck => assert!(std::mem::take(&mut self.checking)),
+            Action::Answer(id, answer) => self.answered(id, answer),
             Action::Exit(code) => {
+                assert!(self.asked.is_empty(), "nobody is left without an answer");
+                assert!(!self.checking, "no check is left behind");
                 assert!(self.workers.is_empty(), "nobody is left behind");
                 assert!(
                     code == 1 || self.stop_asked,
@@ -165,6 +261,13 @@ impl Watcher {
                     "{pid}: not ready, and yet signalled"
                 );
             }
+        }
+        for (id, asked) in &self.asked {
+            let draining = asked
+                .replaced
+                .is_some_and(|by| self.before_generation(by).next().is_some());
+            let due = machine.deadline().is_some();
+            assert!(draining || due, "{id} will be answered");
         }
         let speechless = machine.rules.readiness == Readiness::Alive;
         for (pid, worker) in &self.workers {

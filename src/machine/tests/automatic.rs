@@ -10,7 +10,7 @@ fn auto_restart_counts_from_readiness() {
     };
     let mut bench = Bench::serving(Rules { tuning, ..rules() });
     bench.pass(Duration::from_millis(59_999));
-    assert_eq!(bench.spawned(), []);
+    assert_eq!(bench.spawned(), [0_u64; 0]);
     bench
         .pass(Duration::from_millis(1))
         .pass(secs(1))
@@ -28,7 +28,7 @@ fn auto_restart_waits_for_an_old_worker_but_not_for_ever() {
     let mut bench = Bench::serving(Rules { tuning, ..rules() });
     bench.hup().pass(secs(1)).done.clear(); // 101 drains
     bench.pass(Duration::from_millis(119_999));
-    assert_eq!(bench.spawned(), []);
+    assert_eq!(bench.spawned(), [0_u64; 0]);
     bench.pass(Duration::from_millis(1));
     assert!(bench.reported(|r| matches!(r, Report::AutoRestart { forced: true, .. })));
     bench.pass(secs(1)).pass(secs(80)).done.clear();

@@ -70,7 +70,7 @@ fn a_stop_is_obeyed_in_every_state() {
             bench.hup().pass(secs(100));
             assert_eq!(
                 bench.spawned(),
-                [],
+                [0_u64; 0],
                 "{state}: no worker is started after a stop"
             );
         }

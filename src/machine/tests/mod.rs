@@ -4,6 +4,7 @@ mod automatic;
 mod deaths;
 mod ending;
 mod reloads;
+mod requests;
 mod words;
 
 use std::time::Duration;
@@ -25,6 +26,7 @@ fn rules() -> Rules {
         signal_on_term: Signal::QUIT,
         start_attempts: 0,
         first_start_attempts: 0,
+        check: None,
         stop_timeout: None,
         tuning: Tuning {
             auto_restart: None,

@@ -1,13 +1,10 @@
 //! The supervisor behind a pid file, taken hold of so that no stranger is ever signalled.
 
 use std::io;
-use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::Duration;
 
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-
+use crate::control::stop::ends_within;
 use crate::error::{Error, Why};
 use crate::files::{Holder, is_held_by, read_holder};
 use crate::sys::pidfd::PidFd;
@@ -65,16 +62,7 @@ impl Target {
 
     /// Waits for its end, but not longer than `patience`; says whether it has ended.
     pub(super) fn ends_within(&self, patience: Duration) -> bool {
-        // Rounded up, so that a wait is never a busy one.
-        let millis = patience.as_millis().saturating_add(1);
-        let timeout = PollTimeout::try_from(millis).unwrap_or(PollTimeout::MAX);
-        let mut fds = [PollFd::new(self.process.as_fd(), PollFlags::POLLIN)];
-        loop {
-            match poll(&mut fds, timeout) {
-                Err(Errno::EINTR) => {}
-                ended => return matches!(ended, Ok(1..)),
-            }
-        }
+        ends_within(&self.process, patience)
     }
 
     pub(super) fn gone(&self) -> Error {

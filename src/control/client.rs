@@ -1,0 +1,179 @@
+//! The commands' end of the control socket.
+
+use std::io::{self, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use nix::sys::socket::{getsockopt, sockopt};
+use serde_json::{Map, Value};
+
+use super::interface::Failure;
+use super::varlink::{self, Answer, Call};
+use super::{Deadline, LONG};
+use crate::error::{Error, Why};
+use crate::units::Pid;
+
+/// A connection to a supervisor.
+pub(super) struct Client {
+    path: PathBuf,
+    stream: UnixStream,
+    heard: Vec<u8>,
+    /// The call that was made last.
+    call: Vec<u8>,
+    /// How often it may be made again by another connection.
+    retries: u32,
+}
+
+/// What comes next.
+pub(super) enum Next {
+    /// Results, and whether more follow.
+    Results(Value, bool),
+    Failure(Failure),
+    /// Nothing, for as long as was asked.
+    Nothing,
+    /// Nothing any more: the supervisor has gone.
+    End,
+}
+
+/// How often a call is made that gets no answer at all: a supervisor that is overrun hangs up.
+const RETRIES: u32 = 10;
+
+/// Between two of them.
+const PAUSE: Duration = Duration::from_millis(50);
+
+impl Client {
+    pub(super) fn connect(path: &Path) -> Result<Client, Error> {
+        Ok(Client {
+            path: path.to_owned(),
+            stream: connect(path)?,
+            heard: Vec::new(),
+            call: Vec::new(),
+            retries: RETRIES,
+        })
+    }
+
+    /// The supervisor's pid; none: it is out of our sight.
+    pub(super) fn supervisor(&self) -> Option<Pid> {
+        let peer = getsockopt(&self.stream, sockopt::PeerCredentials).ok()?;
+        Some(peer.pid()).filter(|pid| *pid > 0)
+    }
+
+    /// Calls a method of ours.
+    pub(super) fn call(
+        &mut self,
+        method: &str,
+        parameters: Map<String, Value>,
+        more: bool,
+    ) -> Result<(), Error> {
+        self.call = varlink::message(&Call::new(method, parameters, more));
+        self.retries = RETRIES;
+        self.make_call()
+    }
+
+    fn make_call(&mut self) -> Result<(), Error> {
+        match self.stream.write_all(&self.call) {
+            Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(self.unreachable(&e)),
+            _ => Ok(()), // reading will see the end
+        }
+    }
+
+    /// The next reply, within `patience`.
+    pub(super) fn next(&mut self, patience: Duration) -> Result<Next, Error> {
+        let deadline = Deadline::after(Some(patience));
+        loop {
+            if let Some(end) = self.heard.iter().position(|byte| *byte == 0) {
+                let mut message: Vec<u8> = self.heard.drain(..=end).collect();
+                message.pop();
+                self.retries = 0;
+                return self.understand(&message);
+            }
+            let Some(left) = deadline.slice(patience) else {
+                return Ok(Next::Nothing);
+            };
+            let timeout = self.stream.set_read_timeout(Some(left));
+            timeout.map_err(|e| self.unreachable(&e))?;
+            let mut buffer = [0; 4096];
+            match self.stream.read(&mut buffer) {
+                Ok(0) if self.retries > 0 => {
+                    self.retries -= 1;
+                    std::thread::sleep(PAUSE);
+                    self.stream = connect(&self.path)?;
+                    self.heard.clear();
+                    self.make_call()?;
+                }
+                Ok(0) => return Ok(Next::End),
+                Ok(read) => self.heard.extend(buffer.iter().take(read)),
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(Next::Nothing),
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) if e.kind() == io::ErrorKind::ConnectionReset => return Ok(Next::End),
+                Err(e) => return Err(self.unreachable(&e)),
+            }
+        }
+    }
+
+    fn understand(&self, message: &[u8]) -> Result<Next, Error> {
+        let strange = |what: &str| {
+            let path = self.path.display();
+            Error::NotDone(format!("the supervisor at {path} {what}"))
+        };
+        match Answer::parse(message) {
+            Some(Answer::Results(results, more)) => Ok(Next::Results(results, more)),
+            Some(Answer::Failure(failure)) => Ok(Next::Failure(failure)),
+            Some(Answer::Other(name)) => {
+                Err(strange(&format!("is another release, it seems: {name}")))
+            }
+            None => Err(strange("speaks no Varlink")),
+        }
+    }
+
+    /// The reply to a call that has one, and nothing to wait for.
+    pub(super) fn ask(&mut self, method: &str, deadline: Deadline) -> Result<Next, Error> {
+        self.call(method, Map::new(), false)?;
+        loop {
+            let Some(patience) = deadline.slice(LONG) else {
+                let path = self.path.display();
+                let message = format!("the supervisor at {path} has not answered in time");
+                return Err(Error::TimedOut(message));
+            };
+            match self.next(patience)? {
+                Next::Nothing => {}
+                next => return Ok(next),
+            }
+        }
+    }
+
+    /// What was to come has not come.
+    pub(super) fn gone(&self) -> Error {
+        Error::NotRunning(format!(
+            "the supervisor at {} has ended meanwhile",
+            self.path.display()
+        ))
+    }
+
+    fn unreachable(&self, e: &io::Error) -> Error {
+        let path = self.path.display();
+        Error::NotDone(format!(
+            "cannot talk to the supervisor at {path}: {}",
+            Why(e)
+        ))
+    }
+}
+
+fn connect(path: &Path) -> Result<UnixStream, Error> {
+    UnixStream::connect(path).map_err(|e| {
+        let shown = path.display();
+        match e.kind() {
+            io::ErrorKind::NotFound => Error::NotRunning(format!(
+                "no supervisor is running at {shown}: no such socket"
+            )),
+            io::ErrorKind::ConnectionRefused => Error::NotRunning(format!(
+                "no supervisor is running at {shown}: nobody listens there"
+            )),
+            io::ErrorKind::PermissionDenied => Error::NotDone(format!(
+                "cannot talk to the supervisor at {shown}: this has to run as its user, or as root"
+            )),
+            _ => Error::NotDone(format!("cannot connect to {shown}: {}", Why(&e))),
+        }
+    })
+}

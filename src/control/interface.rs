@@ -1,0 +1,138 @@
+//! What can be asked over the control socket, and what the answers are made of. The description that
+//! clients get is `org.serverstarter.Supervisor.varlink`, beside this file; the types here are its.
+
+use serde::{Deserialize, Serialize};
+
+use crate::machine::{Generation, Standing, State, Until};
+use crate::units::Pid;
+
+/// The interface's name.
+pub(super) const NAME: &str = "org.serverstarter.Supervisor";
+
+/// Its description, in Varlink's own language.
+pub(super) const DESCRIPTION: &str = include_str!("org.serverstarter.Supervisor.varlink");
+
+/// A question, or an order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Method {
+    Status,
+    Reload(Until),
+    Stop,
+    Upgrade,
+}
+
+/// The answer to Status.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Status {
+    pub(crate) version: String,
+    pub(crate) pid: u32,
+    pub(crate) since: u64,
+    pub(crate) state: State,
+    pub(crate) generation: Option<Generation>,
+    pub(crate) workers: Vec<Worker>,
+    pub(crate) sockets: Vec<Socket>,
+    #[serde(rename = "lastReload")]
+    pub(crate) last_reload: Option<Verdict>,
+    pub(crate) counters: Counters,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Worker {
+    pub(crate) generation: Generation,
+    pub(crate) pid: Pid,
+    pub(crate) state: Standing,
+    pub(crate) age: f64,
+    #[serde(rename = "readyFor")]
+    pub(crate) ready_for: Option<f64>,
+    pub(crate) says: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Socket {
+    pub(crate) key: String,
+    pub(crate) fd: i32,
+    pub(crate) name: String,
+    pub(crate) inherited: bool,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Verdict {
+    pub(crate) succeeded: bool,
+    pub(crate) at: u64,
+    pub(crate) generation: Option<Generation>,
+    pub(crate) reason: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Counters {
+    pub(crate) reloads_succeeded: u64,
+    pub(crate) reloads_failed: u64,
+    pub(crate) starts_failed: u64,
+    pub(crate) unexpected_deaths: u64,
+}
+
+/// A step of a reload, or its end.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Progress {
+    pub(crate) step: Step,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) generation: Option<Generation>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) pid: Option<Pid>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) reason: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) draining: Option<Vec<Pid>>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) enum Step {
+    /// What is under way began before.
+    #[default]
+    Waiting,
+    Checking,
+    Started,
+    AttemptFailed,
+    Ready,
+    Replaced,
+    Draining,
+    Drained,
+}
+
+impl Progress {
+    pub(crate) fn at(step: Step) -> Progress {
+        Progress {
+            step,
+            ..Progress::default()
+        }
+    }
+}
+
+/// Who has still to leave before a stop is done.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Leaving {
+    pub(crate) workers: Vec<Pid>,
+}
+
+/// What runs after an upgrade.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Upgraded {
+    pub(crate) version: String,
+}
+
+/// Why something was not done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Failure {
+    ReloadFailed {
+        reason: String,
+        kept: Option<Generation>,
+        /// Where what was written can be read.
+        log: Option<String>,
+    },
+    Stopping,
+    UpgradeFailed {
+        reason: String,
+    },
+}

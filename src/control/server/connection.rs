@@ -1,0 +1,156 @@
+//! One client of the control socket: what it has said so far, and what it has still to read.
+
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+
+use nix::poll::PollFlags;
+
+use super::{CallId, LONGEST, would_block};
+use crate::control::interface::Method;
+use crate::control::varlink::{self, Call, Meaning};
+
+/// A client.
+pub(super) struct Connection {
+    stream: UnixStream,
+    /// Not yet a whole message.
+    heard: Vec<u8>,
+    /// Not yet taken by the kernel.
+    unsent: Vec<u8>,
+    /// The call that is being answered.
+    current: Option<Current>,
+    /// It will say nothing more.
+    said_all: bool,
+    /// Nothing can be said to it, or is worth it.
+    lost: bool,
+}
+
+#[derive(Clone, Copy)]
+struct Current {
+    id: CallId,
+    more: bool,
+    oneway: bool,
+}
+
+impl Connection {
+    /// The stream does not block.
+    pub(super) fn new(stream: UnixStream) -> Connection {
+        Connection {
+            stream,
+            heard: Vec::new(),
+            unsent: Vec::new(),
+            current: None,
+            said_all: false,
+            lost: false,
+        }
+    }
+
+    /// What poll(2) is to look for. While a call is being answered nobody listens to the next.
+    pub(super) fn interest(&self) -> PollFlags {
+        let mut interest = PollFlags::empty();
+        if self.current.is_none() && !self.said_all {
+            interest |= PollFlags::POLLIN;
+        }
+        if !self.unsent.is_empty() {
+            interest |= PollFlags::POLLOUT;
+        }
+        interest
+    }
+
+    pub(super) fn has_news(&mut self, flags: PollFlags) {
+        if flags.contains(PollFlags::POLLIN) {
+            self.listen();
+        }
+        if flags.contains(PollFlags::POLLOUT) {
+            self.flush();
+        }
+        // It has gone, and what it may have said before has been read.
+        let gone = flags.intersects(PollFlags::POLLHUP | PollFlags::POLLERR);
+        self.lost |= gone && !flags.contains(PollFlags::POLLIN);
+    }
+
+    /// Once a turn, however much there is.
+    fn listen(&mut self) {
+        let mut buffer = [0; 4096];
+        match self.stream.read(&mut buffer) {
+            Ok(0) => self.said_all = true,
+            Ok(read) => self.heard.extend(buffer.iter().take(read)),
+            Err(e) if would_block(&e) => {}
+            Err(_) => self.lost = true,
+        }
+        self.lost |= self.heard.len() > LONGEST;
+    }
+
+    /// The call that is being answered.
+    pub(super) fn call(&self) -> Option<CallId> {
+        self.current.map(|current| current.id)
+    }
+
+    pub(super) fn wants_more(&self) -> bool {
+        // Steps that a slow reader misses are none that it needs.
+        self.current.is_some_and(|call| call.more && !call.oneway) && self.unsent.is_empty()
+    }
+
+    /// A whole message, if none is being answered.
+    pub(super) fn next_call(&mut self) -> Option<Call> {
+        if self.current.is_some() || self.lost {
+            return None;
+        }
+        let end = self.heard.iter().position(|byte| *byte == 0)?;
+        let mut message: Vec<u8> = self.heard.drain(..=end).collect();
+        message.pop();
+        let call = Call::parse(&message);
+        self.lost |= call.is_none();
+        call
+    }
+
+    /// Answers what needs nobody else; the rest is for the supervisor, under this number.
+    pub(super) fn take(&mut self, id: CallId, call: &Call) -> Option<Method> {
+        self.current = Some(Current {
+            id,
+            more: call.more,
+            oneway: call.oneway,
+        });
+        match call.meaning() {
+            Meaning::Method(method) => return Some(method),
+            Meaning::Reply(parameters) => self.finish(&varlink::reply(parameters, false)),
+            Meaning::Error(name, parameters) => self.finish(&varlink::error(&name, &parameters)),
+        }
+        None
+    }
+
+    /// Sends the last reply to the current call.
+    pub(super) fn finish(&mut self, message: &[u8]) {
+        if self.current.take().is_some_and(|call| !call.oneway) {
+            self.send(message);
+        }
+    }
+
+    pub(super) fn send(&mut self, message: &[u8]) {
+        self.lost |= self.unsent.len() > LONGEST;
+        self.unsent.extend_from_slice(message);
+        self.flush();
+    }
+
+    fn flush(&mut self) {
+        while !self.unsent.is_empty() && !self.lost {
+            match self.stream.write(&self.unsent) {
+                Ok(written) => drop(self.unsent.drain(..written)),
+                Err(e) if would_block(&e) => return,
+                Err(_) => self.lost = true,
+            }
+        }
+    }
+
+    /// Whether there is nothing left to do for it.
+    pub(super) fn is_over(&self) -> bool {
+        let silent = self.said_all && self.current.is_none() && self.unsent.is_empty();
+        self.lost || silent
+    }
+}
+
+impl AsFd for Connection {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
+    }
+}

@@ -1,0 +1,204 @@
+//! The control socket, `--control`: who asks, and who is answered. It never waits for a client: one
+//! that is slow, silent or talks nonsense loses its connection, and costs nobody else anything.
+
+mod connection;
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, RawFd};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::time::Duration;
+
+use nix::poll::PollFlags;
+use nix::sys::socket::{getsockopt, sockopt};
+use nix::unistd::geteuid;
+use serde::Serialize;
+
+use super::interface::{Failure, Method};
+use super::varlink;
+use crate::error::{Error, Why};
+use crate::machine::Time;
+use crate::sockets::{PathAccess, UnixPath, bind_path};
+use crate::sys;
+use connection::Connection;
+
+/// One call, from one client. Never used twice.
+pub(crate) type CallId = u64;
+
+/// More clients than this are not served at the same time.
+const MOST: usize = 128;
+
+/// How many are let in before it is somebody else's turn.
+const BATCH: usize = 32;
+
+/// How long nobody is let in after there was no room for one.
+const REST: Duration = Duration::from_secs(1);
+
+/// The socket and its clients. The socket's file goes when this is dropped.
+pub(crate) struct Server {
+    listener: UnixListener,
+    _file: UnixPath,
+    above: RawFd,
+    /// In the order in which they came.
+    connections: Vec<Connection>,
+    last_call: CallId,
+    calls: VecDeque<(CallId, Method)>,
+    /// Nobody is let in until then.
+    rests_until: Option<Time>,
+}
+
+impl Server {
+    /// Listens at `path`, which only root and we ourselves may connect to. What is opened for this
+    /// lives at descriptor `above` or higher.
+    pub(crate) fn open(path: &Path, above: RawFd) -> Result<Server, Error> {
+        let access = PathAccess {
+            mode: 0o600,
+            ..PathAccess::default()
+        };
+        let (listener, file) = bind_path(path, &access, u32::MAX)?;
+        let error = |action| {
+            move |source| Error::Socket {
+                action,
+                address: path.display().to_string(),
+                source,
+            }
+        };
+        let listener = sys::fd::raise(listener, above).map_err(error("keep the socket of"))?;
+        let listener = UnixListener::from(listener);
+        let prepared = listener.set_nonblocking(true);
+        prepared.map_err(error("prepare the socket of"))?;
+        Ok(Server {
+            listener,
+            _file: file,
+            above,
+            connections: Vec::new(),
+            last_call: 0,
+            calls: VecDeque::new(),
+            rests_until: None,
+        })
+    }
+
+    /// What is to be waited for, and with which of poll(2)'s events.
+    pub(crate) fn fds(&self) -> impl Iterator<Item = (BorrowedFd<'_>, PollFlags)> {
+        let listens = match self.rests_until {
+            None => PollFlags::POLLIN,
+            Some(_) => PollFlags::empty(),
+        };
+        let listener = (self.listener.as_fd(), listens);
+        let clients = self.connections.iter().map(|c| (c.as_fd(), c.interest()));
+        std::iter::once(listener).chain(clients)
+    }
+
+    /// When it is time to let clients in again.
+    pub(crate) fn deadline(&self) -> Option<Time> {
+        self.rests_until
+    }
+
+    /// What poll(2) says of each of [`Server::fds`], in order.
+    pub(crate) fn have_news(&mut self, mut news: impl Iterator<Item = PollFlags>, now: Time) {
+        let arrivals = news.next().unwrap_or(PollFlags::empty());
+        for (client, flags) in self.connections.iter_mut().zip(news) {
+            client.has_news(flags);
+        }
+        self.attend();
+        self.rests_until = self.rests_until.filter(|until| *until > now);
+        if arrivals.contains(PollFlags::POLLIN) {
+            self.let_in(now);
+        }
+    }
+
+    /// The next thing that somebody wants.
+    pub(crate) fn next_call(&mut self) -> Option<(CallId, Method)> {
+        self.calls.pop_front()
+    }
+
+    /// One of several replies, for who wants several.
+    pub(crate) fn progress(&mut self, call: CallId, parameters: &impl Serialize) {
+        if let Some(client) = self.client(call).filter(|client| client.wants_more()) {
+            client.send(&varlink::reply(parameters, true));
+        }
+    }
+
+    /// The last reply. The client may have gone.
+    pub(crate) fn finish<T: Serialize>(&mut self, call: CallId, result: Result<&T, &Failure>) {
+        let message = match result {
+            Ok(parameters) => varlink::reply(parameters, false),
+            Err(failure) => failure.to_message(),
+        };
+        if let Some(client) = self.client(call) {
+            client.finish(&message);
+            self.attend(); // its next call may be here already
+        }
+    }
+
+    fn client(&mut self, call: CallId) -> Option<&mut Connection> {
+        self.connections.iter_mut().find(|c| c.call() == Some(call))
+    }
+
+    /// Takes in the calls that are complete, and drops who has gone or is to go.
+    fn attend(&mut self) {
+        for client in &mut self.connections {
+            while let Some(call) = client.next_call() {
+                self.last_call += 1;
+                if let Some(method) = client.take(self.last_call, &call) {
+                    self.calls.push_back((self.last_call, method));
+                }
+            }
+        }
+        self.connections.retain(|client| !client.is_over());
+    }
+
+    fn let_in(&mut self, now: Time) {
+        for _ in 0..BATCH {
+            match self.listener.accept() {
+                Ok((client, _)) => self.welcome(client),
+                Err(e) if would_block(&e) => return,
+                Err(e) if e.kind() == io::ErrorKind::ConnectionAborted => {}
+                // No descriptor is left: a client that wants nothing gives its own.
+                Err(_) if self.make_room() => {}
+                Err(e) => {
+                    tracing::warn!("failed to let a client in: {}", Why(&e));
+                    self.rests_until = Some(now.saturating_add(REST));
+                    return;
+                }
+            }
+        }
+    }
+
+    fn welcome(&mut self, client: UnixStream) {
+        let user = getsockopt(&client, sockopt::PeerCredentials).map(|peer| peer.uid());
+        match user {
+            Ok(user) if user == 0 || user == geteuid().as_raw() => {}
+            _ => return tracing::warn!("turned away a client of another user, {user:?}"),
+        }
+        let moved = client.set_nonblocking(true);
+        let Ok(client) = moved.and_then(|()| sys::fd::raise(client.into(), self.above)) else {
+            return;
+        };
+        if self.connections.len() >= MOST && !self.make_room() {
+            return tracing::warn!("turned away a client: {MOST} are waiting for answers");
+        }
+        let mut client = Connection::new(client.into());
+        // Most have said what they want before they are let in.
+        client.has_news(PollFlags::POLLIN);
+        self.connections.push(client);
+        self.attend();
+    }
+
+    /// Drops the first client that waits for no answer.
+    fn make_room(&mut self) -> bool {
+        let idle = self.connections.iter().position(|c| c.call().is_none());
+        idle.map(|at| self.connections.remove(at)).is_some()
+    }
+}
+
+/// The longest message of a client's, and what may lie before one for it, in bytes.
+const LONGEST: usize = 64 * 1024;
+
+fn would_block(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+    )
+}

@@ -1,0 +1,59 @@
+//! What is being waited for: on a terminal a line that changes, elsewhere only the lines that stay.
+
+use std::io::{self, IsTerminal, Write};
+
+/// Standard error.
+pub(super) struct Spinner {
+    is_terminal: bool,
+    frame: usize,
+    drawn: bool,
+}
+
+const FRAMES: [char; 4] = ['|', '/', '-', '\\'];
+
+impl Spinner {
+    pub(super) fn new() -> Spinner {
+        Spinner {
+            is_terminal: io::stderr().is_terminal(),
+            frame: 0,
+            drawn: false,
+        }
+    }
+
+    /// A line that stays.
+    pub(super) fn line(&mut self, text: &str) {
+        self.clear();
+        put(&format!("{}\n", printable(text)));
+    }
+
+    /// The line that changes.
+    pub(super) fn draw(&mut self, text: &str) {
+        if !self.is_terminal {
+            return;
+        }
+        let frame = FRAMES.iter().cycle().nth(self.frame % FRAMES.len());
+        self.frame += 1;
+        self.drawn = true;
+        // Cut by the terminal where it ends, not wrapped: ?7 of DEC's private modes.
+        let (frame, text) = (frame.unwrap_or(&'*'), printable(text));
+        put(&format!("\r\x1b[K\x1b[?7l{frame} {text}\x1b[?7h"));
+    }
+
+    pub(super) fn clear(&mut self) {
+        if std::mem::take(&mut self.drawn) {
+            put("\r\x1b[K");
+        }
+    }
+}
+
+/// Some of it has been said by workers.
+fn printable(text: &str) -> String {
+    text.replace(char::is_control, " ")
+}
+
+fn put(text: &str) {
+    let mut stderr = io::stderr();
+    let _ = stderr
+        .write_all(text.as_bytes())
+        .and_then(|()| stderr.flush()); // nobody looks
+}

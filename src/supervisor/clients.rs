@@ -1,0 +1,258 @@
+//! The supervisor's side of the control socket: what clients ask becomes events, and what happens is
+//! told to those who wait for it.
+
+use super::Supervisor;
+use crate::control::interface::{
+    self, Counters, Failure, Leaving, Method, Progress, Status, Step, Worker,
+};
+use crate::control::{CallId, Server};
+use crate::log;
+use crate::machine::{Answer, Event, Report, Request, RequestId, State, Until};
+use crate::record::{Record, Verdict};
+use crate::units::{Pid, Signal};
+
+/// The control socket, and who waits for what.
+#[derive(Default)]
+pub(super) struct Clients {
+    pub(super) server: Option<Server>,
+    /// Those who have asked for a reload, and what for.
+    reloads: Vec<(CallId, Until)>,
+    stops: Vec<CallId>,
+}
+
+impl Clients {
+    pub(super) fn new(server: Option<Server>) -> Clients {
+        Clients {
+            server,
+            ..Clients::default()
+        }
+    }
+
+    fn next_call(&mut self) -> Option<(CallId, Method)> {
+        self.server.as_mut()?.next_call()
+    }
+
+    fn progress(&mut self, progress: &Progress) {
+        if let Some(server) = &mut self.server {
+            for (call, _) in &self.reloads {
+                server.progress(*call, progress);
+            }
+        }
+    }
+
+    fn finish<T: serde::Serialize>(&mut self, call: CallId, result: Result<&T, &Failure>) {
+        if let Some(server) = &mut self.server {
+            server.finish(call, result);
+        }
+    }
+}
+
+impl Supervisor {
+    /// Does what clients want. The end: the exit status.
+    pub(super) fn serve_clients(&mut self) -> Option<u8> {
+        while let Some((call, method)) = self.clients.next_call() {
+            let event = match method {
+                Method::Status => {
+                    let status = self.status();
+                    self.clients.finish(call, Ok(&status));
+                    continue;
+                }
+                Method::Reload(until) => {
+                    self.clients.reloads.push((call, until));
+                    if !matches!(self.machine.state(), State::Serving | State::Stopping) {
+                        self.clients.progress(&Progress::at(Step::Waiting));
+                    }
+                    Event::Asked(Request { id: call, until })
+                }
+                Method::Stop => {
+                    self.clients.stops.push(call);
+                    tracing::info!("asked to stop");
+                    Event::Stop(Signal::TERM)
+                }
+                Method::Upgrade => {
+                    let reason = "not yet".to_owned();
+                    let failure = Failure::UpgradeFailed { reason };
+                    self.clients.finish::<()>(call, Err(&failure));
+                    continue;
+                }
+            };
+            if let Some(code) = self.handle(event) {
+                return Some(code);
+            }
+        }
+        None
+    }
+
+    /// The last word to somebody who has asked for a reload, or the last but one.
+    pub(super) fn answer(&mut self, id: RequestId, answer: Answer) {
+        let waits = |(call, _): &(CallId, Until)| *call == id;
+        let Some(at) = self.clients.reloads.iter().position(waits) else {
+            return;
+        };
+        let until = self.clients.reloads.get(at).map(|(_, until)| *until);
+        let (step, generation) = match answer {
+            Answer::Replaced(generation) => (Step::Replaced, generation),
+            Answer::Drained(generation) => (Step::Drained, generation),
+            Answer::Failed { kept } => {
+                let reason = self.record.reason().to_owned();
+                let log = self.where_to_look();
+                let failure = Failure::ReloadFailed { reason, kept, log };
+                self.clients.reloads.remove(at);
+                return self.clients.finish::<()>(id, Err(&failure));
+            }
+            Answer::Stopped => {
+                self.clients.reloads.remove(at);
+                return self.clients.finish::<()>(id, Err(&Failure::Stopping));
+            }
+        };
+        let progress = Progress {
+            generation: Some(generation),
+            draining: Some(self.older_than(generation)),
+            ..Progress::at(step)
+        };
+        if step == Step::Replaced && until == Some(Until::Drained) {
+            if let Some(server) = &mut self.clients.server {
+                server.progress(id, &progress);
+            }
+            return;
+        }
+        self.clients.reloads.remove(at);
+        self.clients.finish(id, Ok(&progress));
+    }
+
+    /// Where people find what the last worker that failed has written.
+    fn where_to_look(&self) -> Option<String> {
+        if !self.log_name.is_empty() {
+            return Some(self.log_name.clone());
+        }
+        let unit = || {
+            self.record
+                .failed_worker()
+                .map(|pid| format!("journalctl _PID={pid}"))
+        };
+        log::stderr_is_the_journal().then(unit).flatten()
+    }
+
+    fn older_than(&self, generation: u64) -> Vec<Pid> {
+        let live = self.machine.live();
+        live.filter(|(g, _)| *g < generation)
+            .map(|(_, pid)| pid)
+            .collect()
+    }
+
+    /// Tells those who want to know each step.
+    pub(super) fn tell_clients(&mut self, report: &Report) {
+        if let Report::StoppedWorker { .. } | Report::Stopping { .. } = report {
+            let workers = self.machine.workers().map(|(_, pid, _)| pid).collect();
+            return self.tell_stoppers(&Leaving { workers });
+        }
+        if self.clients.reloads.is_empty() {
+            return;
+        }
+        let of = |step, generation, pid| Progress {
+            generation: Some(generation),
+            pid,
+            ..Progress::at(step)
+        };
+        let progress = match *report {
+            Report::Started { generation, pid } => of(Step::Started, generation, Some(pid)),
+            Report::Ready { generation, pid } => of(Step::Ready, generation, Some(pid)),
+            Report::FailedToStart {
+                generation, pid, ..
+            }
+            | Report::NeverReady {
+                generation, pid, ..
+            } => of(Step::AttemptFailed, generation, Some(pid)),
+            Report::NotSpawned { generation } => of(Step::AttemptFailed, generation, None),
+            Report::OldDied { .. } => {
+                let current = self.machine.current().map_or(0, |(g, _)| g);
+                let draining = Some(self.older_than(current));
+                Progress {
+                    draining,
+                    ..of(Step::Draining, current, None)
+                }
+            }
+            _ => return,
+        };
+        let reason = match progress.step {
+            Step::AttemptFailed => Some(self.record.reason().to_owned()),
+            _ => None,
+        };
+        self.clients.progress(&Progress { reason, ..progress });
+    }
+
+    pub(super) fn tell_of_check(&mut self) {
+        self.clients.progress(&Progress::at(Step::Checking));
+    }
+
+    fn tell_stoppers(&mut self, leaving: &Leaving) {
+        if let Some(server) = &mut self.clients.server {
+            for call in &self.clients.stops {
+                server.progress(*call, leaving);
+            }
+        }
+    }
+
+    /// No worker is left.
+    pub(super) fn answer_stoppers(&mut self) {
+        let workers = Vec::new();
+        for call in std::mem::take(&mut self.clients.stops) {
+            let nobody = Leaving {
+                workers: workers.clone(),
+            };
+            self.clients.finish(call, Ok(&nobody));
+        }
+    }
+
+    fn status(&self) -> Status {
+        let now = self.now();
+        let workers = self.machine.workers().map(|(generation, pid, state)| {
+            let life = self.record.life_of(generation);
+            let span = |since: crate::machine::Time| now.saturating_sub(since).as_secs_f64();
+            Worker {
+                generation,
+                pid,
+                state,
+                age: life.map_or(0.0, |life| span(life.started)),
+                ready_for: life.and_then(|life| life.ready).map(span),
+                says: self.record.words_of(generation).map(str::to_owned),
+            }
+        });
+        let sockets = self.sockets.told().map(|socket| interface::Socket {
+            key: socket.key.to_string_lossy().into_owned(),
+            fd: socket.fd,
+            name: socket.name,
+            inherited: socket.inherited,
+        });
+        Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            since: self.record.since,
+            state: self.machine.state(),
+            generation: self.machine.current().map(|(generation, _)| generation),
+            workers: workers.collect(),
+            sockets: sockets.collect(),
+            last_reload: self.record.last_reload().map(told),
+            counters: counters(&self.record),
+        }
+    }
+}
+
+fn told(verdict: &Verdict) -> interface::Verdict {
+    interface::Verdict {
+        succeeded: verdict.failure.is_none(),
+        at: verdict.at,
+        generation: verdict.generation,
+        reason: verdict.failure.clone(),
+    }
+}
+
+fn counters(record: &Record) -> Counters {
+    let counters = record.counters;
+    Counters {
+        reloads_succeeded: counters.reloads_succeeded,
+        reloads_failed: counters.reloads_failed,
+        starts_failed: counters.starts_failed,
+        unexpected_deaths: counters.unexpected_deaths,
+    }
+}
