@@ -24,7 +24,6 @@ fn main() -> ExitCode {
             Ok(text) => return print(text.as_bytes()),
             Err(error) => Err(error),
         },
-        Command::Upgrade(request) => control::upgrade(&request).map(|()| 0),
         Command::Print(text) => return print(&text),
     };
     match done {

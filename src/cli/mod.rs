@@ -17,7 +17,7 @@ use std::process::ExitCode;
 
 use clap::error::ErrorKind;
 use clap::{ArgMatches, CommandFactory, FromArgMatches};
-use server_starter::control::{Address, Format, Restart, Status, Stop, Upgrade};
+use server_starter::control::{Address, Format, Restart, Status, Stop};
 use server_starter::units::Identity;
 use server_starter::{Config, PathAccess};
 use tracing_subscriber::filter::LevelFilter;
@@ -36,7 +36,6 @@ pub(crate) enum Command {
     Restart(Restart),
     Stop(Stop),
     Status(Status),
-    Upgrade(Upgrade),
     /// Print this.
     Print(Vec<u8>),
 }
@@ -98,10 +97,6 @@ impl Options {
                 format,
                 timeout,
             }));
-        }
-        if self.upgrade {
-            let socket = self.socket("--upgrade")?;
-            return Ok(Command::Upgrade(Upgrade { socket, timeout }));
         }
         self.into_config().map(Box::new).map(Command::Start)
     }

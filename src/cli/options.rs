@@ -19,7 +19,7 @@ use super::values::{LogParser, PathParser, Product, parse_mode, parse_span};
     name = "start_server",
     version,
     override_usage = "start_server [OPTIONS] [--] PROGRAM [ARGS]...\n       \
-                      start_server --restart|--stop|--status|--upgrade --control=PATH\n       \
+                      start_server --restart|--stop|--status --control=PATH\n       \
                       start_server --restart --pid-file=FILE --status-file=FILE\n       \
                       start_server --stop --pid-file=FILE\n       \
                       start_server --generate=WHAT [OPTIONS] [PROGRAM [ARGS]...]",
@@ -142,8 +142,8 @@ pub(super) struct Options {
     #[arg(long, value_name = "SECS", value_parser = parse_span, help_heading = RELOADS)]
     pub(super) worker_watchdog: Option<Duration>,
 
-    /// Control socket: where --restart, --stop, --status and --upgrade find the supervisor, and
-    /// Varlink clients, if they are root or run as its user
+    /// Control socket: where --restart, --stop and --status find the supervisor, and Varlink
+    /// clients, if they are root or run as its user
     #[arg(long, value_name = "PATH", value_parser = PathParser, value_hint = ValueHint::FilePath,
           help_heading = FILES)]
     pub(super) control: Option<PathSpec>,
@@ -201,11 +201,6 @@ pub(super) struct Options {
     #[arg(long, requires = "status", help_heading = COMMANDS)]
     pub(super) metrics: bool,
 
-    /// Have a running supervisor become the program that has its name now; nothing else changes.
-    /// Needs --control
-    #[arg(long, group = "command", help_heading = COMMANDS)]
-    pub(super) upgrade: bool,
-
     /// What --restart waits for: `ready`, the new workers have taken over, or `drained`, the old
     /// ones have gone, too
     #[arg(long, value_name = "STATE", default_value = "drained", help_heading = COMMANDS)]
@@ -248,7 +243,7 @@ const AFTER_HELP: &str = "\
 SECS is a number, fractions allowed, or has a unit: 0.2, 300ms, 2s, 5m, 1h.
 
 Signals: HUP starts a new generation and, if it comes up, stops the old one. TERM, INT and QUIT
-stop everything. USR1 reopens the log file. USR2 upgrades this program in place.
+stop everything. USR1 reopens the log file.
 
 Workers find their sockets in SERVER_STARTER_PORT=KEY=FD;KEY=FD, and in LISTEN_FDS, LISTEN_FDNAMES
 and LISTEN_PID as from systemd; their number in SERVER_STARTER_GENERATION.

@@ -22,7 +22,8 @@ const EXPRESSED: [&str; 11] = [
 ];
 
 /// Options that have no place in a unit, with the reason. The units say so, too.
-const LEFT_OUT: [(&str, &str); 5] = [
+const LEFT_OUT: [(&str, &str); 6] = [
+    ("control", "it is in the RuntimeDirectory"),
     ("pid_file", "it is in the RuntimeDirectory"),
     ("status_file", "it is in the RuntimeDirectory"),
     ("log_file", "the journal has the output"),

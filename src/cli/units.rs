@@ -17,8 +17,7 @@ use super::unit_arguments::{arguments, given};
 /// A reload that always comes to an end is one that systemd can tell the truth about.
 const START_ATTEMPTS: u32 = 3;
 
-/// What a reload is granted on top of the pauses that the options ask for. Not more: the client sees
-/// a reload that failed by this alone.
+/// What a reload is granted on top of the pauses that the options ask for.
 const SLACK: Duration = Duration::from_secs(20);
 
 /// What systemd waits longer than anything here takes.
@@ -126,6 +125,7 @@ Documentation=man:start_server(1)
 Type=notify
 NotifyAccess=main
 ExecStart={supervisor} \\
+    --control=%t/{name}/control \\
     --pid-file=%t/{name}/pid --status-file=%t/{name}/status \\
     --start-attempts={attempts} \\
 "
@@ -139,7 +139,7 @@ ExecStart={supervisor} \\
         "\
 # Returns when the new workers have taken over, and fails when they have not.
 ExecReload={supervisor} --restart --until=ready --timeout={reload} \\
-    --pid-file=%t/{name}/pid --status-file=%t/{name}/status
+    --control=%t/{name}/control
 # The supervisor stops the workers itself; systemd sweeps up what is left.
 KillMode=mixed
 Restart=on-failure
@@ -215,8 +215,10 @@ fn longest_reload(options: &Options, attempts: u32) -> Duration {
         Readiness::Notify => options.interval.max(options.start_timeout),
         Readiness::Auto | Readiness::Alive => options.interval,
     };
+    let check = options.check_cmd.as_ref().map(|_| options.check_timeout);
     let one = attempt
         .saturating_mul(attempts.max(1))
+        .saturating_add(check.unwrap_or_default())
         .saturating_add(options.kill_old_delay.unwrap_or(grace));
     one.saturating_mul(2).saturating_add(SLACK)
 }
@@ -350,7 +352,8 @@ mod tests {
         ];
         has_lines(&text, &lines);
         assert_eq!(text.matches("--verbose").count(), 2);
-        assert_eq!(text.matches("--pid-file=").count(), 2);
+        assert_eq!(text.matches("--pid-file=").count(), 1);
+        assert_eq!(text.matches("--control=").count(), 2);
     }
 
     #[test]

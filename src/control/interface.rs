@@ -18,7 +18,6 @@ pub(crate) enum Method {
     Status,
     Reload(Until),
     Stop,
-    Upgrade,
 }
 
 /// The answer to Status.
@@ -116,12 +115,6 @@ pub(crate) struct Leaving {
     pub(crate) workers: Vec<Pid>,
 }
 
-/// What runs after an upgrade.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct Upgraded {
-    pub(crate) version: String,
-}
-
 /// Why something was not done.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Failure {
@@ -132,7 +125,4 @@ pub(crate) enum Failure {
         log: Option<String>,
     },
     Stopping,
-    UpgradeFailed {
-        reason: String,
-    },
 }

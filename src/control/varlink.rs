@@ -75,7 +75,6 @@ impl Call {
                 None => return invalid("until"),
             },
             (NAME, "Stop") => Meaning::Method(Method::Stop),
-            (NAME, "Upgrade") => Meaning::Method(Method::Upgrade),
             (SERVICE | NAME, _) => {
                 return service_error("MethodNotFound", json!({"method": self.method}));
             }
@@ -151,7 +150,6 @@ impl Failure {
                 json!({"reason": reason, "kept": kept, "log": log}),
             ),
             Failure::Stopping => ("Stopping", json!({})),
-            Failure::UpgradeFailed { reason } => ("UpgradeFailed", json!({"reason": reason})),
         };
         error(&format!("{NAME}.{name}"), &parameters)
     }
@@ -166,7 +164,6 @@ impl Failure {
                 log: parameters["log"].as_str().map(str::to_owned),
             }),
             "Stopping" => Some(Failure::Stopping),
-            "UpgradeFailed" => Some(Failure::UpgradeFailed { reason: reason() }),
             _ => None,
         }
     }
@@ -267,9 +264,6 @@ mod tests {
                 log: None,
             },
             Failure::Stopping,
-            Failure::UpgradeFailed {
-                reason: "no".to_owned(),
-            },
         ];
         for failure in failures {
             let mut message = failure.to_message();

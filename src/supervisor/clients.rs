@@ -69,12 +69,6 @@ impl Supervisor {
                     tracing::info!("asked to stop");
                     Event::Stop(Signal::TERM)
                 }
-                Method::Upgrade => {
-                    let reason = "not yet".to_owned();
-                    let failure = Failure::UpgradeFailed { reason };
-                    self.clients.finish::<()>(call, Err(&failure));
-                    continue;
-                }
             };
             if let Some(code) = self.handle(event) {
                 return Some(code);

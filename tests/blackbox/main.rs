@@ -17,8 +17,10 @@ mod harness;
 
 mod auto_restart;
 mod bad_input;
+mod check_cmd;
 mod command_line;
 mod commands;
+mod control;
 mod daemonize;
 mod envdir;
 mod generate;

@@ -75,7 +75,7 @@ pub(crate) fn without_one_lines_go_to_standard_error(lab: &'static Lab) {
     let port = lab.port();
     let options = format!("--port=127.0.0.1:{port} --log-target=journal");
     let service = Service::new(lab, "alone", options)
-        .line("StandardError=file:/run/alone.log")
+        .line("StandardError=append:/run/alone.log")
         .start();
     let supervisor = service.main_pid();
     let started = |worker| format!("journalctl --no-pager {STARTED} WORKER_PID={worker} -o cat");

@@ -16,6 +16,7 @@ mod harness;
 mod activation;
 mod activation_kinds;
 mod confusion;
+mod control;
 mod dead_journal;
 mod generated_units;
 mod journal;
@@ -52,6 +53,7 @@ macro_rules! on_all {
             v254: $($module::$test)* reload::notify_reload_with_a_client reload::notify_reload_alone
                 | $($own_module::$own)*;
             v257: $($module::$test)* reload::notify_reload_with_a_client reload::notify_reload_alone
+                    control::varlinkctl_is_a_client
                 | $($own_module::$own)*;
         }
     };

@@ -75,13 +75,14 @@ impl Service {
     pub(crate) fn write(&self) {
         let (name, kind, options, worker) = (&self.name, self.kind, &self.options, self.worker());
         let files = format!("--pid-file=/run/{name}/pid --status-file=/run/{name}/status");
+        let control = format!("--control=/run/{name}/control");
         let lines = self.lines.join("\n");
         // What comes later in a unit wins, where there can be only one.
         let unit = format!(
             "[Unit]\nStartLimitIntervalSec=0\n\
              [Service]\nType={kind}\nNotifyAccess=main\nKillMode=mixed\nRuntimeDirectory={name}\n\
-             ExecStart=/usr/bin/start_server --interval=0.3 {files} {options} -- {worker}\n\
-             ExecReload=/usr/bin/start_server --restart --until=ready --timeout=40 {files}\n\
+             ExecStart=/usr/bin/start_server --interval=0.3 {control} {files} {options} -- {worker}\n\
+             ExecReload=/usr/bin/start_server --restart --until=ready --timeout=40 {control}\n\
              {lines}\n"
         );
         self.lab

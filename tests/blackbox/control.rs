@@ -1,0 +1,264 @@
+//! The control socket: what clients are told, and what they cannot do to others.
+
+mod better {
+    use std::io::{Read, Write};
+    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::net::UnixStream;
+
+    use nix::sys::signal::Signal;
+
+    use crate::harness::{FAILS_ON_DEMAND, SLEEPS, STUBBORN, Setup, Supervisor};
+
+    const CONTROL: &str = "--control=DIR/control";
+    const RESTART: [&str; 2] = ["--restart", CONTROL];
+    const STOP: [&str; 2] = ["--stop", CONTROL];
+    const STATUS: [&str; 3] = ["--status", "--json", CONTROL];
+
+    fn call(method: &str, parameters: &str, more: bool) -> String {
+        let method = format!("org.serverstarter.Supervisor.{method}");
+        format!(r#"{{"method":"{method}","parameters":{parameters},"more":{more}}}"#) + "\0"
+    }
+
+    fn connect(s: &Supervisor) -> UnixStream {
+        let stream = UnixStream::connect(s.path("control")).unwrap();
+        let bound = Some(std::time::Duration::from_secs(60));
+        stream.set_read_timeout(bound).unwrap();
+        stream
+    }
+
+    /// The next message; none: the connection has ended.
+    fn hear(stream: &mut UnixStream) -> Option<String> {
+        let mut message = Vec::new();
+        let mut byte = [0];
+        loop {
+            match stream.read(&mut byte) {
+                Ok(1) if byte == [0] => return Some(String::from_utf8(message).unwrap()),
+                Ok(1) => message.extend(byte),
+                Ok(_) => return None,
+                Err(e) if e.kind() == std::io::ErrorKind::ConnectionReset => return None,
+                Err(e) => panic!("{e}, after {message:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_restart_says_each_step_and_that_it_is_done() {
+        let s = Supervisor::start(&[CONTROL], SLEEPS);
+        let first = s.wait_generation(1);
+        let words = [
+            "generation 2: worker ".to_owned(),
+            format!("generation 2 has taken over; old workers that finish what they have: {first}"),
+            "generation 2 is alone".to_owned(),
+        ];
+        let words = words.each_ref().map(String::as_str);
+        s.command(&RESTART).expect(0, &words);
+        s.wait_generation(2);
+        s.stop();
+        assert!(!s.path("control").exists());
+    }
+
+    #[test]
+    fn until_ready_does_not_wait_for_the_old_ones() {
+        let s = Supervisor::start(&[CONTROL], STUBBORN);
+        let first = s.wait_generation(1);
+        s.settle();
+        s.command(&["--restart", "--until=ready", CONTROL])
+            .expect(0, &[]);
+        let second = s.wait_generations(&[1, 2])[1];
+        let timed_out = s.command(&["--restart", "--timeout=0.3", CONTROL]);
+        timed_out.expect(4, &["old ones are still there", &first.to_string()]);
+        for worker in [first, second, s.wait_generations(&[1, 2, 3])[2]] {
+            worker.signal(Signal::SIGKILL);
+        }
+    }
+
+    #[test]
+    fn a_broken_worker_fails_the_restart_and_the_old_one_serves_on() {
+        let options = [CONTROL, "--interval=0.1", "--start-attempts=2"];
+        let s = Supervisor::start(&options, FAILS_ON_DEMAND);
+        s.wait_generation(1);
+        s.write("fail", "");
+        let failed = s.command(&RESTART);
+        failed.expect(
+            1,
+            &["the reload failed: exit code", "generation 1 serves on"],
+        );
+        assert_eq!(s.status().len(), 1);
+        std::fs::remove_file(s.path("fail")).unwrap();
+        s.command(&RESTART).expect(0, &["generation 4 is alone"]);
+        s.wait_generation(4);
+        s.stop();
+    }
+
+    #[test]
+    fn two_at_once_get_an_answer_each() {
+        let options = [CONTROL, "--interval=0.3", "--start-attempts=1"];
+        let s = Supervisor::start(&options, FAILS_ON_DEMAND);
+        s.wait_generation(1);
+        s.write("fail", "");
+        let (mut one, mut two) = (connect(&s), connect(&s));
+        one.write_all(call("Reload", "{}", false).as_bytes())
+            .unwrap();
+        let failed = hear(&mut one).unwrap();
+        assert!(
+            failed.contains("ReloadFailed") && failed.contains(r#""kept":1"#),
+            "{failed}"
+        );
+        std::fs::remove_file(s.path("fail")).unwrap();
+        one.write_all(call("Reload", "{}", false).as_bytes())
+            .unwrap();
+        s.wait_up(3);
+        two.write_all(call("Reload", "{}", true).as_bytes())
+            .unwrap();
+        let waiting = hear(&mut two).unwrap();
+        assert!(
+            waiting.contains("waiting") && waiting.contains("continues"),
+            "{waiting}"
+        );
+        let done = hear(&mut one).unwrap();
+        assert!(
+            done.contains("drained") && done.contains(r#""generation":3"#),
+            "{done}"
+        );
+        let last = std::iter::from_fn(|| hear(&mut two)).find(|m| !m.contains("continues"));
+        let last = last.unwrap();
+        assert!(
+            last.contains("drained") && last.contains(r#""generation":4"#),
+            "{last}"
+        );
+        s.stop();
+    }
+
+    #[test]
+    fn a_program_that_cannot_be_run_is_named() {
+        let options = [CONTROL, "--start-attempts=1", "--interval=0.1"];
+        let setup = Setup::new(&options).executable("worker", "#!/bin/sh\nexec sleep 1000\n");
+        let s = setup.program(["--", "./worker"]).start();
+        std::fs::remove_file(s.path("worker")).unwrap();
+        let why = "failed to exec ./worker: No such file or directory";
+        s.command(&RESTART)
+            .expect(1, &[why, "generation 1 serves on"]);
+        s.stop();
+    }
+
+    #[test]
+    fn stop_returns_when_the_supervisor_has_left() {
+        let s = Supervisor::start(&[CONTROL, "--pid-file=DIR/pid"], SLEEPS);
+        s.wait_generation(1);
+        let line = format!("stopping now (pid:{})...", s.process());
+        s.command(&STOP).expect(0, &[&line]);
+        assert!(!s.path("pid").exists() && !s.path("control").exists());
+        s.expect_exit(0);
+    }
+
+    #[test]
+    fn who_waits_for_a_reload_is_told_of_a_stop() {
+        let s = Setup::new(&[CONTROL, "--interval=30"]).sh(SLEEPS).spawn();
+        s.wait_up(1);
+        let restart = s.spawn_command(&RESTART);
+        s.wait_line_starting("asked to reload");
+        s.term();
+        restart.wait().expect(3, &["told to stop"]);
+        s.expect_exit(0);
+    }
+
+    #[test]
+    fn status_for_people_programs_and_prometheus() {
+        let s = Supervisor::start(&[CONTROL, "--port=127.0.0.1:PORT"], SLEEPS);
+        let worker = s.wait_generation(1);
+        let text = s.command(&["--status", CONTROL]);
+        let expected = format!("generation 1: worker {worker}, ready for");
+        assert!(text.stdout.contains(&expected), "{}", text.stdout);
+        let json = s.command(&STATUS).stdout;
+        let socket = format!(r#""key": "127.0.0.1:{}""#, s.port(0));
+        for part in [&socket, r#""state": "serving""#, r#""lastReload": null"#] {
+            assert!(json.contains(part), "{part} in {json}");
+        }
+        s.command(&RESTART).expect(0, &[]);
+        let metrics = s.command(&["--status", "--metrics", CONTROL]).stdout;
+        for line in [
+            "start_server_generation 2",
+            "start_server_workers{state=\"ready\"} 1",
+            "start_server_last_reload_success 1",
+            "start_server_reloads_total{result=\"success\"} 1",
+        ] {
+            assert!(metrics.lines().any(|l| l == line), "{line} in {metrics}");
+        }
+        s.stop();
+    }
+
+    #[test]
+    fn without_a_supervisor_there_is_nobody_to_talk_to() {
+        for command in ["--restart", "--stop", "--status"] {
+            let failed = Setup::bare(&[command, CONTROL]).run();
+            failed.expect(3, &["/control", "no such socket"]);
+        }
+        Setup::bare(&["--status"]).run().expect(2, &["--control"]);
+        Setup::bare(&["--json", CONTROL])
+            .run()
+            .expect(2, &["--status"]);
+    }
+
+    #[test]
+    fn only_its_user_and_root_may_connect() {
+        let s = Supervisor::start(&[CONTROL], SLEEPS);
+        let mode = std::fs::metadata(s.path("control"))
+            .unwrap()
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o777, 0o600);
+        s.stop();
+    }
+
+    #[test]
+    fn a_second_supervisor_is_refused_and_the_first_keeps_its_socket() {
+        let s = Supervisor::start(&[CONTROL], SLEEPS);
+        let second = s.command(&[CONTROL, "--", "true"]);
+        second.expect(1, &["somebody listens on it"]);
+        s.command(&RESTART).expect(0, &[]);
+        s.stop();
+    }
+
+    #[test]
+    fn nonsense_ends_the_connection_and_nothing_else() {
+        let s = Supervisor::start(&[CONTROL], SLEEPS);
+        for nonsense in ["GET / HTTP/1.1\r\n\r\n\0", "\0", "{}\0", "[[[[\0"] {
+            let mut client = connect(&s);
+            client.write_all(nonsense.as_bytes()).unwrap();
+            assert_eq!(hear(&mut client), None, "{nonsense}");
+        }
+        let mut endless = connect(&s);
+        let flood = [b'x'; 4096];
+        while endless.write_all(&flood).is_ok() {}
+        // A call in two pieces, and two in one.
+        let mut client = connect(&s);
+        let text = call("Status", "{}", false);
+        let (a, b) = text.split_at(20);
+        client.write_all(a.as_bytes()).unwrap();
+        s.command(&STATUS).expect(0, &[]);
+        client.write_all(format!("{b}{text}").as_bytes()).unwrap();
+        for _ in 0..2 {
+            assert!(hear(&mut client).unwrap().contains("serving"));
+        }
+        s.stop();
+    }
+
+    #[test]
+    fn a_crowd_that_says_nothing_or_reads_nothing_keeps_nobody_waiting() {
+        let s = Supervisor::start(&[CONTROL], SLEEPS);
+        s.wait_generation(1);
+        let mut crowd: Vec<UnixStream> = (0..300).map(|_| connect(&s)).collect();
+        for client in crowd.iter_mut().step_by(3) {
+            let _ = client.write_all(b"{\"method\":"); // some have been dropped
+        }
+        let mut deaf = connect(&s);
+        deaf.set_nonblocking(true).unwrap();
+        let question = call("Status", "{}", false);
+        while deaf.write_all(question.as_bytes()).is_ok() {}
+        s.command(&RESTART).expect(0, &[]);
+        s.wait_generation(2);
+        drop((crowd, deaf));
+        s.wait_asleep();
+        s.stop();
+    }
+}
