@@ -15,7 +15,7 @@
 //! | `files/` | pid file, status file, log file: each guards what it owns |
 //! | `systemd/` | what systemd is told, and what it keeps for us |
 //! | `log/` | the log lines, and how they are printed or sent to the journal |
-//! | [`control`] | talking to a running supervisor: `--restart`, `--stop` |
+//! | [`control`] | talking to a running supervisor: the control socket, `--restart`, `--stop`, `--status` |
 //! | [`units`] | users, signals and spans of time, as people write them |
 //! | `record.rs` | what has happened so far, for whoever asks |
 //! | `error.rs` | what can keep a supervisor from starting |

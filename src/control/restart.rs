@@ -22,9 +22,6 @@ pub struct Restart {
     pub timeout: Option<Duration>,
 }
 
-/// How often the line on a terminal is drawn anew.
-const FRAME: Duration = Duration::from_millis(100);
-
 /// Asks the supervisor for a new generation and returns when it has taken over. By a control socket
 /// the answer is that to this very request, and comes as soon as there is one. By files a generation
 /// that fails on the way does not matter, as long as a later one starts.
@@ -50,7 +47,7 @@ pub fn restart(request: &Restart) -> Result<(), Error> {
 
     let mut story = Story::new();
     loop {
-        let Some(patience) = deadline.slice(FRAME) else {
+        let Some(patience) = deadline.slice(story.spinner.frame_time()) else {
             return Err(story.timed_out(request));
         };
         match client.next(patience)? {

@@ -1,6 +1,9 @@
 //! What is being waited for: on a terminal a line that changes, elsewhere only the lines that stay.
 
 use std::io::{self, IsTerminal, Write};
+use std::time::Duration;
+
+use super::LONG;
 
 /// Standard error.
 pub(super) struct Spinner {
@@ -8,6 +11,9 @@ pub(super) struct Spinner {
     frame: usize,
     drawn: bool,
 }
+
+/// How long one picture of it stands.
+const FRAME: Duration = Duration::from_millis(100);
 
 const FRAMES: [char; 4] = ['|', '/', '-', '\\'];
 
@@ -18,6 +24,11 @@ impl Spinner {
             frame: 0,
             drawn: false,
         }
+    }
+
+    /// How often to draw: off a terminal there is nothing to be drawn.
+    pub(super) fn frame_time(&self) -> Duration {
+        if self.is_terminal { FRAME } else { LONG }
     }
 
     /// A line that stays.

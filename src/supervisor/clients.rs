@@ -7,7 +7,7 @@ use crate::control::interface::{
 };
 use crate::control::{CallId, Server};
 use crate::log;
-use crate::machine::{Answer, Event, Report, Request, RequestId, State, Until};
+use crate::machine::{Answer, Event, Report, Request, RequestId, State, Time, Until};
 use crate::record::{Record, Verdict};
 use crate::units::{Pid, Signal};
 
@@ -40,6 +40,12 @@ impl Clients {
         }
     }
 
+    fn progress_of(&mut self, call: CallId, progress: &Progress) {
+        if let Some(server) = &mut self.server {
+            server.progress(call, progress);
+        }
+    }
+
     fn finish<T: serde::Serialize>(&mut self, call: CallId, result: Result<&T, &Failure>) {
         if let Some(server) = &mut self.server {
             server.finish(call, result);
@@ -60,7 +66,8 @@ impl Supervisor {
                 Method::Reload(until) => {
                     self.clients.reloads.push((call, until));
                     if !matches!(self.machine.state(), State::Serving | State::Stopping) {
-                        self.clients.progress(&Progress::at(Step::Waiting));
+                        let waiting = Progress::at(Step::Waiting);
+                        self.clients.progress_of(call, &waiting);
                     }
                     Event::Asked(Request { id: call, until })
                 }
@@ -105,10 +112,7 @@ impl Supervisor {
             ..Progress::at(step)
         };
         if step == Step::Replaced && until == Some(Until::Drained) {
-            if let Some(server) = &mut self.clients.server {
-                server.progress(id, &progress);
-            }
-            return;
+            return self.clients.progress_of(id, &progress);
         }
         self.clients.reloads.remove(at);
         self.clients.finish(id, Ok(&progress));
@@ -189,11 +193,10 @@ impl Supervisor {
 
     /// No worker is left.
     pub(super) fn answer_stoppers(&mut self) {
-        let workers = Vec::new();
+        let nobody = Leaving {
+            workers: Vec::new(),
+        };
         for call in std::mem::take(&mut self.clients.stops) {
-            let nobody = Leaving {
-                workers: workers.clone(),
-            };
             self.clients.finish(call, Ok(&nobody));
         }
     }
@@ -202,7 +205,7 @@ impl Supervisor {
         let now = self.now();
         let workers = self.machine.workers().map(|(generation, pid, state)| {
             let life = self.record.life_of(generation);
-            let span = |since: crate::machine::Time| now.saturating_sub(since).as_secs_f64();
+            let span = |since: Time| now.saturating_sub(since).as_secs_f64();
             Worker {
                 generation,
                 pid,

@@ -91,6 +91,11 @@ impl Connection {
         self.current.is_some_and(|call| call.more && !call.oneway) && self.unsent.is_empty()
     }
 
+    /// Whether there is one that nobody has looked at.
+    pub(super) fn has_call(&self) -> bool {
+        self.current.is_none() && self.heard.contains(&0)
+    }
+
     /// A whole message, if none is being answered.
     pub(super) fn next_call(&mut self) -> Option<Call> {
         if self.current.is_some() || self.lost {

@@ -90,9 +90,14 @@ impl Server {
         std::iter::once(listener).chain(clients)
     }
 
-    /// When it is time to let clients in again.
+    /// When there is something to do without any news: at once, if a client has made several calls
+    /// (each waits for its turn among the others'), or can be let go; or when clients are let in again.
     pub(crate) fn deadline(&self) -> Option<Time> {
-        self.rests_until
+        let unattended = |client: &Connection| client.is_over() || client.has_call();
+        match self.connections.iter().any(unattended) {
+            true => Some(Time::ZERO),
+            false => self.rests_until,
+        }
     }
 
     /// What poll(2) says of each of [`Server::fds`], in order.
@@ -128,7 +133,6 @@ impl Server {
         };
         if let Some(client) = self.client(call) {
             client.finish(&message);
-            self.attend(); // its next call may be here already
         }
     }
 
@@ -136,10 +140,10 @@ impl Server {
         self.connections.iter_mut().find(|c| c.call() == Some(call))
     }
 
-    /// Takes in the calls that are complete, and drops who has gone or is to go.
+    /// Takes in a call of each client that has made one, and drops who has gone or is to go.
     fn attend(&mut self) {
         for client in &mut self.connections {
-            while let Some(call) = client.next_call() {
+            if let Some(call) = client.next_call() {
                 self.last_call += 1;
                 if let Some(method) = client.take(self.last_call, &call) {
                     self.calls.push_back((self.last_call, method));
