@@ -55,6 +55,7 @@ pub fn restart(request: &Restart) -> Result<(), Error> {
                 let step = serde_json::from_value(results).unwrap_or_default();
                 story.goes_on(step);
                 if !more {
+                    story.spinner.clear();
                     return Ok(());
                 }
             }

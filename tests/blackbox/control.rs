@@ -7,7 +7,7 @@ mod better {
 
     use nix::sys::signal::Signal;
 
-    use crate::harness::{FAILS_ON_DEMAND, SLEEPS, STUBBORN, Setup, Supervisor};
+    use crate::harness::{FAILS_ON_DEMAND, SLEEPS, STUBBORN, Setup, Supervisor, binary};
 
     const CONTROL: &str = "--control=DIR/control";
     const RESTART: [&str; 2] = ["--restart", CONTROL];
@@ -55,6 +55,28 @@ mod better {
         s.wait_generation(2);
         s.stop();
         assert!(!s.path("control").exists());
+    }
+
+    /// On a terminal, which script(1) provides.
+    #[test]
+    fn on_a_terminal_a_line_tells_of_the_wait_and_is_wiped_in_the_end() {
+        let s = Supervisor::start(&[CONTROL, "--interval=0.3"], SLEEPS);
+        s.wait_generation(1);
+        let (program, socket) = (binary(), s.path("control"));
+        let (program, socket) = (program.display(), socket.display());
+        let command = format!("{program} --restart --control={socket}");
+        let mut script = std::process::Command::new("script");
+        script.args(["--quiet", "--return", "--command", &command, "/dev/null"]);
+        let Ok(output) = script.stdin(std::process::Stdio::null()).output() else {
+            return eprintln!("SKIPPED: there is no script(1) here");
+        };
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{text}");
+        for part in ["generation 2 is starting (", "generation 2 is alone"] {
+            assert!(text.contains(part), "{part} in {text:?}");
+        }
+        assert!(text.ends_with("\r\x1b[K"), "{text:?}");
+        s.stop();
     }
 
     #[test]
