@@ -30,7 +30,8 @@ pub enum Error {
     },
     /// What we inherited does not fit what we were told of it.
     Inherited(String),
-    /// The sockets' descriptor numbers reach the limit of open files, RLIMIT_NOFILE.
+    /// The sockets' descriptor numbers reach the limit of open files, RLIMIT_NOFILE, raised as far as
+    /// we may.
     OpenFiles {
         /// The highest number a socket is to have.
         highest: i32,
@@ -124,7 +125,7 @@ impl fmt::Display for Error {
             Error::OpenFiles { highest, limit } => write!(
                 f,
                 "no room for sockets up to descriptor {highest}, and for our own: the limit of open \
-                 files is {limit} (ulimit -n; LimitNOFILE= in a unit)"
+                 files is {limit} and cannot be raised here (ulimit -Hn; LimitNOFILE= in a unit)"
             ),
             Error::PathTaken { path, what } => {
                 write!(f, "refusing to replace {}: {what}", path.display())

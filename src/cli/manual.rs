@@ -81,6 +81,7 @@ mod tests {
             "OPTIONS",
             "SIGNALS",
             "ENVIRONMENT",
+            "LIMITS",
             "FILES",
             "\"EXIT STATUS\"",
             "EXAMPLES",

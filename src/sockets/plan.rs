@@ -12,9 +12,6 @@ use super::{FIRST_FD, Origin, Socket, Sockets, bind, unix_path};
 use crate::error::Error;
 use crate::sys;
 
-/// More descriptors than a supervisor ever has open for itself.
-const OUR_OWN: RawFd = 16;
-
 /// The sockets to be, in order, each with its number.
 pub(crate) struct Plan {
     list: Vec<Planned>,
@@ -118,8 +115,8 @@ impl Plan {
             .max()
             .unwrap_or(0)
             .max(FIRST_FD - 1);
-        let limit = sys::fd::limit();
-        if highest >= limit.saturating_sub(OUR_OWN) {
+        let limit = sys::limits::first_beyond();
+        if highest >= limit.saturating_sub(sys::limits::ROOM) {
             return Err(Error::OpenFiles { highest, limit });
         }
         plan.above = highest + 1;

@@ -45,6 +45,7 @@ use crate::worker::{Channels, Environment, Spawner};
 /// ```
 pub fn run(config: Config) -> Result<u8, Error> {
     check(&config)?;
+    sys::limits::raise();
     let inherited = sockets::take_inherited()?;
     let plan = Plan::make(
         &config.ports,

@@ -65,17 +65,6 @@ pub(crate) fn park(fd: OwnedFd, number: RawFd) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(parked) })
 }
 
-/// The first number that cannot be opened, getrlimit(2).
-pub(crate) fn limit() -> RawFd {
-    let mut limit = libc::rlimit {
-        rlim_cur: 0,
-        rlim_max: 0,
-    };
-    // SAFETY: writes to our structure.
-    unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) };
-    RawFd::try_from(limit.rlim_cur).unwrap_or(RawFd::MAX)
-}
-
 /// Whether something is open on this number.
 pub(crate) fn is_open(number: RawFd) -> bool {
     // SAFETY: any number may be asked about.

@@ -13,6 +13,7 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+use super::limits::Allowance;
 use super::own_pid::{self, OwnPid};
 use crate::units::{Identity, Pid, Signal};
 
@@ -76,6 +77,7 @@ pub(crate) fn spawn(program: &Program<'_>) -> Result<Pid, SpawnError> {
         .map(|name| OwnPid::new(name))
         .collect();
     let environment = own_pid::block(program.environment.iter(), &own_pid);
+    let allowance = Allowance::of(program.keep);
     // Closed by a successful exec; carries step and errno of a failed one.
     let (verdict, tell) = nix::unistd::pipe2(OFlag::O_CLOEXEC).map_err(at_fork)?;
 
@@ -83,10 +85,10 @@ pub(crate) fn spawn(program: &Program<'_>) -> Result<Pid, SpawnError> {
     // ends in exec or _exit.
     match Errno::result(unsafe { libc::fork() }).map_err(at_fork)? {
         0 => {
+            let (argv, environment) = (argv.as_ptr(), environment.as_ptr());
             // SAFETY: we are in the child; the vectors are null-terminated and outlive the call.
-            let failed = unsafe {
-                become_program(program, &mut own_pid, argv.as_ptr(), environment.as_ptr())
-            };
+            let failed =
+                unsafe { become_program(program, allowance, &mut own_pid, argv, environment) };
             let word = [failed.step as u8]
                 .into_iter()
                 .chain((failed.errno as i32).to_ne_bytes());
@@ -146,6 +148,7 @@ fn ends_within(pipe: &OwnedFd, time: Duration) -> bool {
 /// program with other threads.
 unsafe fn become_program(
     program: &Program<'_>,
+    allowance: Option<Allowance>,
     own_pid: &mut [OwnPid],
     argv: *const *const libc::c_char,
     environment: *const *const libc::c_char,
@@ -172,6 +175,9 @@ unsafe fn become_program(
             if libc::fcntl(*fd, libc::F_SETFD, 0) < 0 {
                 return failed(Step::Descriptors);
             }
+        }
+        if let Some(allowance) = allowance {
+            allowance.take(); // descriptors beyond it stay open
         }
         if let Some(identity) = program.identity {
             if !become_user(identity) {

@@ -18,6 +18,7 @@ use nix::errno::Errno;
 use crate::error::{Error, why as why_errno};
 use crate::machine::{Generation, SpawnFailure};
 use crate::sockets::{ListenFds, Sockets};
+use crate::sys::limits::Allowance;
 use crate::sys::process::{self, Program, SpawnError, Step};
 use crate::units::{Identity, Pid};
 
@@ -63,6 +64,12 @@ impl Spawner {
         };
         let words = std::iter::once(program).chain(args.iter().map(OsString::as_os_str));
         let argv: Result<Vec<CString>, _> = words.map(|w| CString::new(w.as_bytes())).collect();
+        let keep = sockets.numbers();
+        if let Some((before, now)) = Allowance::of(&keep).and_then(Allowance::difference) {
+            tracing::info!(
+                "workers may open {now} files, not {before}, which their sockets would use up"
+            );
+        }
         let listen_fds = sockets.listen_fds();
         let mut common = tell_of(sockets, listen_fds.as_ref()).map_err(nul("a socket's key"))?;
         let mut own_pid = Vec::from_iter(listen_fds.map(|_| "LISTEN_PID"));
@@ -78,7 +85,7 @@ impl Spawner {
                 None => None,
             },
             identity,
-            keep: sockets.numbers(),
+            keep,
             common,
             own_pid,
         })
@@ -143,6 +150,17 @@ impl Spawner {
         process::spawn(&program).map_err(|error| self.explain(argv, error))
     }
 
+    /// What is too long, of what grows with the number of sockets.
+    fn longest(&self, errno: Errno) -> String {
+        let longest = self.common.iter().max_by_key(|v| v.as_bytes().len());
+        let Some(variable) = longest.filter(|_| errno == Errno::E2BIG) else {
+            return String::new();
+        };
+        let (variable, length) = (variable.to_string_lossy(), variable.as_bytes().len());
+        let name = variable.split('=').next().unwrap_or_default();
+        format!(" ({name} has {length} bytes; Linux takes 131071 of one variable, execve(2))")
+    }
+
     fn explain(&self, argv: &[CString], SpawnError { step, errno }: SpawnError) -> NoWorker {
         let why = why_errno(errno);
         let program = argv
@@ -151,7 +169,7 @@ impl Spawner {
             .unwrap_or_default();
         let (reason, kind) = match step {
             Step::Exec => (
-                format!("failed to exec {program}: {why}"),
+                format!("failed to exec {program}: {why}{}", self.longest(errno)),
                 hopeless_unless_busy(errno),
             ),
             Step::Chdir => {

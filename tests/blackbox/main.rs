@@ -30,6 +30,7 @@ mod identity;
 mod inherit;
 mod kill_old_delay;
 mod lifecycle;
+mod limits;
 mod listen_fds;
 mod log_file;
 mod notify;

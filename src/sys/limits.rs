@@ -1,0 +1,133 @@
+//! How many files may be open, RLIMIT_NOFILE of getrlimit(2).
+//!
+//! The supervisor raises its own soft limit to the hard one, once, at start: one descriptor for each
+//! socket, and one for each generation that still drains, of which there may be a thousand, is nothing
+//! that could be known then. Programs that it starts get the old limit back, for a soft limit is a
+//! promise to those that use select(2), which is lost beyond 1024, or that close every number below it.
+
+use std::os::fd::RawFd;
+use std::sync::OnceLock;
+
+/// More descriptors than a supervisor ever has open for itself, its workers' lines aside; and enough
+/// for a program to start.
+pub(crate) const ROOM: RawFd = 16;
+
+/// No soft limit is raised beyond this. To use a number the kernel makes a table up to it, and
+/// `--port=80=1000000000` would have it make one of 8 GB, where the hard limit is that high.
+const ENOUGH: libc::rlim_t = 1 << 20;
+
+/// What [`raise`] has done; never undone.
+static RAISED: OnceLock<Raised> = OnceLock::new();
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Raised {
+    from: libc::rlim_t,
+    to: libc::rlim_t,
+}
+
+/// Raises the soft limit, as far as that goes.
+pub(crate) fn raise() {
+    let Some(mut limit) = get() else { return };
+    let (from, to) = (limit.rlim_cur, limit.rlim_max.min(ENOUGH));
+    if from >= to {
+        return;
+    }
+    limit.rlim_cur = to;
+    if set(&limit) {
+        let _ = RAISED.set(Raised { from, to }); // the first is the one to give back
+    }
+}
+
+/// The first number that cannot be opened.
+pub(crate) fn first_beyond() -> RawFd {
+    let soft = get().map_or(0, |limit| limit.rlim_cur);
+    RawFd::try_from(soft).unwrap_or(RawFd::MAX)
+}
+
+/// The soft limit of a program to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Allowance {
+    raised: Raised,
+    soft: libc::rlim_t,
+}
+
+impl Allowance {
+    /// Of a program that keeps these descriptors. None: ours, which has never been another.
+    pub(crate) fn of(keep: &[RawFd]) -> Option<Allowance> {
+        RAISED.get().map(|raised| raised.allow(keep))
+    }
+
+    /// The limit that we were started with, and the one that it is to have, if that is another.
+    pub(crate) fn difference(self) -> Option<(u64, u64)> {
+        let (before, now) = (self.raised.from, self.soft);
+        (before != now).then_some((before, now))
+    }
+
+    /// Makes it the limit of this process. One that has been changed meanwhile, prlimit(1), is what
+    /// somebody wants for workers to come, and stays. For a forked child: allocates nothing.
+    pub(super) fn take(self) {
+        let Some(mut limit) = get() else { return };
+        if limit.rlim_cur == self.raised.to {
+            limit.rlim_cur = self.soft.min(limit.rlim_max);
+            set(&limit); // lowers it, which is always allowed
+        }
+    }
+}
+
+impl Raised {
+    /// The old limit, if enough numbers below it are free. With none no program could be loaded, nor
+    /// accept a connection: then as many as before, above its sockets.
+    fn allow(self, keep: &[RawFd]) -> Allowance {
+        let number = |fd: &RawFd| libc::rlim_t::try_from(*fd).unwrap_or(0);
+        let taken = keep.iter().map(number);
+        let taken = taken.filter(|fd| (3..self.from).contains(fd)).count() + 3;
+        let above = keep.iter().map(|fd| number(fd) + 1).max().unwrap_or(0);
+        let enough = self.from >= (taken + ROOM as usize) as libc::rlim_t;
+        let soft = if enough { self.from } else { self.from + above };
+        Allowance {
+            raised: self,
+            soft: soft.min(self.to),
+        }
+    }
+}
+
+fn get() -> Option<libc::rlimit> {
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: writes to our structure.
+    let got = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) };
+    (got == 0).then_some(limit)
+}
+
+/// Says whether that was allowed.
+fn set(limit: &libc::rlimit) -> bool {
+    // SAFETY: reads our structure.
+    unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, limit) == 0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn soft(from: u64, to: u64, keep: impl IntoIterator<Item = RawFd>) -> u64 {
+        let keep = Vec::from_iter(keep);
+        Raised { from, to }.allow(&keep).soft
+    }
+
+    #[test]
+    fn the_old_limit_while_there_is_room_below_it() {
+        assert_eq!(soft(1024, 4096, []), 1024);
+        assert_eq!(soft(1024, 4096, 3..1008), 1024);
+        assert_eq!(soft(64, 4096, [500]), 64, "numbers below are free");
+        assert_eq!(soft(0, 4096, []), 0, "it was as useless before");
+    }
+
+    #[test]
+    fn else_as_much_as_before_above_the_sockets() {
+        assert_eq!(soft(1024, 4096, 3..1009), 1024 + 1009);
+        assert_eq!(soft(64, 4096, 3..203), 64 + 203);
+        assert_eq!(soft(64, 220, 3..203), 220, "and no more than there is");
+    }
+}
