@@ -44,6 +44,7 @@ use crate::worker::{Channels, Environment, Spawner};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn run(config: Config) -> Result<u8, Error> {
+    sys::signals::hold_if_process_1();
     check(&config)?;
     sys::limits::raise();
     let inherited = sockets::take_inherited()?;

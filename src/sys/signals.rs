@@ -68,6 +68,16 @@ impl AsFd for Signals {
     }
 }
 
+/// For process 1 of a container: keeps the signals for [`Signals::hear`]. The kernel drops what would
+/// end such a process by default, pid_namespaces(7), and a stop that came early would be lost. Any
+/// other process ends by them until it can do better.
+pub(crate) fn hold_if_process_1() {
+    if std::process::id() == 1 {
+        let heard: SigSet = HEARD.into_iter().collect();
+        let _ = heard.thread_block(); // if it fails, so will the next
+    }
+}
+
 /// Every signal to its default disposition, as in a fresh process: ignored ones would survive
 /// exec(2).
 ///

@@ -35,6 +35,7 @@ mod listen_fds;
 mod log_file;
 mod notify;
 mod paths;
+mod pid1;
 mod pid_file;
 mod ports;
 mod ports_served;

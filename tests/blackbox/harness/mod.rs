@@ -2,6 +2,7 @@
 
 mod finished;
 mod lines;
+mod namespace;
 mod net;
 mod process;
 mod setup;
@@ -12,6 +13,7 @@ mod worker;
 use std::time::{Duration, Instant};
 
 pub(crate) use finished::{Finished, Running};
+pub(crate) use namespace::{Inmate, have_pid_namespaces};
 pub(crate) use net::{Client, connects, exports, have_ipv6};
 pub(crate) use process::Process;
 pub(crate) use setup::{Setup, binary};

@@ -75,6 +75,7 @@ pub(crate) struct Setup {
     stdin: Option<File>,
     pub(super) log: &'static str,
     defaults: bool,
+    pub(super) is_process_1: bool,
     pub(super) ports: Vec<u16>,
 }
 
@@ -93,6 +94,7 @@ impl Setup {
             stdin: None,
             log: "stderr",
             defaults: true,
+            is_process_1: false,
             ports: Vec::new(),
         }
     }

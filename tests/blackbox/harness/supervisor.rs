@@ -11,6 +11,7 @@ use std::process::ExitStatus;
 use nix::fcntl::OFlag;
 use nix::sys::signal::Signal;
 
+use super::namespace::process_1_of;
 use super::setup::{Scene, fill_in, fresh_suffix, launch};
 use super::{BOUND, Client, Finished, Process, Running, Setup, look_for};
 
@@ -33,8 +34,12 @@ impl Supervisor {
     }
 
     pub(super) fn new(setup: Setup, running: Option<Running>) -> Self {
-        let pid = running.as_ref().map(Running::process);
-        let pid = pid.unwrap_or_else(|| daemon_of(&setup.scene).unwrap_or(Process(0)));
+        let pid = match &running {
+            Some(running) if setup.is_process_1 => process_1_of(running.process()),
+            Some(running) => Some(running.process()),
+            None => daemon_of(&setup.scene),
+        };
+        let pid = pid.unwrap_or(Process(0));
         Self {
             running: RefCell::new(running),
             pid,
@@ -65,11 +70,19 @@ impl Supervisor {
     /// Writes a line to a FIFO once somebody reads it.
     #[track_caller]
     pub(crate) fn open_gate(&self, name: &str) {
+        let opened = look_for(|| self.open_gate_if_anybody(name).then_some(()));
+        opened.unwrap_or_else(|| panic!("not within {BOUND:?}: a reader of {name}"));
+    }
+
+    /// Writes a line to a FIFO if somebody reads it.
+    pub(crate) fn open_gate_if_anybody(&self, name: &str) -> bool {
         let mut gate = File::options();
         gate.write(true).custom_flags(OFlag::O_NONBLOCK.bits());
-        let gate = look_for(|| gate.open(self.path(name)).ok());
-        let mut gate = gate.unwrap_or_else(|| panic!("not within {BOUND:?}: a reader of {name}"));
+        let Ok(mut gate) = gate.open(self.path(name)) else {
+            return false;
+        };
         gate.write_all(b"go\n").unwrap();
+        true
     }
 
     /// The port that `PORT` (0), `PORT2` (1), `PORT3` (2) stood for.

@@ -1,0 +1,309 @@
+//! As process 1 of a container: signals from outside arrive, orphans end up here and are nobody's loss, and the exit status is
+//! that of the container.
+
+use nix::sys::signal::Signal;
+
+use crate::harness::{GRACEFUL, Inmate, Setup, Supervisor, have_pid_namespaces};
+
+/// The usual start; none where it cannot be, which has been said.
+#[track_caller]
+fn start(options: &[&str], worker: &str) -> Option<Supervisor> {
+    have_pid_namespaces().then(|| {
+        let setup = Setup::new(options).before("mkfifo gate").sh(worker);
+        setup.process_1().start()
+    })
+}
+
+/// A worker that leaves orphans behind, which end with status 3 once the gate is opened (to which of them is all the same).
+fn leaves(orphans: usize) -> String {
+    format!(
+        "(i=0; while [ $i -lt {orphans} ]; do (read go <gate; exit 3) & i=$((i+1)); done); {GRACEFUL}"
+    )
+}
+
+/// Waits until process 1 has so many children, and all that have died have been reaped.
+#[track_caller]
+fn wait_wards(s: &Supervisor, count: usize) -> Vec<i32> {
+    s.eventually(&format!("process 1 has {count} children"), || {
+        s.wards().len() == count
+    });
+    s.wards()
+}
+
+#[track_caller]
+fn wait_no_zombies(s: &Supervisor) {
+    let zombies = || -> Vec<Inmate> {
+        let inmates = s.inmates();
+        assert!(inmates.iter().any(|it| it.pid == 1), "{inmates:?}");
+        inmates.into_iter().filter(|it| it.state == 'Z').collect()
+    };
+    s.eventually("no zombie is left", || zombies().is_empty());
+}
+
+#[test]
+fn term_and_int_stop_it() {
+    for (signal, name) in [(Signal::SIGTERM, "TERM"), (Signal::SIGINT, "INT")] {
+        stopped_by(signal, name);
+    }
+}
+
+/// The signal comes from outside, as that of `docker stop` does.
+#[track_caller]
+fn stopped_by(signal: Signal, name: &str) {
+    let Some(s) = start(&[], GRACEFUL) else {
+        return;
+    };
+    let worker = s.wait_generation(1);
+    s.signal(signal);
+    s.wait_line(&format!(
+        "received {name}, sending TERM to all workers:{worker}"
+    ));
+    s.wait_line(&format!("worker {worker} died, status:0"));
+    s.wait_line("exiting");
+    s.expect_exit(0);
+    assert_eq!(s.read("status"), "");
+}
+
+#[test]
+fn hup_replaces_the_worker() {
+    let Some(s) = start(&[], GRACEFUL) else {
+        return;
+    };
+    for generation in 2..5 {
+        s.hup();
+        s.wait_generation(generation);
+    }
+    wait_no_zombies(&s);
+    wait_wards(&s, 1);
+    s.stop();
+}
+
+#[test]
+fn a_worker_that_dies_is_replaced() {
+    let Some(s) = start(&[], "up; read go <gate; exit 7") else {
+        return;
+    };
+    let worker = s.wait_generation(1);
+    s.open_gate("gate");
+    s.wait_line(&format!(
+        "worker {worker} died unexpectedly with status:1792, restarting"
+    ));
+    s.wait_generation(2);
+    wait_no_zombies(&s);
+    s.stop();
+}
+
+#[test]
+fn a_stop_does_not_wait_for_orphans() {
+    let stubborn = "(trap '' TERM HUP INT; exec sleep 1000) &";
+    let Some(s) = start(&[], &format!("({stubborn}); {GRACEFUL}")) else {
+        return;
+    };
+    wait_wards(&s, 2);
+    s.stop(); // and nobody is left: the kernel sees to that
+}
+
+mod better {
+    use std::fs::File;
+    use std::io::Read;
+    use std::net::TcpListener;
+    use std::os::fd::OwnedFd;
+    use std::os::unix::fs::OpenOptionsExt;
+
+    use nix::fcntl::OFlag;
+    use nix::sys::signal::Signal;
+
+    use super::{leaves, start, wait_no_zombies, wait_wards};
+    use crate::harness::{
+        Client, FAILS, FAILS_ON_DEMAND, GRACEFUL, SLEEPS, Setup, binary, have_pid_namespaces, hello,
+    };
+
+    /// The original takes them for workers, and says so.
+    #[test]
+    fn an_orphan_is_reaped_and_no_worker_has_died() {
+        let Some(s) = start(&[], &leaves(1)) else {
+            return;
+        };
+        let worker = s.wait_generation(1).0;
+        let wards = wait_wards(&s, 2);
+        assert!(wards.contains(&worker), "{wards:?}");
+        s.open_gate("gate");
+        assert_eq!(wait_wards(&s, 1), [worker]);
+        // Were it taken for the worker, or for news, a line would have been written before it was waited for again.
+        s.settle();
+        assert_eq!(
+            s.lines().split_off(1),
+            [format!("starting new worker {worker}")],
+            "the first one was: {:?}",
+            s.lines().first()
+        );
+        assert_eq!(s.wait_generation(1).0, worker);
+        s.stop();
+    }
+
+    #[test]
+    fn many_orphans_end_at_once() {
+        let Some(s) = start(&[], &leaves(200)) else {
+            return;
+        };
+        s.wait_generation(1);
+        wait_wards(&s, 201);
+        s.hup(); // the next generation leaves as many
+        s.wait_generation(2);
+        wait_wards(&s, 401);
+        s.eventually("they have all ended", || {
+            s.open_gate_if_anybody("gate");
+            s.wards().len() == 1
+        });
+        wait_no_zombies(&s);
+        let died = s.lines().into_iter().filter(|line| line.contains("died"));
+        assert_eq!(died.count(), 1, "more than the old worker");
+        s.wait_generation(2);
+        s.stop();
+    }
+
+    #[test]
+    fn quit_stops_it() {
+        super::stopped_by(Signal::SIGQUIT, "QUIT");
+    }
+
+    #[test]
+    fn usr1_reopens_the_log_file() {
+        if !have_pid_namespaces() {
+            return;
+        }
+        let setup = Setup::new(&["--log-file=DIR/log"]).sh(GRACEFUL);
+        let s = setup.process_1().log("log").start();
+        s.wait_generation(1);
+        std::fs::rename(s.path("log"), s.path("log.1")).unwrap();
+        s.signal(Signal::SIGUSR1);
+        s.eventually("there is a new log", || s.path("log").exists());
+        s.term();
+        s.wait_line("exiting");
+        s.expect_exit(0);
+    }
+
+    #[test]
+    fn to_give_up_is_status_1() {
+        if !have_pid_namespaces() {
+            return;
+        }
+        let setup = Setup::new(&["--start-attempts=2", "--ready=notify"]).sh(FAILS);
+        let finished = setup.process_1().run();
+        finished.expect(1, &["seems to have failed to start, exit status:256"]);
+        assert!(finished.survivors().is_empty());
+    }
+
+    #[test]
+    fn wrong_usage_is_status_2() {
+        if !have_pid_namespaces() {
+            return;
+        }
+        let setup = Setup::new(&["--port=http"]).program(["--", "true"]);
+        setup.process_1().run().expect(2, &["http"]);
+    }
+
+    #[test]
+    fn a_worker_that_never_gets_ready_leaves_no_zombie() {
+        let Some(s) = start(&["--start-attempts=3", "--interval=0.3"], FAILS_ON_DEMAND) else {
+            return;
+        };
+        let worker = s.wait_generation(1).0;
+        s.write("fail", "");
+        s.hup();
+        s.wait_line("new worker 3 seems to have failed to start, exit status:256");
+        s.eventually("the reload is given up", || {
+            s.count("starting new worker") == 4
+        });
+        s.settle();
+        assert_eq!(s.wards(), [worker]);
+        wait_no_zombies(&s);
+        s.stop();
+    }
+
+    /// The kernel drops what would end a process 1 by default. It must be held for us before anything can take its time: here,
+    /// the very first line, which does not fit into its pipe.
+    #[test]
+    fn a_term_is_not_lost_before_it_can_be_read() {
+        if !have_pid_namespaces() {
+            return;
+        }
+        let setup = Setup::bare(&[])
+            .before("mkfifo err; exec 2<>err; dd if=/dev/zero of=err oflag=nonblock bs=4096 2>/dev/null")
+            .sh(SLEEPS)
+            .process_1();
+        let s = setup.spawn();
+        s.eventually("it waits for a reader", || {
+            s.process().executable() == Some(binary()) && s.process().state() == Some('S')
+        });
+        s.process().signal(Signal::SIGTERM);
+        let mut reader = File::options();
+        reader.read(true).custom_flags(OFlag::O_NONBLOCK.bits());
+        let mut reader = reader.open(s.path("err")).unwrap();
+        s.eventually("it ends", || {
+            let _ = reader.read(&mut [0; 65536]);
+            s.exited().is_some()
+        });
+        s.expect_exit(0);
+        assert!(s.ups().is_empty(), "a worker was started after TERM");
+    }
+
+    /// The words of a line of README.md's Dockerfile.
+    fn words_of(instruction: &str) -> Vec<String> {
+        let readme = include_str!("../../README.md");
+        let line = readme
+            .lines()
+            .find_map(|line| line.strip_prefix(instruction));
+        let list = line.unwrap().trim().trim_matches(['[', ']']);
+        let word = |word: &str| word.trim().trim_matches('"').to_owned();
+        list.split(',').map(word).collect()
+    }
+
+    #[test]
+    fn the_container_of_the_readme_serves_reloads_and_stops() {
+        if !have_pid_namespaces() {
+            return;
+        }
+        let entry = words_of("ENTRYPOINT");
+        assert_eq!(entry.first().unwrap(), "start_server");
+        assert_eq!(words_of("CMD"), ["/srv/web/bin/web"]);
+        let here = |word: &String| {
+            word.replace("=8080", "=127.0.0.1:PORT")
+                .replace("/run/", "DIR/")
+        };
+        let mut options: Vec<String> = entry.iter().skip(1).map(here).collect();
+        assert_eq!(options.pop().unwrap(), "--");
+        let options: Vec<&str> = options.iter().map(String::as_str).collect();
+        let setup = Setup::new(&options).program([std::ffi::OsString::from("--"), hello().into()]);
+        let s = setup.process_1().start();
+        assert_eq!(s.client().hello().0, 1);
+        let restart = ["--restart", "--control=DIR/control"];
+        s.command(&restart).expect(0, &["generation 2 is alone"]);
+        assert_eq!(s.client().hello().0, 2);
+        s.signal(Signal::SIGTERM);
+        s.expect_exit(0);
+    }
+
+    /// As container engines pass on what systemd has opened.
+    #[test]
+    fn sockets_from_outside_are_used() {
+        if !have_pid_namespaces() {
+            return;
+        }
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let setup = Setup::new(&["--port", &address.to_string()])
+            .stdin(File::from(OwnedFd::from(listener)))
+            .before("exec 3<&0 0</dev/null")
+            .env("LISTEN_FDS", "1")
+            .env("LISTEN_PID", "1")
+            .program([std::ffi::OsString::from("--"), hello().into()]);
+        let s = setup.process_1().start();
+        let client = Client::Tcp(address);
+        assert_eq!(client.hello().0, 1);
+        s.hup();
+        s.wait_generation(2);
+        assert_eq!(client.hello().0, 2);
+        s.stop();
+    }
+}
