@@ -45,4 +45,5 @@ mod signals;
 mod status_file;
 mod stop;
 mod under_load;
+mod upgrade;
 mod worker_environment;
