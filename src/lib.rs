@@ -9,19 +9,19 @@
 //! | `main.rs`, `cli/` | the options, declared once (`cli/options.rs`); arguments in, exit status out; what `--generate` makes of them |
 //! | [`Config`] (`config.rs`) | what is asked for, typed |
 //! | [`machine`] | **the decisions**: a pure state machine, events in, actions out |
-//! | `supervisor.rs` | **the loop**: turns the kernel's news into events, carries out the actions |
+//! | `supervisor/` | **the loop**: turns the kernel's news into events, carries out the actions; `upgrade/`: hands all of it over to the next release |
 //! | `sockets/` | the grammar of `--port` and `--path`; binding; what workers are told |
 //! | `worker/` | starting a worker; its environment; what it says of itself |
 //! | `files/` | pid file, status file, log file: each guards what it owns |
 //! | `systemd/` | what systemd is told, and what it keeps for us |
 //! | `log/` | the log lines, and how they are printed or sent to the journal |
-//! | [`control`] | talking to a running supervisor: the control socket, `--restart`, `--stop`, `--status` |
+//! | [`control`] | talking to a running supervisor: the control socket, `--restart`, `--stop`, `--status`, `--upgrade` |
 //! | [`units`] | users, signals and spans of time, as people write them |
 //! | `record.rs` | what has happened so far, for whoever asks |
 //! | `error.rs` | what can keep a supervisor from starting |
 //! | `sys/` | the thin layer over the kernel; the only `unsafe` |
 //!
-//! To know how it works, read `machine/mod.rs`, then `supervisor.rs`.
+//! To know how it works, read `machine/mod.rs`, then `supervisor/mod.rs`.
 //!
 //! # Words
 //!

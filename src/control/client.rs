@@ -98,8 +98,9 @@ impl Client {
                 Ok(0) if self.retries > 0 => {
                     self.retries -= 1;
                     std::thread::sleep(PAUSE);
-                    self.stream = connect(&self.path)?;
-                    self.heard.clear();
+                    if !self.reconnect()? {
+                        return Ok(Next::End);
+                    }
                     self.make_call()?;
                 }
                 Ok(0) => return Ok(Next::End),
@@ -110,6 +111,18 @@ impl Client {
                 Err(e) => return Err(self.unreachable(&e)),
             }
         }
+    }
+
+    /// Says whether that went well: what was asked of one supervisor is not for the one after it.
+    fn reconnect(&mut self) -> Result<bool, Error> {
+        let before = self.supervisor();
+        match connect(&self.path) {
+            Ok(stream) => self.stream = stream,
+            Err(Error::NotRunning(_)) => return Ok(false),
+            Err(error) => return Err(error),
+        }
+        self.heard.clear();
+        Ok(self.supervisor() == before)
     }
 
     fn understand(&self, message: &[u8]) -> Result<Next, Error> {
