@@ -39,6 +39,7 @@ mod pid1;
 mod pid_file;
 mod ports;
 mod ports_served;
+mod races;
 mod readiness;
 mod reload;
 mod signals;
