@@ -25,6 +25,7 @@ mod daemonize;
 mod envdir;
 mod generate;
 mod hazards;
+mod hostile_worker;
 mod hup_storm;
 mod identity;
 mod inherit;
