@@ -74,7 +74,9 @@ mod better {
                 let (at, safe) = (setup.path("bait"), setup.path("safe"));
                 let open = bait.lay(&at, &safe);
                 if option == "--status-file" && bait == Bait::File {
-                    fs::write(&at, "no status either").unwrap();
+                    // Not with O_CREAT, which fs.protected_regular is about.
+                    let mut theirs = fs::File::options().write(true).open(&at).unwrap();
+                    theirs.write_all(b"no status either").unwrap();
                 }
                 let before = what_is(&at);
                 let refused = setup.run();
