@@ -46,10 +46,11 @@ mod systemd;
 mod worker;
 
 pub use config::{
-    Config, DEFAULT_AUTO_RESTART_INTERVAL, DEFAULT_CHECK_TIMEOUT, DEFAULT_START_TIMEOUT, LiveConfig,
+    CommandLine, Config, DEFAULT_AUTO_RESTART_INTERVAL, DEFAULT_CHECK_TIMEOUT,
+    DEFAULT_START_TIMEOUT, LiveConfig,
 };
 pub use error::Error;
 pub use files::LogTarget;
 pub use log::{Destination, init as init_log};
 pub use sockets::{AddressSpec, Host, PathAccess, PathSpec, PortSpec};
-pub use supervisor::run;
+pub use supervisor::{run, try_state};

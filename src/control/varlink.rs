@@ -75,6 +75,7 @@ impl Call {
                 None => return invalid("until"),
             },
             (NAME, "Stop") => Meaning::Method(Method::Stop),
+            (NAME, "Upgrade") => Meaning::Method(Method::Upgrade),
             (SERVICE | NAME, _) => {
                 return service_error("MethodNotFound", json!({"method": self.method}));
             }
@@ -149,6 +150,7 @@ impl Failure {
                 "ReloadFailed",
                 json!({"reason": reason, "kept": kept, "log": log}),
             ),
+            Failure::UpgradeFailed { reason } => ("UpgradeFailed", json!({"reason": reason})),
             Failure::Stopping => ("Stopping", json!({})),
         };
         error(&format!("{NAME}.{name}"), &parameters)
@@ -163,6 +165,7 @@ impl Failure {
                 kept: parameters["kept"].as_u64(),
                 log: parameters["log"].as_str().map(str::to_owned),
             }),
+            "UpgradeFailed" => Some(Failure::UpgradeFailed { reason: reason() }),
             "Stopping" => Some(Failure::Stopping),
             _ => None,
         }
@@ -215,6 +218,7 @@ mod tests {
         let cases = [
             ("Status", "{}", Meaning::Method(Method::Status)),
             ("Stop", "null", Meaning::Method(Method::Stop)),
+            ("Upgrade", "{}", Meaning::Method(Method::Upgrade)),
             ("Reload", "{}", reload(Until::Drained)),
             ("Reload", r#"{"until":null}"#, reload(Until::Drained)),
             ("Reload", r#"{"until":"ready"}"#, reload(Until::Ready)),
@@ -262,6 +266,9 @@ mod tests {
                 reason: "exit code 1".to_owned(),
                 kept: Some(7),
                 log: None,
+            },
+            Failure::UpgradeFailed {
+                reason: "it crashed".to_owned(),
             },
             Failure::Stopping,
         ];

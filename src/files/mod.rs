@@ -5,8 +5,8 @@ mod log_file;
 mod pid_file;
 mod status_file;
 
-pub(crate) use log_file::LogFile;
 pub use log_file::LogTarget;
+pub(crate) use log_file::{LogFile, SavedCommand};
 pub(crate) use pid_file::{Held, Holder, PidFile, read_holder};
 pub(crate) use status_file::{StatusFile, read_status};
 

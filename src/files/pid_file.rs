@@ -12,6 +12,7 @@ use nix::sys::stat::Mode;
 use super::{Identity, guard};
 use crate::error::Error;
 use crate::sys;
+use crate::sys::handover::Kept;
 use crate::units::Pid;
 
 /// How often a locked file is tried again: `--stop` and `--restart` hold the lock of a stale file
@@ -68,6 +69,18 @@ impl PidFile {
         Ok(PidFile {
             path: path.to_owned(),
             file,
+        })
+    }
+
+    /// For the next program in this process: the lock goes with the descriptor.
+    pub(crate) fn save(&self, kept: &mut Kept) -> RawFd {
+        kept.keep(&self.file)
+    }
+
+    pub(crate) fn resume(path: &Path, fd: RawFd) -> io::Result<PidFile> {
+        Ok(PidFile {
+            path: path.to_owned(),
+            file: sys::fd::adopt(fd)?.into(),
         })
     }
 

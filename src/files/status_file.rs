@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
+use std::os::fd::RawFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -12,6 +13,8 @@ use nix::unistd::mkstemp;
 use super::{Identity, guard};
 use crate::error::Error;
 use crate::machine::Generation;
+use crate::sys;
+use crate::sys::handover::Kept;
 use crate::units::Pid;
 
 /// The status file, replaced as a whole at every change, so that readers never see half of it.
@@ -35,15 +38,30 @@ impl StatusFile {
             Err(e) => Err(e),
         };
         let stale = stale.map_err(error)?;
-        let file = StatusFile {
-            path: path.to_owned(),
-            ours: None,
-        };
+        let file = StatusFile::new(path);
         let (_, temporary) = file.write_temporary("").map_err(error)?;
         fs::remove_file(&temporary).map_err(error)?;
         if stale {
             fs::remove_file(path).map_err(error)?;
         }
+        Ok(file)
+    }
+
+    fn new(path: &Path) -> StatusFile {
+        StatusFile {
+            path: path.to_owned(),
+            ours: None,
+        }
+    }
+
+    /// For the next program in this process: what we have put there, if anything.
+    pub(crate) fn save(&self, kept: &mut Kept) -> Option<RawFd> {
+        self.ours.as_ref().map(|file| kept.keep(file))
+    }
+
+    pub(crate) fn resume(path: &Path, ours: Option<RawFd>) -> io::Result<StatusFile> {
+        let mut file = StatusFile::new(path);
+        file.ours = ours.map(sys::fd::adopt).transpose()?.map(File::from);
         Ok(file)
     }
 

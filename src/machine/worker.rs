@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::event::{Generation, Time};
 use crate::units::Pid;
 
 /// A live process of some generation.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Worker {
     pub(super) generation: Generation,
     pub(super) pid: Pid,
@@ -18,7 +21,8 @@ pub(super) struct Worker {
 }
 
 /// When SIGKILL is due.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Kill {
     pub(super) at: Time,
     /// How long the worker has had by then.
@@ -41,7 +45,8 @@ impl Kill {
 }
 
 /// How far a worker has come in its life. It only ever moves down this list.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) enum Stage {
     /// Alive, not yet known to serve.
     Starting,
@@ -54,7 +59,7 @@ pub(super) enum Stage {
 }
 
 /// All live workers, in the order of their generations.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct Workers(Vec<Worker>);
 
 impl Workers {

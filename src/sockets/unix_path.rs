@@ -1,5 +1,6 @@
 //! A unix stream socket and its file: we replace what is stale, and remove what we made.
 
+use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -13,6 +14,7 @@ use nix::sys::socket::{
 };
 use nix::sys::stat::{FileStat, Mode, fstat, umask};
 use nix::unistd::{Gid, Uid, fchownat};
+use serde::{Deserialize, Serialize};
 
 use super::socket_error;
 use crate::error::Error;
@@ -148,7 +150,33 @@ fn probe(path: &Path) -> nix::Result<()> {
     connect(fd.as_raw_fd(), &UnixAddr::new(path)?)
 }
 
+/// The same, as the next program in this process gets it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SavedPath {
+    /// Not a `PathBuf`, which serde takes for text.
+    path: OsString,
+    device: u64,
+    inode: u64,
+}
+
 impl UnixPath {
+    pub(crate) fn save(&self) -> SavedPath {
+        SavedPath {
+            path: self.path.clone().into(),
+            device: self.device,
+            inode: self.inode,
+        }
+    }
+
+    pub(crate) fn resume(saved: SavedPath) -> UnixPath {
+        UnixPath {
+            path: saved.path.into(),
+            device: saved.device,
+            inode: saved.inode,
+        }
+    }
+
     /// Lets the file be: the socket will outlive us.
     pub(super) fn leave(self) {
         std::mem::forget(self); // a path's few bytes, once

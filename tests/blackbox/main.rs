@@ -47,4 +47,5 @@ mod signals;
 mod status_file;
 mod stop;
 mod under_load;
+mod upgrade;
 mod worker_environment;

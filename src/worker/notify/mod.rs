@@ -4,6 +4,7 @@
 mod channel;
 mod message;
 mod place;
+mod saved;
 
 use std::collections::VecDeque;
 use std::ffi::CString;
@@ -19,6 +20,7 @@ use crate::sys::datagram::Inbox;
 use crate::units::{Identity, Pid};
 use channel::Channel;
 use place::{Owner, Place};
+pub(crate) use saved::SavedChannels;
 
 /// More than a queue holds, net.unix.max_dgram_qlen, with systemd's 512.
 const BATCHES: usize = 16;

@@ -63,6 +63,15 @@ impl Place {
         Ok(place)
     }
 
+    /// One that the program before us in this process has made.
+    pub(super) fn resume(path: &Path) -> Place {
+        Place(path.to_owned())
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.0
+    }
+
     /// The socket of a generation.
     pub(super) fn socket(&self, generation: Generation) -> PathBuf {
         self.0.join(generation.to_string())
