@@ -25,7 +25,7 @@ pub struct Upgrade {
 /// supervisor, or it ends meanwhile; [`Error::TimedOut`]; a socket that cannot be used.
 pub fn upgrade(request: &Upgrade) -> Result<String, Error> {
     let deadline = Deadline::after(request.timeout);
-    let mut client = Client::connect(&request.socket)?;
+    let mut client = Client::connect(&request.socket, deadline)?;
     let pid = client.supervisor().unwrap_or_default();
     match client.ask("Upgrade", deadline)? {
         Next::Results(results, _) => {

@@ -2,18 +2,19 @@
 
 use std::ffi::{CString, OsStr, OsString};
 use std::fmt;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::stat::Mode;
 use serde::{Deserialize, Serialize};
 
+use super::guard;
 use crate::error::{Error, Why};
 use crate::log;
 use crate::machine::Time;
@@ -175,13 +176,9 @@ impl LogFile {
         let LogFile::File { path, above } = self else {
             return Ok(());
         };
-        let mut options = OpenOptions::new();
-        // Not to wait for the reader of a fifo, which would be to hang: that is an error (ENXIO).
-        options
-            .append(true)
-            .create(true)
-            .custom_flags(libc::O_NOCTTY | libc::O_NONBLOCK);
-        let file = options.open(path)?;
+        // A fifo without a reader is an error (ENXIO): to wait for one would be to hang.
+        let flags = OFlag::O_WRONLY | OFlag::O_APPEND;
+        let file = guard::open(path, flags, Some(Mode::from_bits_truncate(0o666)))?;
         sys::fd::set_blocking(&file)?;
         redirect_output(&file)?;
         log::to_stderr(*above);

@@ -1,12 +1,13 @@
 //! The files a supervisor keeps: each type guards what it made, and touches nothing else.
 
+mod guard;
 mod log_file;
 mod pid_file;
 mod status_file;
 
 pub use log_file::LogTarget;
 pub(crate) use log_file::{LogFile, SavedCommand};
-pub(crate) use pid_file::{Holder, PidFile, is_held_by, read_holder};
+pub(crate) use pid_file::{Held, Holder, PidFile, read_holder};
 pub(crate) use status_file::{StatusFile, read_status};
 
 use std::fs::{File, Metadata};
