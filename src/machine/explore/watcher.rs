@@ -18,6 +18,8 @@ pub(super) struct Watcher {
     last_attempt: Time,
     /// An attempt has failed: the next one of the same start may be made from then on.
     retry_from: Option<Time>,
+    /// The last start, or what would have been one, has come to its end.
+    restart_base: Time,
     newest_ready: Option<Pid>,
     /// How many requests may still be made.
     requests_left: u64,
@@ -168,9 +170,8 @@ impl Watcher {
                 match word {
                     Word::Ready => speaker.said = true,
                     Word::Ping if speaker.ready && !speaker.signalled => speaker.pinged = now,
-                    Word::Extend(by) if speaker.signalled && !speaker.given_up => {
-                        let asked = speaker.kill_from.map(|at| at.max(now + *by));
-                        speaker.kill_from = asked.filter(|_| !speaker.stuck).or(speaker.kill_from);
+                    Word::Extend(by) if speaker.leaving && !speaker.given_up => {
+                        speaker.kill_from = speaker.kill_from.map(|at| at.max(now + *by));
                     }
                     _ => {}
                 }
@@ -219,7 +220,7 @@ impl Watcher {
                 if signal == Signal::KILL {
                     let from = worker.kill_from.take();
                     assert!(from.is_some_and(|from| from <= now), "{pid}: had its time");
-                } else if !worker.signalled || worker.stuck {
+                } else if !worker.leaving && !worker.given_up {
                     let timeout = rules.stop_timeout;
                     let from = worker.kill_from.or(timeout.map(|after| now + after));
                     worker.kill_from = from;
@@ -239,6 +240,7 @@ impl Watcher {
                 assert!(!worker.given_up, "too late is too late");
                 worker.ready = true;
                 worker.pinged = now;
+                self.restart_base = now;
                 self.newest_ready = Some(pid);
             }
             Action::Report(Report::Stuck { pid, silent, .. }) => {
@@ -264,7 +266,14 @@ impl Watcher {
             Action::Report(Report::FailedToStart { .. } | Report::NotSpawned { .. }) => {
                 self.retry_from = Some(self.last_attempt + SHORTEST_RETRY);
             }
-            Action::Report(Report::GaveUp { .. }) => self.retry_from = None,
+            Action::Report(Report::GaveUp { .. }) => {
+                self.retry_from = None;
+                self.restart_base = now;
+            }
+            Action::Report(Report::CheckFailed { .. }) => self.restart_base = now,
+            Action::Report(Report::AutoRestart { interval, .. }) => {
+                assert!(self.restart_base + interval <= now, "not again so soon");
+            }
             Action::Check(generation) => {
                 assert_eq!(generation, self.last_generation + 1);
                 assert!(!self.stop_asked && !self.checking);
@@ -294,6 +303,15 @@ impl Watcher {
         let known: Vec<_> = machine.workers().map(|(g, pid, _)| (g, pid)).collect();
         let all = self.in_order(|_| true);
         assert_eq!(known, all, "it knows those who live, and nobody else");
+        let looks_by = |at: Time| machine.deadline().is_some_and(|due| due <= at);
+        for (pid, worker) in &self.workers {
+            let kill = worker.kill_from.is_none_or(looks_by);
+            assert!(kill, "{pid}: its time will be up");
+            let watchdog = machine.rules.worker_watchdog;
+            let watched = watchdog.filter(|_| worker.ready && !worker.signalled);
+            let heard = watched.is_none_or(|every| looks_by(worker.pinged + every));
+            assert!(heard, "{pid}: somebody waits for its ping");
+        }
         if self.exit.is_some() {
             assert_eq!(machine.deadline(), None, "nothing is due after the exit");
             return;
