@@ -110,7 +110,7 @@ impl Drop for StatusFile {
 }
 
 /// Whether every line of a file is one that a status file has.
-fn holds_status(path: &Path) -> bool {
+pub(super) fn holds_status(path: &Path) -> bool {
     let is_status = |line: &str| {
         let number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
         line.split_once(':')
