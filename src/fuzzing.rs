@@ -52,7 +52,8 @@ mod tests {
         ("units", super::units),
     ];
 
-    /// As they are, and cut short after every byte: what is half there is the commonest garbage.
+    /// As they are; and those made by hand cut short after every byte, too, for what is half there is
+    /// the commonest garbage.
     #[test]
     fn the_kept_inputs() {
         let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus");
@@ -63,7 +64,9 @@ mod tests {
                 println!("{}", input.display()); // seen if it fails
                 let bytes = fs::read(&input).unwrap();
                 target(&bytes);
-                (0..bytes.len()).for_each(|end| target(&bytes[..end]));
+                let by_hand = input.file_name().unwrap().len() < 40; // else a digest
+                let ends = 0..if by_hand { bytes.len() } else { 0 };
+                ends.for_each(|end| target(&bytes[..end]));
                 count += 1;
             }
             assert!(count > 0, "{name}: there is nothing to try");
