@@ -20,6 +20,13 @@ pub fn units(data: &[u8]) {
         let expected = plain.then(|| Duration::from_secs(whole.into()));
         assert_eq!(parse_seconds(text).ok(), expected, "{text:?}");
     }
+    let millis = text
+        .strip_suffix("ms")
+        .filter(|text| !text.starts_with('+'));
+    if let Some(Ok(millis)) = millis.map(str::parse::<u16>) {
+        let expected = Duration::from_millis(millis.into());
+        assert_eq!(parse_seconds(text), Ok(expected), "{text:?}");
+    }
     if let Ok(signal) = text.parse::<Signal>() {
         assert_eq!(Signal::from_number(signal.number()), Some(signal));
         let written = signal.to_string();
