@@ -20,6 +20,7 @@
 //! | `record.rs` | what has happened so far, for whoever asks |
 //! | `error.rs` | what can keep a supervisor from starting |
 //! | `sys/` | the thin layer over the kernel; the only `unsafe` |
+//! | `fuzzing.rs` | what `fuzz/` throws garbage at; each `fuzz.rs` is beside what it tests |
 //!
 //! To know how it works, read `machine/mod.rs`, then `supervisor/mod.rs`.
 //!
@@ -33,6 +34,10 @@
 pub mod control;
 pub mod machine;
 pub mod units;
+
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 
 mod config;
 mod error;

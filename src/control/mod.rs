@@ -5,10 +5,12 @@
 
 mod by_files;
 mod client;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 pub(crate) mod interface;
 mod metrics;
 mod restart;
-mod server;
+pub(crate) mod server;
 mod spinner;
 mod status;
 mod stop;

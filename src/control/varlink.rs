@@ -1,6 +1,7 @@
 //! The Varlink protocol: JSON objects, each with a NUL byte behind it. A call names a method; a reply
 //! has its results or an error's name, and may say that more replies follow.
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
@@ -48,7 +49,7 @@ impl Call {
 
     /// None: this is no call, and who sends it speaks something else.
     pub(super) fn parse(message: &[u8]) -> Option<Call> {
-        serde_json::from_slice(message).ok()
+        object(message)
     }
 
     pub(super) fn meaning(&self) -> Meaning {
@@ -86,6 +87,12 @@ impl Call {
             None => meaning,
         }
     }
+}
+
+/// An object alone: serde would take a list for one, its fields in order.
+fn object<T: DeserializeOwned>(message: &[u8]) -> Option<T> {
+    let is_object = message.trim_ascii_start().starts_with(b"{");
+    is_object.then(|| serde_json::from_slice(message).ok())?
 }
 
 fn until(value: Option<&Value>) -> Option<Until> {
@@ -193,7 +200,7 @@ impl Answer {
             continues: bool,
             error: Option<String>,
         }
-        let reply: Reply = serde_json::from_slice(message).ok()?;
+        let reply: Reply = object(message)?;
         Some(match reply.error {
             None => Answer::Results(reply.parameters, reply.continues),
             Some(name) => match Failure::parse(&name, &reply.parameters) {
@@ -254,7 +261,16 @@ mod tests {
             };
             assert_eq!(name, format!("{SERVICE}.{expected}"), "{call}");
         }
-        for garbage in ["", "{}", "[]", "null", "{\"method\":1}", "GET / HTTP/1.1"] {
+        let list = format!("[\"{NAME}.Stop\"]");
+        for garbage in [
+            "",
+            "{}",
+            "[]",
+            &list,
+            "null",
+            "{\"method\":1}",
+            "GET / HTTP/1.1",
+        ] {
             assert!(Call::parse(garbage.as_bytes()).is_none(), "{garbage}");
         }
     }

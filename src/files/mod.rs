@@ -1,5 +1,7 @@
 //! The files a supervisor keeps: each type guards what it made, and touches nothing else.
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod guard;
 mod log_file;
 mod pid_file;

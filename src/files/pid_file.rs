@@ -20,6 +20,9 @@ use crate::units::Pid;
 const PATIENCE: u32 = 5;
 const PAUSE: Duration = Duration::from_millis(10);
 
+/// More of a file is not read, in bytes.
+const HEAD: u64 = 64;
+
 /// A pid file that is ours: locked as long as this lives, and removed with it.
 pub(crate) struct PidFile {
     path: PathBuf,
@@ -55,11 +58,18 @@ impl PidFile {
         };
         let mut content = String::new();
         (&file)
-            .take(64)
+            .take(HEAD)
             .read_to_string(&mut content)
             .map_err(error)?;
-        let pid = content.lines().next().unwrap_or_default().trim();
-        if !pid.bytes().all(|b| b.is_ascii_digit()) {
+        // Blank it may be as a whole: somebody was interrupted. Blank first lines are other people's.
+        let pid = content
+            .trim_start()
+            .lines()
+            .next()
+            .unwrap_or_default()
+            .trim();
+        let unseen = pid.is_empty() && content.len() as u64 == HEAD;
+        if unseen || !pid.bytes().all(|b| b.is_ascii_digit()) {
             let why = "it holds something else than a pid, and would be overwritten";
             return Err(error(io::Error::other(why)));
         }
@@ -107,9 +117,9 @@ fn regular(file: File) -> io::Result<File> {
     }
 }
 
-fn parse(file: &File) -> Option<Pid> {
+pub(super) fn parse(file: &File) -> Option<Pid> {
     let mut text = String::new();
-    file.take(64).read_to_string(&mut text).ok()?;
+    file.take(HEAD).read_to_string(&mut text).ok()?;
     text.lines()
         .next()?
         .trim()

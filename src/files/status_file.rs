@@ -155,7 +155,7 @@ fn not_regular() -> io::Error {
 }
 
 /// Whether every line is one that a status file has.
-fn is_status(text: &str) -> bool {
+pub(super) fn is_status(text: &str) -> bool {
     let is_status = |line: &str| {
         let number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
         line.split_once(':')

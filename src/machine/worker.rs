@@ -18,6 +18,8 @@ pub(super) struct Worker {
     pub(super) kill: Option<Kill>,
     /// Once it is ready, if it has to ping: when it has been silent for too long.
     pub(super) ping_by: Option<Time>,
+    /// It has been found stuck, and is being ended for that.
+    pub(super) stuck: bool,
 }
 
 /// When SIGKILL is due.
@@ -70,6 +72,7 @@ impl Workers {
             stage: Stage::Starting,
             kill: None,
             ping_by: None,
+            stuck: false,
         });
     }
 

@@ -4,6 +4,8 @@
 mod address;
 mod bind;
 mod export;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod inherit;
 mod plan;
 mod saved;

@@ -8,7 +8,7 @@
 mod check;
 mod clients;
 mod start;
-mod upgrade;
+pub(crate) mod upgrade;
 
 pub use start::run;
 pub use upgrade::try_state;

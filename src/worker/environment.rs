@@ -3,6 +3,9 @@
 //! An envdir holds a file per variable; its first line is the value. It is read again before each
 //! worker is started. A file that is gone takes its value with it.
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
+
 use std::collections::BTreeMap;
 use std::ffi::{CString, OsStr, OsString};
 use std::fs::{self, OpenOptions};

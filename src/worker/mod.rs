@@ -1,7 +1,7 @@
 //! Starting workers: the same program each time, in the environment of the day.
 
-mod environment;
-mod notify;
+pub(crate) mod environment;
+pub(crate) mod notify;
 mod watch;
 
 pub(crate) use environment::{Environment, SavedEnvironment};

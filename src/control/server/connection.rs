@@ -183,6 +183,12 @@ impl Connection {
         }
     }
 
+    /// How much it has said that is no message yet, in bytes.
+    #[cfg(any(test, fuzzing))]
+    pub(super) fn waiting(&self) -> usize {
+        self.heard.len()
+    }
+
     /// Whether there is nothing left to do for it.
     pub(super) fn is_over(&self) -> bool {
         let silent = self.said_all && self.current.is_none() && self.unsent.is_empty();

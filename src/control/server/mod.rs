@@ -2,6 +2,8 @@
 //! that is slow, silent or talks nonsense loses its connection, and costs nobody else anything.
 
 mod connection;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 
 use std::collections::VecDeque;
 use std::io;

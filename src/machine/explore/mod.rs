@@ -1,6 +1,7 @@
 //! Walks through every order of events, to a fixed depth, and checks in every state what must
 //! stay true, which is `watcher.rs`.
 
+mod random;
 mod watcher;
 
 use std::collections::HashSet;

@@ -5,6 +5,8 @@
 //! get, and has to say that it understands it. If it does not, nothing has happened.
 
 mod executable;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod resume;
 mod state;
 

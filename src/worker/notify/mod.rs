@@ -2,6 +2,8 @@
 //! own. That of the unit stays with us, for who says READY or STOPPING there speaks for the unit.
 
 mod channel;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod message;
 mod place;
 mod saved;
