@@ -57,6 +57,8 @@ enum Step {
     Tuned(Tuning),
     /// News of what is not there: a foreign process, a dead generation, a check that is over.
     Stale,
+    /// Another release takes over.
+    Upgrade,
     /// If all went well from here on, it would serve soon, and answer everybody.
     Hope,
 }
@@ -182,11 +184,19 @@ impl Life {
             Step::NoSpawn(why) => self.failure = Some(why),
             Step::Tuned(tuning) => self.feed(Event::Tuned(tuning)),
             Step::Stale => self.stale(),
+            Step::Upgrade => self.upgrade(),
             Step::Hope => self.clone().hope(),
         }
         if self.world.exit.is_some() {
             *self = Life::new(self.rules.clone(), self.now);
         }
+    }
+
+    /// What is under way goes on as if nothing had happened.
+    fn upgrade(&mut self) {
+        let saved = serde_json::to_vec(&self.machine.save()).unwrap();
+        let saved = serde_json::from_slice(&saved).unwrap();
+        self.machine = Machine::resume(self.machine.rules.clone(), saved);
     }
 
     fn stale(&mut self) {
@@ -315,6 +325,7 @@ fn step(wild: bool) -> impl Strategy<Value = Step> {
         4 => (0..3000_u64).prop_map(Step::Oversleep),
         2 => tuning().prop_map(Step::Tuned),
         2 => Just(Step::Stale),
+        4 => Just(Step::Upgrade),
         2 => Just(Step::Hope),
         often => (0..20_u8).prop_map(|place| Step::Dies(place / 5)),
         often => failure.prop_map(Step::NoSpawn),
