@@ -25,10 +25,12 @@ impl StatusFile {
         let error = |source: io::Error| Error::file("status file", path, source);
         let stale = match fs::symlink_metadata(path) {
             Ok(meta) if !meta.is_file() => Err(io::Error::other("not a regular file")),
-            Ok(_) if !holds_status(path) => Err(io::Error::other(
-                "it holds something else than a status, and would be overwritten",
-            )),
-            Ok(_) => Ok(true),
+            Ok(_) => match holds_status(path).map_err(error)? {
+                true => Ok(true),
+                false => Err(io::Error::other(
+                    "it holds something else than a status, and would be overwritten",
+                )),
+            },
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
             Err(e) => Err(e),
         };
@@ -110,13 +112,17 @@ impl Drop for StatusFile {
 }
 
 /// Whether every line of a file is one that a status file has.
-fn holds_status(path: &Path) -> bool {
+fn holds_status(path: &Path) -> io::Result<bool> {
     let is_status = |line: &str| {
         let number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
         line.split_once(':')
             .is_some_and(|(generation, pid)| number(generation) && number(pid))
     };
-    fs::read_to_string(path).is_ok_and(|text| text.lines().all(is_status))
+    match fs::read_to_string(path) {
+        Ok(text) => Ok(text.lines().all(is_status)),
+        Err(e) if e.kind() == io::ErrorKind::InvalidData => Ok(false), // no text
+        Err(e) => Err(e),
+    }
 }
 
 /// The generations in a status file, in numeric order.
