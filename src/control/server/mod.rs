@@ -17,7 +17,7 @@ use serde::Serialize;
 
 use super::interface::{Failure, Method};
 use super::varlink;
-use crate::error::{Error, Why};
+use crate::error::{Error, Why, why};
 use crate::machine::Time;
 use crate::sockets::{PathAccess, UnixPath, bind_path};
 use crate::sys;
@@ -174,11 +174,18 @@ impl Server {
         let user = getsockopt(&client, sockopt::PeerCredentials).map(|peer| peer.uid());
         match user {
             Ok(user) if user == 0 || user == geteuid().as_raw() => {}
-            _ => return tracing::warn!("turned away a client of another user, {user:?}"),
+            Ok(user) => return tracing::warn!("turned away a client of another user, {user}"),
+            Err(errno) => {
+                let why = why(errno);
+                return tracing::warn!(
+                    "turned away a client, who cannot be told from others: {why}"
+                );
+            }
         }
         let moved = client.set_nonblocking(true);
-        let Ok(client) = moved.and_then(|()| sys::fd::raise(client.into(), self.above)) else {
-            return;
+        let client = match moved.and_then(|()| sys::fd::raise(client.into(), self.above)) {
+            Ok(client) => client,
+            Err(e) => return tracing::warn!("failed to let a client in: {}", Why(&e)),
         };
         if self.connections.len() >= MOST && !self.make_room() {
             return tracing::warn!("turned away a client: {MOST} are waiting for answers");
