@@ -10,7 +10,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::time::Duration;
 
-use nix::poll::PollFlags;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{getsockopt, sockopt};
 use nix::unistd::geteuid;
 use serde::Serialize;
@@ -159,7 +159,9 @@ impl Server {
                 Ok((client, _)) => self.welcome(client),
                 Err(e) if would_block(&e) => return,
                 Err(e) if e.kind() == io::ErrorKind::ConnectionAborted => {}
-                // No descriptor is left: a client that wants nothing gives its own.
+                // Without a descriptor it fails even if nobody waits.
+                Err(_) if !self.somebody_waits() => return,
+                // A client that wants nothing gives its own.
                 Err(_) if self.make_room() => {}
                 Err(e) => {
                     tracing::warn!("failed to let a client in: {}", Why(&e));
@@ -168,6 +170,11 @@ impl Server {
                 }
             }
         }
+    }
+
+    fn somebody_waits(&self) -> bool {
+        let mut fds = [PollFd::new(self.listener.as_fd(), PollFlags::POLLIN)];
+        !matches!(poll(&mut fds, PollTimeout::ZERO), Ok(0))
     }
 
     fn welcome(&mut self, client: UnixStream) {
