@@ -6,13 +6,17 @@ use crate::calls::errors;
 use crate::life::Record;
 use crate::lives::{LIVES, Step};
 
-/// The `nth` call of this name fails with this error.
+/// The `nth` call of this name fails with this error, and so do those after it if there are several.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Fault {
     pub(crate) name: String,
     pub(crate) nth: usize,
+    pub(crate) times: usize,
     pub(crate) errno: &'static str,
 }
+
+/// How many calls fail in a bad spell.
+const SPELL: usize = 5;
 
 /// A fault in one of the lives.
 #[derive(Debug, Clone)]
@@ -26,12 +30,27 @@ pub(crate) struct Case {
     pub(crate) fault: Fault,
 }
 
+impl Fault {
+    /// In strace's words.
+    pub(crate) fn when(&self) -> String {
+        match self.times {
+            1 => self.nth.to_string(),
+            times => format!("{}..{}", self.nth, self.nth + times - 1),
+        }
+    }
+}
+
 impl Case {
-    /// `files/reload/openat:12:EMFILE`
+    /// `files/reload/openat:12:EMFILE`; `openat:12..16` for a spell.
     pub(crate) fn id(&self) -> String {
         let life = LIVES.get(self.life).map_or("?", |life| life.name);
-        let Fault { name, nth, errno } = &self.fault;
-        format!("{life}/{}/{name}:{nth}:{errno}", self.step.name())
+        let (step, fault) = (self.step.name(), &self.fault);
+        format!(
+            "{life}/{step}/{}:{}:{}",
+            fault.name,
+            fault.when(),
+            fault.errno
+        )
     }
 
     /// All cases of a life that has been recorded.
@@ -46,6 +65,7 @@ impl Case {
                     fault: Fault {
                         name: call.name.clone(),
                         nth: call.nth,
+                        times: 1,
                         errno,
                     },
                 });
@@ -55,28 +75,40 @@ impl Case {
     }
 }
 
-/// A few dozen of all: in each step each call once, with one error and another in the next step, as
-/// far as that goes. What is known to take long is left out.
-pub(crate) fn quick(all: Vec<Case>) -> Vec<Case> {
+/// Bad spells: from the first call of a name in each step on, several fail. What makes each of them take
+/// seconds is left out.
+pub(crate) fn spells(all: &[Case]) -> Vec<Case> {
     let mut seen = HashSet::new();
-    let mut chosen: Vec<Case> = Vec::new();
-    for case in all {
-        // A descriptor that stays open, a signal that is never sent: somebody waits for seconds.
-        if ["close", "kill"].contains(&case.fault.name.as_str()) {
-            continue;
+    let mut spells = Vec::new();
+    for case in all.iter().filter(|case| !takes_seconds(case)) {
+        if seen.insert((case.life, case.step, &case.fault.name)) {
+            let mut spell = case.clone();
+            spell.fault.times = SPELL;
+            spells.push(spell);
         }
-        let place = (case.fault.name.clone(), case.fault.errno);
-        if seen.contains(&place) || chosen.iter().any(|c| is_sibling(c, &case)) {
-            continue;
-        }
-        seen.insert(place);
-        chosen.push(case);
     }
-    chosen
+    spells
 }
 
-/// Another error of the same call in the same step.
-fn is_sibling(one: &Case, other: &Case) -> bool {
-    let key = |case: &Case| (case.life, case.step, case.fault.name.clone());
-    key(one) == key(other)
+/// A few dozen of all: each call once with each error, in another step each time, as far as that goes.
+pub(crate) fn quick(all: &[Case]) -> Vec<Case> {
+    let mut steps = HashSet::new();
+    let mut errors = HashSet::new();
+    let chosen = all.iter().filter(|case| {
+        let Fault { name, errno, .. } = &case.fault;
+        let step = (case.life, case.step, name);
+        let is_new = !steps.contains(&step) && !errors.contains(&(name, errno));
+        let wanted = is_new && !takes_seconds(case);
+        if wanted {
+            steps.insert(step);
+            errors.insert((name, errno));
+        }
+        wanted
+    });
+    chosen.cloned().collect()
+}
+
+/// A descriptor that stays open, a signal that is never sent: somebody waits until a time is up.
+fn takes_seconds(case: &Case) -> bool {
+    ["close", "kill"].contains(&case.fault.name.as_str())
 }

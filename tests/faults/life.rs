@@ -19,8 +19,8 @@ use crate::trace::Trace;
 /// an exec may take.
 const PATIENCE: Duration = Duration::from_secs(8);
 
-/// How often at most.
-const TRIES: usize = 3;
+/// How often at most, besides each call that fails.
+const TRIES: usize = 2;
 
 /// A life that was not disturbed: what the others are compared with.
 pub(crate) struct Record {
@@ -43,20 +43,33 @@ impl Record {
 pub(crate) struct Story {
     pub(crate) life: &'static Life,
     pub(crate) server: Server,
+    tries: usize,
     steps: Vec<(f64, Step)>,
     /// What had to be done again.
     pub(crate) again: Vec<String>,
+    /// How many are to be open.
+    pub(crate) usual: Option<usize>,
     /// Open descriptors after the last step before the stop.
     pub(crate) descriptors: usize,
 }
 
 impl Story {
-    pub(crate) fn begin(life: &'static Life, fault: Option<&Fault>) -> Story {
+    /// `record`: what it is compared with.
+    pub(crate) fn begin(
+        life: &'static Life,
+        fault: Option<&Fault>,
+        record: Option<&Record>,
+    ) -> Story {
+        // A descriptor whose close is not made stays open.
+        let kept = fault.filter(|fault| fault.name == "close");
+        let kept = kept.map_or(0, |fault| fault.times);
         Story {
             life,
             server: Server::start(life, fault),
+            tries: TRIES + fault.map_or(0, |fault| fault.times),
             steps: Vec::new(),
             again: Vec::new(),
+            usual: record.map(|record| record.descriptors + kept),
             descriptors: 0,
         }
     }
@@ -134,7 +147,7 @@ impl Story {
         mut found: impl FnMut(&mut Story, Duration) -> Result<Option<T>, String>,
     ) -> Result<T, String> {
         let mut why = String::new();
-        for attempt in 1..=TRIES {
+        for attempt in 1..=self.tries {
             if attempt > 1 {
                 self.again.push(format!("{what} again{why}"));
             }
@@ -148,19 +161,19 @@ impl Story {
                 return Ok(thing);
             }
         }
-        Err(format!("not after {TRIES} times: {what}{why}"))
+        Err(format!("not after {} times: {what}{why}", self.tries))
     }
 
     fn status(&mut self) -> Result<(), String> {
         let mut output = None;
-        for attempt in 1..=TRIES {
+        for attempt in 1..=self.tries {
             let done = self.client(&["--status", "--json"])?;
             let text = String::from_utf8_lossy(&done.stdout).into_owned();
             if done.status.success() && text.contains("serving") {
                 return Ok(());
             }
             let why = String::from_utf8_lossy(&done.stderr).into_owned();
-            if attempt < TRIES {
+            if attempt < self.tries {
                 let shape = crate::trace::shape_of(&why.replace(self.server.place.text(), ""));
                 self.again
                     .push(format!("--status again ({})", shape.trim()));
@@ -199,13 +212,21 @@ impl Story {
         Ok(())
     }
 
-    /// The fewest in a while: a client of ours may just be let go.
+    /// The usual number, or what there is after a while: a client of ours may just be let go.
     fn descriptors_at_rest(&self) -> usize {
-        let looks = (0..10).map(|_| {
-            std::thread::sleep(Duration::from_millis(2));
-            self.server.descriptors()
-        });
-        looks.min().unwrap_or(0)
+        let start = std::time::Instant::now();
+        loop {
+            let open = self.server.descriptors();
+            let patience = match self.usual {
+                Some(usual) if open <= usual => return open,
+                Some(_) => PATIENCE / 2,
+                None => PATIENCE / 64,
+            };
+            if start.elapsed() > patience {
+                return open;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 
     fn rotate(&mut self) -> Result<(), String> {

@@ -1,7 +1,7 @@
 //! The lives: with which options, and what happens in each.
 
 /// What happens in a life, in order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Step {
     /// Until the first generation is ready and has answered.
     Start,

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::thread;
 use std::time::Instant;
 
-use crate::case::{Case, quick};
+use crate::case::{Case, quick, spells};
 use crate::life::{Record, Story};
 use crate::lives::LIVES;
 use crate::say;
@@ -30,11 +30,12 @@ pub(crate) fn all(filters: &[String], thorough: bool) -> ExitCode {
         .enumerate()
         .flat_map(|(number, record)| Case::all(number, record))
         .collect();
-    let there_are = all.len();
+    let spells = spells(&all);
+    let there_are = all.len() + spells.len();
     let wanted = |case: &Case| filters.is_empty() || filters.iter().any(|f| case.id().contains(f));
     let all = match thorough {
-        true => all,
-        false => quick(all),
+        true => all.into_iter().chain(spells).collect(),
+        false => quick(&all),
     };
     let cases: VecDeque<Case> = all.into_iter().filter(wanted).collect();
     let trying = cases.len();
@@ -64,7 +65,7 @@ pub(crate) fn all(filters: &[String], thorough: bool) -> ExitCode {
         };
         let calls = records.get(r.case.life).map(|record| &record.trace.calls);
         let place = calls.and_then(|calls| calls.iter().position(|call| at(&call)));
-        (r.case.life, place)
+        (r.case.life, place, r.case.fault.times)
     });
     if let Some(path) = std::env::var_os("START_SERVER_FAULTS_TABLE") {
         if let Err(e) = std::fs::write(&path, table::write(&results)) {
@@ -86,7 +87,7 @@ pub(crate) fn all(filters: &[String], thorough: bool) -> ExitCode {
 }
 
 fn record(life: &'static crate::lives::Life) -> std::result::Result<Record, String> {
-    let mut story = Story::begin(life, None);
+    let mut story = Story::begin(life, None, None);
     let told = story.tell();
     told.map_err(|why| format!("{why}\n    {}", story.server.last_words()))?;
     let left = story.server.place.left(life.leaves, false);
@@ -99,7 +100,7 @@ fn record(life: &'static crate::lives::Life) -> std::result::Result<Record, Stri
 fn live(case: Case, records: &[Record]) -> Result {
     let (life, record) = (&LIVES[case.life], &records[case.life]);
     let begun = Instant::now();
-    let mut story = Story::begin(life, Some(&case.fault));
+    let mut story = Story::begin(life, Some(&case.fault), Some(record));
     let (call, outcome) = verdict::of(&case, record, &mut story);
     let took = begun.elapsed().as_secs_f32();
     if let Err(why) = &outcome {

@@ -49,8 +49,9 @@ impl Server {
         let mut command = Command::new("strace");
         command.args(["-D", "-y", "-ttt", "-o"]);
         command.arg(place.path("trace"));
-        if let Some(Fault { name, nth, errno }) = fault {
-            command.args(["-e", &format!("inject={name}:error={errno}:when={nth}")]);
+        if let Some(fault) = fault {
+            let (name, errno, when) = (&fault.name, fault.errno, fault.when());
+            command.args(["-e", &format!("inject={name}:error={errno}:when={when}")]);
         }
         command.arg(binary);
         let options = life.options.iter();

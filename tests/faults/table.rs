@@ -1,4 +1,4 @@
-//! The result as Markdown: a row for each call and outcome, with the errors that have it.
+//! The result as Markdown: a row for each call and outcome, with the steps and the errors that have it.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -8,8 +8,10 @@ use crate::case::Case;
 use crate::lives::LIVES;
 use crate::verdict::Outcome;
 
-/// A step and a call; and for each outcome the errors that have it.
-type Row = ([String; 2], BTreeMap<String, Vec<&'static str>>);
+/// Calls and outcomes, each with the steps and the errors.
+type Rows = Vec<([String; 2], [Vec<&'static str>; 2])>;
+
+const SERVED: &str = "served";
 
 /// A case, the call that failed, and how it went.
 pub(crate) struct Result {
@@ -31,27 +33,40 @@ pub(crate) fn write(results: &[Result]) -> String {
             life.name,
             steps.join(", ")
         );
-        let mut rows: Vec<Row> = Vec::new();
+        let mut silent = Rows::new();
+        let mut rows = Rows::new();
         for result in results.iter().filter(|result| result.case.life == number) {
-            let key = [result.case.step.name().to_owned(), result.shape.clone()];
-            let at = rows.iter().position(|(other, _)| *other == key);
+            let call = match result.case.fault.times {
+                1 => result.shape.clone(),
+                times => format!("{}, {times} in a row", result.case.fault.name),
+            };
+            let errno = result.case.fault.errno;
+            let outcome = described(&result.outcome, errno);
+            let all = match outcome == SERVED {
+                true => &mut silent,
+                false => &mut rows,
+            };
+            let at = all.iter().position(|(key, _)| *key == [&*call, &*outcome]);
             let at = at.unwrap_or_else(|| {
-                rows.push((key, BTreeMap::new()));
-                rows.len() - 1
+                all.push(([call, outcome], [Vec::new(), Vec::new()]));
+                all.len() - 1
             });
-            if let Some((_, outcomes)) = rows.get_mut(at) {
-                let outcome = described(&result.outcome, result.case.fault.errno);
-                let errors = outcomes.entry(outcome).or_default();
-                if !errors.contains(&result.case.fault.errno) {
-                    errors.push(result.case.fault.errno);
+            if let Some((_, [steps, errors])) = all.get_mut(at) {
+                for (list, item) in [(steps, result.case.step.name()), (errors, errno)] {
+                    if !list.contains(&item) {
+                        list.push(item);
+                    }
                 }
             }
         }
-        for ([step, call], outcomes) in rows {
-            for (outcome, errors) in outcomes {
-                let (call, errors) = (call.replace('|', "\\|"), errors.join(" "));
-                let _ = writeln!(text, "| {step} | `{call}` | {errors} | {outcome} |");
-            }
+        for ([call, outcome], [steps, errors]) in rows {
+            let (call, steps, errors) =
+                (call.replace('|', "\\|"), steps.join(" "), errors.join(" "));
+            let _ = writeln!(text, "| {steps} | `{call}` | {errors} | {outcome} |");
+        }
+        let _ = writeln!(text, "\nServed, and not a word of it:\n");
+        for ([call, _], [_, errors]) in silent {
+            let _ = writeln!(text, "- `{call}` {}", errors.join(" "));
         }
     }
     text
@@ -62,7 +77,7 @@ fn described(outcome: &std::result::Result<Outcome, String>, errno: &str) -> Str
         Ok(Outcome::Refused(message)) => format!("refused: {message}"),
         Ok(Outcome::NotReached) => "not reached in that run".to_owned(),
         Ok(Outcome::Served { said, again, left }) => {
-            let mut text = "served".to_owned();
+            let mut text = SERVED.to_owned();
             if !again.is_empty() {
                 let _ = write!(text, "; {}", again.join(", "));
             }

@@ -69,20 +69,31 @@ impl Trace {
         }
     }
 
-    /// The call that was made to fail.
-    pub(crate) fn injected(&self) -> Option<&Call> {
-        self.calls.iter().find(|call| call.injected)
+    /// The calls that were made to fail.
+    pub(crate) fn injected(&self) -> Vec<Call> {
+        self.calls
+            .iter()
+            .filter(|call| call.injected)
+            .cloned()
+            .collect()
     }
 }
 
 impl Call {
     /// The call for people: without what differs from run to run.
     pub(crate) fn shape(&self, directory: &str) -> String {
-        let arguments = match self.text.rsplit_once(") ") {
-            Some((arguments, _)) => arguments,
-            None => &self.text,
-        };
-        let mut shape = shape_of(&arguments.replace(directory, ""));
+        let result = self.text.rfind(") = ").or_else(|| self.text.rfind(')'));
+        let arguments = self.text.get(..result.unwrap_or(self.text.len()));
+        let mut shape = shape_of(&arguments.unwrap_or_default().replace(directory, ""));
+        for word in OF_NO_INTEREST {
+            shape = shape.replace(word, "");
+        }
+        // Which number a descriptor has says nothing, what it is does.
+        if let Some((number, what)) = shape.split_once('<') {
+            if !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit()) {
+                shape = format!("<{what}");
+            }
+        }
         if shape.chars().count() > LONGEST {
             shape = shape.chars().take(LONGEST).collect();
             shape.push('…');
@@ -91,7 +102,21 @@ impl Call {
     }
 }
 
-const LONGEST: usize = 76;
+const LONGEST: usize = 64;
+
+/// What is the same in all calls of its kind.
+const OF_NO_INTEREST: [&str; 10] = [
+    "AT_STATX_SYNC_AS_STAT|",
+    "AT_STATX_SYNC_AS_STAT, ",
+    ", STATX_ALL, N",
+    "|O_CLOEXEC",
+    "|SOCK_CLOEXEC",
+    "|O_NOCTTY",
+    "anon_inode:",
+    "sa_family=",
+    "{it_interval={tv_sec=0, tv_nsec=0}, ",
+    "\"\", ",
+];
 
 /// Numbers that mean nothing, pids, ports, inodes and addresses, become `N`, as far as they can be told
 /// from others by their length.

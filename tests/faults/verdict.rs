@@ -9,10 +9,15 @@
 //! 4. Nothing of others' was touched.
 //! 5. It did not panic, did not hang, and did not spin.
 
+use std::time::{Duration, Instant};
+
 use crate::calls::{means, words};
 use crate::case::Case;
 use crate::life::{Record, Story};
 use crate::trace::{Call, shape_of};
+
+/// How long what is not waited for may take to end.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How it went, if it went well.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -48,8 +53,8 @@ pub(crate) fn of(
         Ok(trace) => trace,
         Err(why) => return (None, Err(why)),
     };
-    let injected = trace.injected().cloned();
-    let outcome = judge(case, record, story, told, injected.as_ref()).and_then(|outcome| {
+    let injected = trace.injected();
+    let outcome = judge(case, record, story, told, &injected).and_then(|outcome| {
         let (calls, usual) = (trace.calls.len(), record.trace.calls.len());
         match calls > 4 * usual + 400 {
             true => Err(format!("it spins: {calls} calls, usually {usual}")),
@@ -57,7 +62,7 @@ pub(crate) fn of(
         }
     });
     let outcome = outcome.map_err(|why| format!("{why}\n    {}", story.server.last_words()));
-    (injected, outcome)
+    (injected.into_iter().next(), outcome)
 }
 
 fn judge(
@@ -65,7 +70,7 @@ fn judge(
     record: &Record,
     story: &Story,
     told: Result<(), String>,
-    injected: Option<&Call>,
+    injected: &[Call],
 ) -> Result<Outcome, String> {
     let server = &story.server;
     let said = server.place.said();
@@ -75,14 +80,21 @@ fn judge(
     if let Some(touched) = server.place.touched() {
         return Err(format!("of others, and touched: {touched}"));
     }
-    let processes = server.place.processes();
-    if !processes.is_empty() {
-        return Err(format!("processes left: {processes:?}"));
+    if server.served {
+        told?;
+    }
+    // A log command may see the end of its input only when the supervisor has gone.
+    let start = Instant::now();
+    while !server.place.processes().is_empty() {
+        if start.elapsed() > PATIENCE {
+            return Err(format!("processes left: {:?}", server.place.processes()));
+        }
+        std::thread::sleep(Duration::from_millis(5));
     }
     let left = server
         .place
         .left(story.life.leaves, story.life.leftovers && !server.served);
-    let name = injected.map_or("", |call| call.name.as_str());
+    let name = case.fault.name.as_str();
     let removes = ["unlink", "unlinkat", "rmdir"].contains(&name);
     if !server.served {
         let status = server.exited.and_then(|status| status.code());
@@ -103,9 +115,12 @@ fn judge(
         }
         return Ok(Outcome::Refused(people(message, server.place.text())));
     }
-    told?;
     // What could not be removed, or no longer be recognised as its own, stays.
-    let excused = |path: &String| injected.is_some_and(|call| call.text.contains(path.as_str()));
+    let excused = |path: &String| {
+        injected
+            .iter()
+            .any(|call| call.text.contains(path.as_str()))
+    };
     let in_the_way = |path: &String| {
         left.iter()
             .any(|l| l.starts_with(path.as_str()) && excused(l))
@@ -113,12 +128,11 @@ fn judge(
     if let Some(path) = left.iter().find(|path| !excused(path) && !in_the_way(path)) {
         return Err(format!("left {path}"));
     }
-    let open = usize::from(name == "close");
-    if story.descriptors > record.descriptors + open {
-        let (now, usual) = (story.descriptors, record.descriptors);
+    let (now, usual) = (story.descriptors, story.usual.unwrap_or(usize::MAX));
+    if now > usual {
         return Err(format!("{now} descriptors open, usually {usual}"));
     }
-    if injected.is_none() {
+    if injected.is_empty() {
         return Ok(Outcome::NotReached);
     }
     let usual: Vec<String> = record
