@@ -52,6 +52,8 @@ pub(crate) struct Life {
     pub(crate) environment: &'static [(&'static str, &'static str)],
     /// The files of a supervisor that was killed are there.
     pub(crate) leftovers: bool,
+    /// Only root can live it. Such lives come last.
+    pub(crate) as_root: bool,
     /// What it may leave behind.
     pub(crate) leaves: &'static [&'static str],
     /// Standard input is a listening socket, `StandardInput=socket`.
@@ -59,7 +61,7 @@ pub(crate) struct Life {
     pub(crate) steps: &'static [Step],
 }
 
-pub(crate) const LIVES: [Life; 4] = [
+pub(crate) const LIVES: [Life; 5] = [
     Life {
         name: "files",
         about: "TCP, UDP and a unix socket, all files (those of a dead supervisor are there), \
@@ -79,6 +81,7 @@ pub(crate) const LIVES: [Life; 4] = [
         ],
         environment: &[],
         leftovers: true,
+        as_root: false,
         leaves: &[],
         inherits: false,
         steps: &[
@@ -109,6 +112,7 @@ pub(crate) const LIVES: [Life; 4] = [
         ],
         environment: &[],
         leftovers: false,
+        as_root: false,
         leaves: &[],
         inherits: false,
         steps: &[
@@ -133,6 +137,7 @@ pub(crate) const LIVES: [Life; 4] = [
         ],
         environment: &[],
         leftovers: false,
+        as_root: false,
         leaves: &[],
         inherits: false,
         steps: &[Step::Start, Step::LogDeath, Step::Reload, Step::Stop],
@@ -157,6 +162,7 @@ pub(crate) const LIVES: [Life; 4] = [
             ("FDSTORE", "8"),
         ],
         leftovers: false,
+        as_root: false,
         leaves: &["sock"], // it is in the fd store, and the next start takes it back
         inherits: true,
         steps: &[
@@ -166,5 +172,28 @@ pub(crate) const LIVES: [Life; 4] = [
             Step::Reload,
             Step::Stop,
         ],
+    },
+    Life {
+        name: "user",
+        about: "files and workers that are given to somebody (to root: there may be nobody else who \
+                can execute the worker)",
+        options: &[
+            "--path=DIR/sock",
+            "--path-user=0",
+            "--path-group=0",
+            "--pid-file=DIR/pid",
+            "--status-file=DIR/status",
+            "--user=0",
+            "--group=0",
+            "--ready=notify",
+            "--interval=0",
+            "--stop-timeout=3",
+        ],
+        environment: &[],
+        leftovers: false,
+        as_root: true,
+        leaves: &[],
+        inherits: false,
+        steps: &[Step::Start, Step::Reload, Step::Stop],
     },
 ];

@@ -16,7 +16,8 @@ use crate::verdict::{self, Outcome};
 pub(crate) fn all(filters: &[String], thorough: bool) -> ExitCode {
     let start = Instant::now();
     let mut records = Vec::new();
-    for life in &LIVES {
+    let is_root = nix::unistd::geteuid().is_root();
+    for life in LIVES.iter().filter(|life| is_root || !life.as_root) {
         match record(life) {
             Ok(record) => records.push(record),
             Err(why) => {

@@ -137,7 +137,8 @@ START_SERVER_FAULTS_TABLE=docs/faults.md cargo test --test faults`, which fails 
 
 - It **served** throughout and stopped with status 0 when told to; every connection was answered. What
   was being asked of it at that moment may have had to be asked **again**.
-- Or it **refused** to start, with status 1 and a message with the reason (`…` is the error in
+- Or it **refused** to start, with status 1 (2 if what an option names could not be looked up) and a message with
+  the reason (`…` is the error in
   strerror's words).
 - Nothing of its own was left but what the fault kept from being removed, and nothing of others' was
   touched.

@@ -2,7 +2,7 @@
 //!
 //! 1. It served throughout, and stopped with status 0 when it was told to. What was asked of it at the
 //!    moment of the fault may have failed; asked again, it was done.
-//! 2. Or it refused to start: before it served, with status 1 and a message that gives the reason in
+//! 2. Or it refused to start: before it served, with status 1 (2 for what an option names) and a message that gives the reason in
 //!    the words of the error.
 //! 3. Nothing of its own is left: no file, no socket, no process, and no descriptor while it lived.
 //!    What the fault itself kept from being removed may be.
@@ -98,13 +98,15 @@ fn judge(
     let removes = ["unlink", "unlinkat", "rmdir"].contains(&name);
     if !server.served {
         let status = server.exited.and_then(|status| status.code());
-        if status != Some(1) {
-            return Err(format!("did not start, with status {status:?}"));
-        }
+        let begins = match status {
+            Some(1) => "start_server: ",
+            Some(2) => "error: ", // what an option names could not be looked up
+            _ => return Err(format!("did not start, with status {status:?}")),
+        };
         if !left.is_empty() && !removes {
             return Err(format!("did not start, and left {}", left.join(", ")));
         }
-        let message = said.lines().rev().find(|l| l.starts_with("start_server: "));
+        let message = said.lines().rev().find(|l| l.starts_with(begins));
         let message = message.ok_or("did not start, and did not say why")?;
         let reason = words(case.fault.errno);
         let means = means(name, case.fault.errno).is_some_and(|other| message.contains(other));
