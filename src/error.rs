@@ -115,7 +115,7 @@ impl fmt::Display for Error {
             } => {
                 write!(f, "failed to {action} {address}: {}", Why(source))?;
                 match source.raw_os_error() {
-                    Some(libc::EACCES) if *action == "bind to" => {
+                    Some(libc::EACCES) if *action == "bind to" && !address.contains('/') => {
                         f.write_str(" (ports below 1024 need root, or CAP_NET_BIND_SERVICE)")
                     }
                     Some(libc::EADDRINUSE) => f.write_str(" (ss -lp shows by whom)"),
@@ -179,4 +179,23 @@ impl fmt::Display for Why<'_> {
 /// The same for a bare errno.
 pub(crate) fn why(errno: Errno) -> String {
     Why(&errno.into()).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hints_fit_what_they_are_about() {
+        let denied = |address: &str| {
+            let error = Error::Socket {
+                action: "bind to",
+                address: address.to_owned(),
+                source: Errno::EACCES.into(),
+            };
+            error.to_string()
+        };
+        assert!(denied("127.0.0.1:80").ends_with("CAP_NET_BIND_SERVICE)"));
+        assert!(denied("/run/web.sock").ends_with("Permission denied"));
+    }
 }

@@ -111,7 +111,12 @@ impl Client {
             let timeout = self.stream.set_read_timeout(Some(left));
             timeout.map_err(|e| self.unreachable(&e))?;
             let mut buffer = [0; 4096];
-            match self.stream.read(&mut buffer) {
+            let read = match self.stream.read(&mut buffer) {
+                // It has hung up without having read the call.
+                Err(e) if e.kind() == io::ErrorKind::ConnectionReset => Ok(0),
+                read => read,
+            };
+            match read {
                 Ok(0) if self.retries > 0 => {
                     self.retries -= 1;
                     std::thread::sleep(PAUSE);
@@ -129,7 +134,6 @@ impl Client {
                 Ok(read) => self.heard.extend(buffer.iter().take(read)),
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(Next::Nothing),
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(e) if e.kind() == io::ErrorKind::ConnectionReset => return Ok(Next::End),
                 Err(e) => return Err(self.unreachable(&e)),
             }
         }
@@ -245,5 +249,35 @@ fn try_connect(path: &Path, deadline: Deadline) -> nix::Result<UnixStream> {
             Err(Errno::EINTR) => {}
             connected => return connected.map(|()| fd.into()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::net::UnixListener;
+
+    #[test]
+    fn a_call_that_was_not_read_is_made_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("control");
+        let listener = UnixListener::bind(&path).unwrap();
+        let server = std::thread::spawn(move || {
+            // To hang up with something unread is to reset, and to hang up after it is not.
+            for unread in [true, false] {
+                let (mut hung_up, _) = listener.accept().unwrap();
+                let mut byte = [0];
+                hung_up.read_exact(&mut byte).unwrap();
+                while !unread && byte != [0] {
+                    hung_up.read_exact(&mut byte).unwrap();
+                }
+            }
+            let (mut answered, _) = listener.accept().unwrap();
+            answered.write_all(b"{\"parameters\":{}}\0").unwrap();
+        });
+        let mut client = Client::connect(&path, Deadline::after(None)).unwrap();
+        let answer = client.ask("Status", Deadline::after(None)).unwrap();
+        assert!(matches!(answer, Next::Results(_, false)));
+        server.join().unwrap();
     }
 }

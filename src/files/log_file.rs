@@ -299,11 +299,12 @@ impl LogCommand {
             let _ = self.start(now); // somebody has to read the rest
         }
         log::linger(FAREWELL);
-        // Without a writer the command sees the end of its input.
-        log::to_stderr(libc::STDERR_FILENO + 1); // the sockets have gone
+        // Without a writer the command sees the end of its input. What we write to is opened anew from
+        // standard error, so that has to be another one first.
         let [out, err] = &self.outer;
         let _ = sys::fd::redirect(out, libc::STDOUT_FILENO);
         let _ = sys::fd::redirect(err, libc::STDERR_FILENO);
+        log::to_stderr(libc::STDERR_FILENO + 1); // the sockets have gone
         if let Some(Ok(command)) = self.child.map(PidFd::open) {
             let mut fds = [PollFd::new(command.as_fd(), PollFlags::POLLIN)];
             let _ = poll(&mut fds, left_until(deadline));

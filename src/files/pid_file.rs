@@ -33,11 +33,20 @@ pub(crate) struct PidFile {
 impl PidFile {
     /// Takes the file over if nobody holds its lock, flock(2), and empties it. A file that is
     /// locked stays as it is, and so does one that is no pid file. Ours lives at descriptor
-    /// `above` or higher.
+    /// `above` or higher. After an error there is none that was not there before.
     pub(crate) fn lock(path: &Path, above: RawFd) -> Result<PidFile, Error> {
+        let was_there = fs::symlink_metadata(path).is_ok();
+        let taken = PidFile::take(path, above);
+        if taken.is_err() && !was_there {
+            forsake(path);
+        }
+        taken
+    }
+
+    fn take(path: &Path, above: RawFd) -> Result<PidFile, Error> {
         let error = |source: io::Error| Error::file("pid file", path, source);
         let mut patience = PATIENCE;
-        let mut file = loop {
+        let file = loop {
             let mode = Mode::from_bits_truncate(0o644);
             let file = guard::open(path, OFlag::O_RDWR, Some(mode)).and_then(regular);
             let file = sys::fd::raise(file.map_err(error)?.into(), above).map_err(error)?;
@@ -73,13 +82,16 @@ impl PidFile {
             let why = "it holds something else than a pid, and would be overwritten";
             return Err(error(io::Error::other(why)));
         }
+        // Ours, from here on: removed if something fails.
+        let mut pid_file = PidFile {
+            path: path.to_owned(),
+            file,
+        };
+        let file = &mut pid_file.file;
         file.set_len(0)
             .and_then(|()| file.rewind())
             .map_err(error)?;
-        Ok(PidFile {
-            path: path.to_owned(),
-            file,
-        })
+        Ok(pid_file)
     }
 
     /// For the next program in this process: the lock goes with the descriptor.
@@ -107,6 +119,19 @@ impl Drop for PidFile {
         if Identity::of(&self.file) == Identity::behind(&self.path) {
             let _ = fs::remove_file(&self.path); // still locked: no one can have taken it over
         }
+    }
+}
+
+/// Removes a file that we have made and could not use. Not if another supervisor has taken it meanwhile,
+/// or will: until it is removed we have the lock, and who gets that afterwards sees that it is gone.
+fn forsake(path: &Path) {
+    let Ok(file) = guard::open(path, OFlag::O_RDONLY, None).and_then(regular) else {
+        return;
+    };
+    let is_empty = file.metadata().is_ok_and(|meta| meta.len() == 0);
+    let locked = is_empty && sys::fd::try_lock(&file, true).unwrap_or(false);
+    if locked && Identity::of(&file) == Identity::behind(path) {
+        let _ = fs::remove_file(path);
     }
 }
 

@@ -76,7 +76,10 @@ pub(crate) fn bind(
             source,
         }
     };
-    let (file, found) = take_hold(path).map_err(error("find the socket just bound to"))?;
+    let (file, found) = take_hold(path).map_err(|source| {
+        forsake(path);
+        error("find the socket just bound to")(source)
+    })?;
     let made = UnixPath {
         path: path.to_owned(),
         device: found.st_dev,
@@ -105,6 +108,16 @@ fn take_hold(path: &Path) -> io::Result<(OwnedFd, FileStat)> {
     Ok((file, found))
 }
 
+/// Removes a socket that we have made a moment ago and could not take hold of.
+fn forsake(path: &Path) {
+    let is_ours = |meta: fs::Metadata| {
+        meta.file_type().is_socket() && meta.uid() == nix::unistd::geteuid().as_raw()
+    };
+    if fs::symlink_metadata(path).is_ok_and(is_ours) {
+        let _ = fs::remove_file(path);
+    }
+}
+
 /// Removes a socket that nobody listens on any more; refuses anything else.
 fn clear_the_way(path: &Path) -> Result<(), Error> {
     let taken = |what| Error::PathTaken {
@@ -125,12 +138,19 @@ fn clear_the_way(path: &Path) -> Result<(), Error> {
     if !meta.file_type().is_socket() {
         return Err(taken("it is not a socket"));
     }
-    match probe(path) {
+    match probe(path)? {
         Err(Errno::ECONNREFUSED) => {}
         Err(Errno::ENOENT) => return Ok(()),
         Err(Errno::EACCES | Errno::EPERM) => return Err(taken("it is a socket of somebody else")),
-        // Connected, or its queue is full, or it is of another type: somebody has it.
-        _ => return Err(taken("somebody listens on it")),
+        // Its queue is full, or it is of another type: somebody has it.
+        Ok(()) | Err(Errno::EAGAIN | Errno::EPROTOTYPE) => {
+            return Err(taken("somebody listens on it"));
+        }
+        Err(errno) => {
+            return Err(socket_error("find out who listens on", path.display())(
+                errno,
+            ));
+        }
     }
     tracing::info!("removing existing socket file:{}", path.display());
     match fs::remove_file(path) {
@@ -143,11 +163,13 @@ fn clear_the_way(path: &Path) -> Result<(), Error> {
     }
 }
 
-/// Tries to connect, without waiting.
-fn probe(path: &Path) -> nix::Result<()> {
+/// Tries to connect, without waiting. An error: that could not be tried.
+fn probe(path: &Path) -> Result<nix::Result<()>, Error> {
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-    let fd = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
-    connect(fd.as_raw_fd(), &UnixAddr::new(path)?)
+    let fd = socket(AddressFamily::Unix, SockType::Stream, flags, None)
+        .map_err(socket_error("create a socket to look at", path.display()))?;
+    let address = UnixAddr::new(path).map_err(socket_error("look at", path.display()))?;
+    Ok(connect(fd.as_raw_fd(), &address))
 }
 
 /// The same, as the next program in this process gets it.

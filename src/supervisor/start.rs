@@ -152,9 +152,9 @@ impl Supervisor {
             file.announce()?;
         }
         let now = sys::clock::monotonic().saturating_sub(origin);
-        let notifier = Notifier::new(patience(&config), now);
+        let mut notifier = Notifier::new(patience(&config), now);
         if config.daemonize {
-            finish_daemon(&sockets, &notifier)?;
+            finish_daemon(&sockets, &mut notifier)?;
         }
         let log = LogFile::open(config.log.as_ref(), above, config.daemonize, now)?;
         let parts = Parts {
@@ -251,7 +251,7 @@ pub(super) fn patience(config: &Config) -> Patience {
     }
 }
 
-fn finish_daemon(sockets: &Sockets, notifier: &Notifier) -> Result<(), Error> {
+fn finish_daemon(sockets: &Sockets, notifier: &mut Notifier) -> Result<(), Error> {
     if systemd::is_listening() {
         tracing::warn!("--daemonize is not needed under systemd: leave it out and set Type=notify");
         notifier.announce_daemon();

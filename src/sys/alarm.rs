@@ -10,8 +10,8 @@ use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFl
 /// A descriptor that becomes readable when the time has come.
 pub(crate) struct Alarm {
     timer: TimerFd,
-    /// The moment it is set to, on the caller's clock.
-    at: Option<Duration>,
+    /// What it is set to, a moment on the caller's clock or never; none: nobody knows.
+    set_to: Option<Option<Duration>>,
 }
 
 impl Alarm {
@@ -19,17 +19,18 @@ impl Alarm {
     pub(crate) fn new() -> nix::Result<Alarm> {
         let flags = TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK;
         let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, flags)?;
-        Ok(Alarm { timer, at: None })
+        let set_to = Some(None);
+        Ok(Alarm { timer, set_to })
     }
 
     /// Sets it to go off at `at`, which is later than `now`; none: never. Nothing is done if that is
     /// what it is set to.
     pub(crate) fn set(&mut self, at: Option<Duration>, now: Duration) -> nix::Result<()> {
         // One that has gone off is set to the past, and so to another time than is asked for now.
-        if at == self.at {
+        if self.set_to == Some(at) {
             return Ok(());
         }
-        self.at = None;
+        self.set_to = None;
         match at {
             Some(at) => {
                 let left = TimeSpec::from_duration(at.saturating_sub(now));
@@ -38,7 +39,7 @@ impl Alarm {
             }
             None => self.timer.unset()?,
         }
-        self.at = at;
+        self.set_to = Some(at);
         Ok(())
     }
 }
@@ -69,6 +70,19 @@ mod tests {
             .unwrap();
         assert!(!is_ringing(&alarm, PollTimeout::ZERO));
         alarm.set(None, soon).unwrap();
+        assert!(!is_ringing(&alarm, PollTimeout::ZERO));
+    }
+
+    #[test]
+    fn what_could_not_be_set_is_not_taken_to_be() {
+        let now = Duration::from_secs(7);
+        let mut alarm = Alarm::new().unwrap();
+        alarm
+            .set(Some(now + Duration::from_millis(1)), now)
+            .unwrap();
+        assert!(alarm.set(Some(Duration::MAX), now).is_err(), "too far away");
+        assert!(is_ringing(&alarm, PollTimeout::NONE), "as set before");
+        alarm.set(None, now).unwrap();
         assert!(!is_ringing(&alarm, PollTimeout::ZERO));
     }
 }

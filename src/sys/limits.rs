@@ -52,10 +52,10 @@ pub(crate) fn was_raised(from: Option<u64>) {
     }
 }
 
-/// The first number that cannot be opened.
+/// The first number that cannot be opened. If that cannot be told, whoever opens it will see.
 pub(crate) fn first_beyond() -> RawFd {
-    let soft = get().map_or(0, |limit| limit.rlim_cur);
-    RawFd::try_from(soft).unwrap_or(RawFd::MAX)
+    let soft = get().and_then(|limit| RawFd::try_from(limit.rlim_cur).ok());
+    soft.unwrap_or(RawFd::MAX)
 }
 
 /// The soft limit of a program to be.

@@ -5,7 +5,9 @@ use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
 
 use nix::errno::Errno;
-use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal as Known};
+use nix::sys::signal::{
+    SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal as Known, sigprocmask,
+};
 
 use crate::units::Signal;
 
@@ -38,7 +40,7 @@ impl Signals {
         dispose(Known::SIGCHLD, SigHandler::SigDfl)?;
         // A file that may not grow any more (RLIMIT_FSIZE) is an error like others, EFBIG.
         dispose(Known::SIGXFSZ, SigHandler::SigIgn)?;
-        heard.thread_block()?;
+        block(&heard)?;
         let flags = libc::SFD_CLOEXEC | libc::SFD_NONBLOCK;
         // SAFETY: the set outlives the call; -1 asks for a new descriptor.
         let fd = Errno::result(unsafe { libc::signalfd(-1, heard.as_ref(), flags) })?;
@@ -74,8 +76,14 @@ impl AsFd for Signals {
 pub(crate) fn hold_if_process_1() {
     if std::process::id() == 1 {
         let heard: SigSet = HEARD.into_iter().collect();
-        let _ = heard.thread_block(); // if it fails, so will the next
+        let _ = block(&heard); // if it fails, so will the next
     }
+}
+
+/// Blocks signals, in a process of one thread. Not SigSet::thread_block, which takes pthread_sigmask(3)
+/// to fail as others do, with -1, and so does not see it fail.
+fn block(signals: &SigSet) -> nix::Result<()> {
+    sigprocmask(SigmaskHow::SIG_BLOCK, Some(signals), None)
 }
 
 /// Every signal to its default disposition, as in a fresh process: ignored ones would survive

@@ -27,6 +27,11 @@ const MARGIN: Duration = Duration::from_secs(10);
 /// The least time from one relayed STATUS of a worker's to the next: it may have much to say.
 const STATUS_REST: Duration = Duration::from_millis(100);
 
+/// Without READY=1 systemd would end the service when its time is up: when that could not be sent, it is
+/// tried again, so often at most and with such a pause.
+const READY_TRIES: u32 = 90;
+const READY_PAUSE: Duration = Duration::from_secs(1);
+
 /// Our line to the service manager. Without one, nothing happens.
 pub(crate) struct Notifier {
     listening: bool,
@@ -43,6 +48,12 @@ pub(crate) struct Notifier {
     /// A worker has said something that systemd has not been told, and until when that waits.
     stale: bool,
     next_status: Time,
+    /// READY=1 has still to be sent: for so many tries.
+    owes_ready: u32,
+    /// RELOADING=1 could not be sent, without which READY=1 ends no reload for `Type=notify-reload`.
+    owes_reloading: bool,
+    /// Nothing could be sent lately, and that has been said.
+    mute: bool,
 }
 
 /// How long what we do may take, as far as that is bounded.
@@ -63,6 +74,8 @@ pub(crate) struct SavedNotifier {
     stopping: bool,
     doing: Option<String>,
     starting: Option<(Generation, Pid)>,
+    owes_ready: u32,
+    owes_reloading: bool,
 }
 
 impl Notifier {
@@ -81,6 +94,9 @@ impl Notifier {
             starting: None,
             stale: false,
             next_status: now,
+            owes_ready: 0,
+            owes_reloading: false,
+            mute: false,
         }
     }
 
@@ -90,6 +106,8 @@ impl Notifier {
             stopping: self.stopping,
             doing: self.doing.clone(),
             starting: self.starting,
+            owes_ready: self.owes_ready,
+            owes_reloading: self.owes_reloading,
         }
     }
 
@@ -98,29 +116,36 @@ impl Notifier {
         self.stopping = saved.stopping;
         self.doing = saved.doing;
         self.starting = saved.starting;
+        self.owes_ready = saved.owes_ready;
+        self.owes_reloading = saved.owes_reloading;
         self.stale = true;
     }
 
     /// After `--daemonize`, systemd has to be told which of its children is the service.
-    pub(crate) fn announce_daemon(&self) {
+    pub(crate) fn announce_daemon(&mut self) {
         self.send(&[NotifyState::MainPid(std::process::id())]);
     }
 
     /// When the next ping is due, or the next word on what workers say.
     pub(crate) fn deadline(&self) -> Option<Time> {
         let ping = self.ping_every.map(|_| self.next_ping);
-        let status = (self.stale && self.listening).then_some(self.next_status);
+        let unsaid = self.stale || self.owes_ready > 0;
+        let status = (unsaid && self.listening).then_some(self.next_status);
         [ping, status].into_iter().flatten().min()
     }
 
-    /// Does what is due of that; `current` is who serves now. Neither is worth waiting for a systemd
-    /// that does not read.
+    /// Does what is due of that; `current` is who serves now. But for READY, nothing of it is worth
+    /// waiting for a systemd that does not read.
     pub(crate) fn tick(&mut self, now: Time, current: Option<(Generation, Pid)>, record: &Record) {
         if let Some(every) = self.ping_every.filter(|_| self.next_ping <= now) {
             if has_room() {
                 self.send(&[NotifyState::Watchdog]);
             }
             self.next_ping = now.saturating_add(every);
+        }
+        if self.listening && self.owes_ready > 0 && self.next_status <= now {
+            self.next_status = now.saturating_add(READY_PAUSE);
+            self.tell_ready(current, record);
         }
         if self.listening && self.stale && self.next_status <= now {
             self.next_status = now.saturating_add(STATUS_REST);
@@ -172,8 +197,12 @@ impl Notifier {
                 self.starting = None;
                 self.doing = record.is_reloading().then(|| "reloading".to_owned());
             }
-            Report::KillDelayed(_) => self.tell(current, record, &[]),
-            Report::Extended { by, .. } => self.send(&[extend(by.saturating_add(MARGIN))]),
+            Report::KillDelayed(_) => {
+                self.tell(current, record, &[]);
+            }
+            Report::Extended { by, .. } => {
+                self.send(&[extend(by.saturating_add(MARGIN))]);
+            }
             Report::DiedUnexpectedly { pid, status, .. } => {
                 let how = describe_status(*status);
                 self.doing = Some(format!("worker {pid} died ({how}), replacing it"));
@@ -181,11 +210,8 @@ impl Notifier {
             }
             Report::Reloading(_) | Report::AutoRestart { .. } => {
                 self.doing = Some("reloading".to_owned());
-                // Both in one datagram: that is how systemd tells it from an older one.
-                match NotifyState::monotonic_usec_now() {
-                    Ok(time) => self.tell(current, record, &[NotifyState::Reloading, time]),
-                    Err(e) => tracing::warn!("cannot read the clock for systemd: {}", Why(&e)),
-                }
+                self.owes_ready = 0; // it is owed at the end of this
+                self.tell_reloading(current, record);
             }
             Report::GaveUp { kept: None, .. } => {
                 let status = format!("gave up: {}", record.reason());
@@ -194,7 +220,7 @@ impl Notifier {
             Report::Settled => {
                 self.doing = None;
                 self.starting = None;
-                self.tell(current, record, &[NotifyState::Ready]);
+                self.tell_ready(current, record);
             }
             Report::Stopping { workers, .. } => {
                 let status = format!("stopping, waiting for {} workers", workers.len());
@@ -203,28 +229,52 @@ impl Notifier {
                 match self.rules.stop {
                     Some(stop) => self.send(&[stopping, extend(stop + MARGIN), line]),
                     None => self.send(&[stopping, line]),
-                }
+                };
                 self.stopping = true;
+                self.owes_ready = 0;
                 self.doing = Some(status);
             }
             _ => {}
         }
     }
 
-    /// Sends these, and the line that says how things are.
+    fn tell_reloading(&mut self, current: Option<(Generation, Pid)>, record: &Record) {
+        // Both in one datagram: that is how systemd tells it from an older one.
+        match NotifyState::monotonic_usec_now() {
+            Ok(time) => {
+                let told = self.tell(current, record, &[NotifyState::Reloading, time]);
+                self.owes_reloading = !told;
+            }
+            Err(e) => tracing::warn!("cannot read the clock for systemd: {}", Why(&e)),
+        }
+    }
+
+    fn tell_ready(&mut self, current: Option<(Generation, Pid)>, record: &Record) {
+        if self.owes_reloading {
+            self.tell_reloading(current, record);
+        }
+        let told = self.tell(current, record, &[NotifyState::Ready]);
+        self.owes_ready = match self.owes_ready {
+            _ if told => 0,
+            0 => READY_TRIES,
+            tries => tries - 1,
+        };
+    }
+
+    /// Sends these, and the line that says how things are; says whether that went well.
     fn tell(
-        &self,
+        &mut self,
         current: Option<(Generation, Pid)>,
         record: &Record,
         states: &[NotifyState<'_>],
-    ) {
+    ) -> bool {
         if !self.listening {
-            return;
+            return true;
         }
         let status = self.status(current, record);
         let mut states = states.to_vec();
         states.push(NotifyState::Status(&status));
-        self.send(&states);
+        self.send(&states)
     }
 
     /// One line: who serves, and what is being done or how the last reload ended; each with its own
@@ -259,13 +309,16 @@ impl Notifier {
         line.replace(char::is_control, " ")
     }
 
-    fn send(&self, states: &[NotifyState<'_>]) {
+    fn send(&mut self, states: &[NotifyState<'_>]) -> bool {
         if !self.listening {
-            return;
+            return true;
         }
-        if let Err(e) = sd_notify::notify(states) {
-            tracing::warn!("failed to notify systemd: {}", Why(&e));
+        let sent = sd_notify::notify(states);
+        let was_mute = std::mem::replace(&mut self.mute, sent.is_err());
+        if let (Err(e), false) = (&sent, was_mute) {
+            tracing::warn!("failed to notify systemd: {}", Why(e));
         }
+        sent.is_ok()
     }
 }
 

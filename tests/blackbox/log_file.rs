@@ -160,6 +160,17 @@ mod better {
     }
 
     #[test]
+    fn at_exit_the_log_command_sees_the_end_and_is_waited_for() {
+        // Were there still a writer, it would wait for us, and we for it until the time is up.
+        let logger = "| cat >>DIR/log; test -e /proc/$PPID/exe && echo first >>DIR/ended";
+        let s = logging_to(logger).sh(SLEEPS).start();
+        s.wait_new_worker();
+        s.term();
+        assert_eq!(s.wait_exit().code(), Some(0));
+        assert_eq!(s.read("ended"), "first\n");
+    }
+
+    #[test]
     fn a_log_command_that_reads_nothing_stops_nothing() {
         let s = Setup::new(&["--log-file", "| exec sleep 1000"])
             .log("log")

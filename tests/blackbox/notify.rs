@@ -3,6 +3,7 @@
 mod better {
     use std::io;
     use std::os::unix::net::UnixDatagram;
+    use std::path::Path;
 
     use crate::harness::{BOUND, FAILS_ON_DEMAND, SLEEPS, Setup, Voice, look_for};
 
@@ -91,6 +92,27 @@ mod better {
             status(&ready).ends_with(" failed: exit code 1, generation 1 kept"),
             "{ready:?}"
         );
+        s.stop();
+    }
+
+    #[test]
+    fn what_could_not_be_said_is_said_as_soon_as_it_can() {
+        let (manager, setup) = Manager::of(Setup::new(&[]));
+        let (socket, away) = (setup.path("notify"), setup.path("away"));
+        let rename = |from: &Path, to: &Path| std::fs::rename(from, to).unwrap();
+        rename(&socket, &away);
+        let s = setup.sh(SLEEPS).start();
+        s.wait_line("failed to notify systemd: No such file or directory");
+        s.wait_generation(1);
+        rename(&away, &socket);
+        manager.wait("READY=1");
+
+        rename(&socket, &away);
+        s.hup();
+        s.wait_generation(2);
+        rename(&away, &socket);
+        manager.wait("RELOADING=1");
+        manager.wait("READY=1");
         s.stop();
     }
 

@@ -12,14 +12,14 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::time::Duration;
 
-use nix::poll::PollFlags;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{getsockopt, sockopt};
 use nix::unistd::geteuid;
 use serde::{Deserialize, Serialize};
 
 use super::interface::{Failure, Method};
 use super::varlink;
-use crate::error::{Error, Why};
+use crate::error::{Error, Why, why};
 use crate::machine::Time;
 use crate::sockets::{PathAccess, SavedPath, UnixPath, bind_path};
 use crate::sys;
@@ -198,7 +198,9 @@ impl Server {
                 Ok((client, _)) => self.welcome(client),
                 Err(e) if would_block(&e) => return,
                 Err(e) if e.kind() == io::ErrorKind::ConnectionAborted => {}
-                // No descriptor is left: a client that wants nothing gives its own.
+                // Without a descriptor it fails even if nobody waits.
+                Err(_) if !self.somebody_waits() => return,
+                // A client that wants nothing gives its own.
                 Err(_) if self.make_room() => {}
                 Err(e) => {
                     tracing::warn!("failed to let a client in: {}", Why(&e));
@@ -209,15 +211,27 @@ impl Server {
         }
     }
 
+    fn somebody_waits(&self) -> bool {
+        let mut fds = [PollFd::new(self.listener.as_fd(), PollFlags::POLLIN)];
+        !matches!(poll(&mut fds, PollTimeout::ZERO), Ok(0))
+    }
+
     fn welcome(&mut self, client: UnixStream) {
         let user = getsockopt(&client, sockopt::PeerCredentials).map(|peer| peer.uid());
         match user {
             Ok(user) if user == 0 || user == geteuid().as_raw() => {}
-            _ => return tracing::warn!("turned away a client of another user, {user:?}"),
+            Ok(user) => return tracing::warn!("turned away a client of another user, {user}"),
+            Err(errno) => {
+                let why = why(errno);
+                return tracing::warn!(
+                    "turned away a client, who cannot be told from others: {why}"
+                );
+            }
         }
         let moved = client.set_nonblocking(true);
-        let Ok(client) = moved.and_then(|()| sys::fd::raise(client.into(), self.above)) else {
-            return;
+        let client = match moved.and_then(|()| sys::fd::raise(client.into(), self.above)) {
+            Ok(client) => client,
+            Err(e) => return tracing::warn!("failed to let a client in: {}", Why(&e)),
         };
         if self.connections.len() >= MOST && !self.make_room() {
             return tracing::warn!("turned away a client: {MOST} are waiting for answers");

@@ -122,10 +122,8 @@ impl Channel {
         let socket = sys::fd::raise(socket, above)?;
         setsockopt(&socket, sockopt::PassCred, &true)?;
         bind_anew(&socket, &path)?;
-        if let Some((user, group)) = owner {
-            lchown(&path, Some(user), Some(group))?;
-        }
-        Ok(Channel {
+        // From here on the file is removed if something fails.
+        let channel = Channel {
             generation,
             socket,
             path,
@@ -137,7 +135,11 @@ impl Channel {
             drained: true,
             complained: false,
             ready: false,
-        })
+        };
+        if let Some((user, group)) = owner {
+            lchown(&channel.path, Some(user), Some(group))?;
+        }
+        Ok(channel)
     }
 
     pub(super) fn save(&self, kept: &mut Kept) -> SavedChannel {

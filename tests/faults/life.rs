@@ -1,0 +1,333 @@
+//! A life is lived: step by step, whatever fails.
+//!
+//! A step that has failed because of the fault is done again, as its user would, and has to succeed
+//! then. That the sockets are served is looked at all the time.
+
+use std::fs;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::case::Fault;
+use crate::lives::{Life, Step};
+use crate::server::{Answer, BOUND, Server};
+use crate::trace::Trace;
+
+/// Until something is asked for again. More than a worker may need to be started, with the 5 s that
+/// an exec may take.
+const PATIENCE: Duration = Duration::from_secs(8);
+
+/// How often at most, besides each call that fails.
+const TRIES: usize = 2;
+
+/// A life that was not disturbed: what the others are compared with.
+pub(crate) struct Record {
+    pub(crate) trace: Trace,
+    pub(crate) directory: String,
+    pub(crate) said: String,
+    pub(crate) descriptors: usize,
+    /// When each step began.
+    steps: Vec<(f64, Step)>,
+}
+
+impl Record {
+    pub(crate) fn step_at(&self, at: f64) -> Step {
+        let begun = self.steps.iter().rev().find(|(since, _)| *since <= at);
+        begun.map_or(Step::Start, |(_, step)| *step)
+    }
+}
+
+/// What was seen of a life.
+pub(crate) struct Story {
+    pub(crate) life: &'static Life,
+    pub(crate) server: Server,
+    tries: usize,
+    steps: Vec<(f64, Step)>,
+    /// What had to be done again.
+    pub(crate) again: Vec<String>,
+    /// How many are to be open.
+    pub(crate) usual: Option<usize>,
+    /// Open descriptors after the last step before the stop.
+    pub(crate) descriptors: usize,
+}
+
+impl Story {
+    /// `record`: what it is compared with.
+    pub(crate) fn begin(
+        life: &'static Life,
+        fault: Option<&Fault>,
+        record: Option<&Record>,
+    ) -> Story {
+        // A descriptor whose close is not made stays open.
+        let kept = fault.filter(|fault| fault.name == "close");
+        let kept = kept.map_or(0, |fault| fault.times);
+        Story {
+            life,
+            server: Server::start(life, fault),
+            tries: TRIES + fault.map_or(0, |fault| fault.times),
+            steps: Vec::new(),
+            again: Vec::new(),
+            usual: record.map(|record| record.descriptors + kept),
+            descriptors: 0,
+        }
+    }
+
+    /// Lives it to its end. An error: what did not happen, or the supervisor has ended too early.
+    pub(crate) fn tell(&mut self) -> Result<(), String> {
+        for step in self.life.steps {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+            self.steps.push((now.as_secs_f64(), *step));
+            let done = match step {
+                Step::Start => self.start(),
+                Step::Status => self.status(),
+                Step::Reload => self.reload(|story| {
+                    story.server.signal(Signal::SIGHUP);
+                    Ok(())
+                }),
+                Step::Restart => self.reload(|story| story.command("--restart")),
+                Step::Rotate => self.rotate(),
+                Step::Death => self.death(),
+                Step::LogDeath => self.log_death(),
+                Step::Settings => self.settings(),
+                Step::Stop => self.stop(|story| {
+                    story.server.signal(Signal::SIGTERM);
+                    Ok(())
+                }),
+                Step::AskToStop => self.stop(|story| story.command("--stop")),
+            };
+            done.map_err(|why| format!("{}: {why}", step.name()))?;
+        }
+        Ok(())
+    }
+
+    /// The record of a life that has been told undisturbed.
+    pub(crate) fn into_record(self) -> Result<Record, String> {
+        Ok(Record {
+            trace: self.server.trace()?,
+            directory: self.server.place.text().to_owned(),
+            said: self.server.place.said(),
+            descriptors: self.descriptors,
+            steps: self.steps,
+        })
+    }
+
+    fn start(&mut self) -> Result<(), String> {
+        self.settle(|_| true).map(drop)
+    }
+
+    /// Waits until all is quiet: one worker that counts, and serves, and that everybody is told of.
+    fn settle(&mut self, wanted: impl Fn(&Answer) -> bool) -> Result<Answer, String> {
+        let found = self.try_to_settle(BOUND, wanted)?;
+        found.ok_or_else(|| "it does not settle".to_owned())
+    }
+
+    fn try_to_settle(
+        &mut self,
+        bound: Duration,
+        wanted: impl Fn(&Answer) -> bool,
+    ) -> Result<Option<Answer>, String> {
+        let managed = self.life.inherits;
+        self.server.look(bound, |server| {
+            server.listen();
+            let answer = server.ask()?.filter(&wanted);
+            Ok(answer.filter(|Answer { generation, pid }| {
+                let alone = format!("{generation}:{pid}\n");
+                server.place.read("status") == alone && (server.said_ready || !managed)
+            }))
+        })
+    }
+
+    /// Does something until it has had its effect.
+    fn insist<T>(
+        &mut self,
+        what: &str,
+        ask: impl Fn(&mut Story) -> Result<(), String>,
+        mut found: impl FnMut(&mut Story, Duration) -> Result<Option<T>, String>,
+    ) -> Result<T, String> {
+        let mut why = String::new();
+        for attempt in 1..=self.tries {
+            if attempt > 1 {
+                self.again.push(format!("{what} again{why}"));
+            }
+            // Who is told that it has failed need not wait.
+            let (patience, reason) = match ask(self) {
+                Ok(()) => (PATIENCE, String::new()),
+                Err(e) => (PATIENCE / 16, format!(" ({e})")),
+            };
+            why = reason;
+            if let Some(thing) = found(self, patience)? {
+                return Ok(thing);
+            }
+        }
+        Err(format!("not after {} times: {what}{why}", self.tries))
+    }
+
+    fn status(&mut self) -> Result<(), String> {
+        let mut output = None;
+        for attempt in 1..=self.tries {
+            let done = self.client(&["--status", "--json"])?;
+            let text = String::from_utf8_lossy(&done.stdout).into_owned();
+            if done.status.success() && text.contains("serving") {
+                return Ok(());
+            }
+            let why = String::from_utf8_lossy(&done.stderr).into_owned();
+            if attempt < self.tries {
+                let shape = crate::trace::shape_of(&why.replace(self.server.place.text(), ""));
+                self.again
+                    .push(format!("--status again ({})", shape.trim()));
+            }
+            output = Some(why + &text);
+        }
+        Err(format!("no status: {}", output.unwrap_or_default()))
+    }
+
+    fn reload(&mut self, ask: impl Fn(&mut Story) -> Result<(), String>) -> Result<(), String> {
+        let before = self.settle(|_| true)?;
+        self.insist("reload", ask, |story, patience| {
+            let kept = "keeps serving";
+            let failures = story.server.place.said().matches(kept).count();
+            let start = std::time::Instant::now();
+            // In short spans, to see that it was given up.
+            while start.elapsed() < patience {
+                let newer = |a: &Answer| a.generation > before.generation;
+                if let Some(answer) = story.try_to_settle(PATIENCE / 32, newer)? {
+                    return Ok(Some(answer));
+                }
+                if story.server.place.said().matches(kept).count() > failures {
+                    break;
+                }
+            }
+            Ok(None)
+        })?;
+        let gone = format!("/proc/{}", before.pid);
+        let reaped = self.server.look(BOUND, |_| {
+            Ok((!fs::exists(&gone).unwrap_or(true)).then_some(()))
+        })?;
+        reaped.ok_or("the old worker has not gone")?;
+        // The next step begins when all of this has been seen to.
+        self.settle(|_| true)?;
+        self.descriptors = self.descriptors_at_rest();
+        Ok(())
+    }
+
+    /// The usual number, or what there is after a while: a client of ours may just be let go.
+    fn descriptors_at_rest(&self) -> usize {
+        let start = std::time::Instant::now();
+        loop {
+            let open = self.server.descriptors();
+            let patience = match self.usual {
+                Some(usual) if open <= usual => return open,
+                Some(_) => PATIENCE / 2,
+                None => PATIENCE / 64,
+            };
+            if start.elapsed() > patience {
+                return open;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    fn rotate(&mut self) -> Result<(), String> {
+        let log = self.server.place.path("log");
+        fs::rename(&log, self.server.place.path("log.1")).map_err(|e| e.to_string())?;
+        let usr1 = |story: &mut Story| {
+            story.server.signal(Signal::SIGUSR1);
+            Ok(())
+        };
+        self.insist("USR1", usr1, |story, _| {
+            story.server.look(PATIENCE / 4, |server| {
+                server.ask()?;
+                Ok(log.exists().then_some(()))
+            })
+        })
+    }
+
+    fn death(&mut self) -> Result<(), String> {
+        let before = self.settle(|_| true)?;
+        let _ = kill(Pid::from_raw(before.pid), Signal::SIGKILL);
+        self.settle(|answer| answer.pid != before.pid).map(drop)
+    }
+
+    fn log_death(&mut self) -> Result<(), String> {
+        let leader = self.log_command().ok_or("there is no log command")?;
+        // It leads a process group: the shell, and cat.
+        let _ = kill(Pid::from_raw(-leader), Signal::SIGKILL);
+        let back = self.server.look(BOUND, |server| {
+            server.ask()?;
+            let shell = children_named(server.pid(), "sh");
+            Ok(shell.into_iter().find(|pid| *pid != leader))
+        })?;
+        back.map(drop)
+            .ok_or("there is no new log command".to_owned())
+    }
+
+    fn log_command(&self) -> Option<i32> {
+        children_named(self.server.pid(), "sh").first().copied()
+    }
+
+    fn settings(&mut self) -> Result<(), String> {
+        // Written under another name and renamed, twice over: nothing to see but the two changes.
+        for value in ["2\n", "1\n"] {
+            let (new, file) = (
+                self.server.place.path("tmp/new"),
+                self.server.place.path("env/SETTING"),
+            );
+            fs::write(&new, value).map_err(|e| e.to_string())?;
+            fs::rename(&new, &file).map_err(|e| e.to_string())?;
+            self.settle(|_| true)?;
+        }
+        fs::remove_file(self.server.place.path("env/SETTING")).map_err(|e| e.to_string())
+    }
+
+    /// Runs a client of the control socket.
+    fn command(&mut self, what: &str) -> Result<(), String> {
+        let output = self.client(&[what])?;
+        match output.status.success() {
+            true => Ok(()),
+            false => {
+                let why = String::from_utf8_lossy(&output.stderr);
+                let shape = crate::trace::shape_of(&why.replace(self.server.place.text(), ""));
+                Err(shape.trim().replace('\n', " / "))
+            }
+        }
+    }
+
+    fn client(&mut self, arguments: &[&str]) -> Result<Output, String> {
+        let control = format!("--control={}", self.server.place.path("control").display());
+        Command::new(env!("CARGO_BIN_EXE_start_server"))
+            .args(arguments)
+            .args([&control, "--timeout=12"])
+            .env_clear()
+            .stdin(Stdio::null())
+            .output()
+            .map_err(|e| e.to_string())
+    }
+
+    fn stop(&mut self, ask: impl Fn(&mut Story) -> Result<(), String>) -> Result<(), String> {
+        let exited = self.insist("stop", ask, |story, patience| {
+            // Its end is what is waited for, and so no error here.
+            let looked = story.server.look::<()>(patience, |_| Ok(None));
+            Ok(looked.is_err().then_some(()))
+        });
+        exited?;
+        match self.server.exited {
+            Some(status) if status.success() => Ok(()),
+            Some(status) => Err(format!("it exited: {status}")),
+            None => Err("it has not exited".to_owned()),
+        }
+    }
+}
+
+/// Children of a process by the name of their program.
+fn children_named(parent: i32, name: &str) -> Vec<i32> {
+    let file = format!("/proc/{parent}/task/{parent}/children");
+    let text = fs::read_to_string(file).unwrap_or_default();
+    let children = text.split_whitespace().filter_map(|pid| pid.parse().ok());
+    let named = |pid: &i32| {
+        let comm = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+        comm.trim() == name
+    };
+    children.filter(named).collect()
+}

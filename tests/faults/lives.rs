@@ -1,0 +1,199 @@
+//! The lives: with which options, and what happens in each.
+
+/// What happens in a life, in order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Step {
+    /// Until the first generation is ready and has answered.
+    Start,
+    /// `--status`.
+    Status,
+    /// HUP, until the next generation is alone.
+    Reload,
+    /// The same by `--restart`.
+    Restart,
+    /// USR1, with the log file moved away.
+    Rotate,
+    /// A worker is killed, and replaced.
+    Death,
+    /// The log command is killed, and replaced.
+    LogDeath,
+    /// A file of the envdir is changed.
+    Settings,
+    /// TERM, until it has ended.
+    Stop,
+    /// The same by `--stop`.
+    AskToStop,
+    // The upgrade in place has its place here: `Upgrade`, SIGUSR2, until the same pid runs the new
+    // binary and has answered; see `Story::tell`. strace follows an exec, and goes on counting.
+}
+
+impl Step {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Step::Start => "start",
+            Step::Status => "status",
+            Step::Reload => "reload",
+            Step::Restart => "restart",
+            Step::Rotate => "rotate",
+            Step::Death => "death",
+            Step::LogDeath => "log-death",
+            Step::Settings => "settings",
+            Step::Stop => "stop",
+            Step::AskToStop => "ask-to-stop",
+        }
+    }
+}
+
+/// A life: `DIR` stands for its directory.
+pub(crate) struct Life {
+    pub(crate) name: &'static str,
+    pub(crate) about: &'static str,
+    pub(crate) options: &'static [&'static str],
+    pub(crate) environment: &'static [(&'static str, &'static str)],
+    /// The files of a supervisor that was killed are there.
+    pub(crate) leftovers: bool,
+    /// Only root can live it. Such lives come last.
+    pub(crate) as_root: bool,
+    /// What it may leave behind.
+    pub(crate) leaves: &'static [&'static str],
+    /// Standard input is a listening socket, `StandardInput=socket`.
+    pub(crate) inherits: bool,
+    pub(crate) steps: &'static [Step],
+}
+
+pub(crate) const LIVES: [Life; 5] = [
+    Life {
+        name: "files",
+        about: "TCP, UDP and a unix socket, all files (those of a dead supervisor are there), \
+                `--ready=notify`, `--check-cmd`, signals",
+        options: &[
+            "--port=127.0.0.1:0",
+            "--port=127.0.0.1:u0",
+            "--path=DIR/sock",
+            "--pid-file=DIR/pid",
+            "--status-file=DIR/status",
+            "--log-file=DIR/log",
+            "--control=DIR/control",
+            "--ready=notify",
+            "--interval=0",
+            "--stop-timeout=3",
+            "--check-cmd=true",
+        ],
+        environment: &[],
+        leftovers: true,
+        as_root: false,
+        leaves: &[],
+        inherits: false,
+        steps: &[
+            Step::Start,
+            Step::Status,
+            Step::Reload,
+            Step::Rotate,
+            Step::Death,
+            Step::Reload,
+            Step::Stop,
+        ],
+    },
+    Life {
+        name: "pipe",
+        about: "a log command, an envdir, a socket moved by `=FD`, `--kill-old-delay`, the control \
+                socket's clients instead of signals",
+        options: &[
+            "--port=127.0.0.1:0=7",
+            "--path=DIR/sock",
+            "--pid-file=DIR/pid",
+            "--status-file=DIR/status",
+            "--log-file=| cat >>DIR/log",
+            "--control=DIR/control",
+            "--envdir=DIR/env",
+            "--interval=0.2",
+            "--stop-timeout=3",
+            "--kill-old-delay=0.1",
+        ],
+        environment: &[],
+        leftovers: false,
+        as_root: false,
+        leaves: &[],
+        inherits: false,
+        steps: &[
+            Step::Start,
+            Step::Settings,
+            Step::Restart,
+            Step::Death,
+            Step::Restart,
+            Step::AskToStop,
+        ],
+    },
+    Life {
+        name: "log",
+        about: "a log command that dies",
+        options: &[
+            "--path=DIR/sock",
+            "--status-file=DIR/status",
+            "--log-file=| cat >>DIR/log",
+            "--ready=notify",
+            "--interval=0",
+            "--stop-timeout=3",
+        ],
+        environment: &[],
+        leftovers: false,
+        as_root: false,
+        leaves: &[],
+        inherits: false,
+        steps: &[Step::Start, Step::LogDeath, Step::Reload, Step::Stop],
+    },
+    Life {
+        name: "systemd",
+        about: "an inherited socket, `NOTIFY_SOCKET`, `WATCHDOG_USEC` and `FDSTORE`, workers of \
+                their own watchdog",
+        options: &[
+            "--path=DIR/sock",
+            "--pid-file=DIR/pid",
+            "--status-file=DIR/status",
+            "--control=DIR/control",
+            "--ready=notify",
+            "--interval=0",
+            "--stop-timeout=3",
+            "--worker-watchdog=60",
+        ],
+        environment: &[
+            ("NOTIFY_SOCKET", "DIR/manager"),
+            ("WATCHDOG_USEC", "400000"),
+            ("FDSTORE", "8"),
+        ],
+        leftovers: false,
+        as_root: false,
+        leaves: &["sock"], // it is in the fd store, and the next start takes it back
+        inherits: true,
+        steps: &[
+            Step::Start,
+            Step::Reload,
+            Step::Death,
+            Step::Reload,
+            Step::Stop,
+        ],
+    },
+    Life {
+        name: "user",
+        about: "files and workers that are given to somebody (to root: there may be nobody else who \
+                can execute the worker)",
+        options: &[
+            "--path=DIR/sock",
+            "--path-user=0",
+            "--path-group=0",
+            "--pid-file=DIR/pid",
+            "--status-file=DIR/status",
+            "--user=0",
+            "--group=0",
+            "--ready=notify",
+            "--interval=0",
+            "--stop-timeout=3",
+        ],
+        environment: &[],
+        leftovers: false,
+        as_root: true,
+        leaves: &[],
+        inherits: false,
+        steps: &[Step::Start, Step::Reload, Step::Stop],
+    },
+];

@@ -1,0 +1,119 @@
+//! Lives all cases, a few at a time.
+
+use std::collections::VecDeque;
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::thread;
+use std::time::Instant;
+
+use crate::case::{Case, quick, spells};
+use crate::life::{Record, Story};
+use crate::lives::LIVES;
+use crate::say;
+use crate::table::{self, Result};
+use crate::verdict::{self, Outcome};
+
+pub(crate) fn all(filters: &[String], thorough: bool) -> ExitCode {
+    let start = Instant::now();
+    let mut records = Vec::new();
+    let is_root = nix::unistd::geteuid().is_root();
+    for life in LIVES.iter().filter(|life| is_root || !life.as_root) {
+        match record(life) {
+            Ok(record) => records.push(record),
+            Err(why) => {
+                say(&format!("{}: undisturbed, it fails: {why}", life.name));
+                return ExitCode::FAILURE;
+            }
+        }
+    }
+    let all: Vec<Case> = records
+        .iter()
+        .enumerate()
+        .flat_map(|(number, record)| Case::all(number, record))
+        .collect();
+    let spells = spells(&all);
+    let there_are = all.len() + spells.len();
+    let wanted = |case: &Case| filters.is_empty() || filters.iter().any(|f| case.id().contains(f));
+    let all = match thorough {
+        true => all.into_iter().chain(spells).collect(),
+        false => quick(&all),
+    };
+    let cases: VecDeque<Case> = all.into_iter().filter(wanted).collect();
+    let trying = cases.len();
+    say(&format!("faults: {trying} of {there_are} cases"));
+
+    let (queue, results) = (Mutex::new(cases), Mutex::new(Vec::new()));
+    let workers = std::env::var("START_SERVER_FAULTS_JOBS").ok();
+    let workers = workers.and_then(|n| n.parse().ok());
+    let workers = workers.unwrap_or(thread::available_parallelism().map_or(2, usize::from));
+    thread::scope(|scope| {
+        for _ in 0..workers {
+            scope.spawn(|| {
+                loop {
+                    let Some(case) = queue.lock().unwrap().pop_front() else {
+                        return;
+                    };
+                    let result = live(case, &records);
+                    results.lock().unwrap().push(result);
+                }
+            });
+        }
+    });
+    let mut results: Vec<Result> = results.into_inner().unwrap();
+    results.sort_by_key(|r| {
+        let at = |call: &&crate::trace::Call| {
+            call.name == r.case.fault.name && call.nth == r.case.fault.nth
+        };
+        let calls = records.get(r.case.life).map(|record| &record.trace.calls);
+        let place = calls.and_then(|calls| calls.iter().position(|call| at(&call)));
+        (r.case.life, place, r.case.fault.times)
+    });
+    if let Some(path) = std::env::var_os("START_SERVER_FAULTS_TABLE") {
+        if let Err(e) = std::fs::write(&path, table::write(&results)) {
+            say(&format!("{path:?}: {e}"));
+            return ExitCode::FAILURE;
+        }
+    }
+    let broken = results.iter().filter(|r| r.outcome.is_err()).count();
+    let reached = |r: &&Result| r.outcome == Ok(Outcome::NotReached);
+    let missed = results.iter().filter(reached).count();
+    let took = start.elapsed().as_secs();
+    say(&format!(
+        "faults: {trying} tried, {broken} broken, {missed} not reached, in {took} s"
+    ));
+    match broken {
+        0 => ExitCode::SUCCESS,
+        _ => ExitCode::FAILURE,
+    }
+}
+
+fn record(life: &'static crate::lives::Life) -> std::result::Result<Record, String> {
+    let mut story = Story::begin(life, None, None);
+    let told = story.tell();
+    told.map_err(|why| format!("{why}\n    {}", story.server.last_words()))?;
+    let left = story.server.place.left(life.leaves, false);
+    if !left.is_empty() {
+        return Err(format!("left {}", left.join(", ")));
+    }
+    story.into_record()
+}
+
+fn live(case: Case, records: &[Record]) -> Result {
+    let (life, record) = (&LIVES[case.life], &records[case.life]);
+    let begun = Instant::now();
+    let mut story = Story::begin(life, Some(&case.fault), Some(record));
+    let (call, outcome) = verdict::of(&case, record, &mut story);
+    let took = begun.elapsed().as_secs_f32();
+    if let Err(why) = &outcome {
+        let call = call.as_ref().map_or(case.shape.as_str(), |call| &call.text);
+        say(&format!("BROKEN {}: {why}\n    it was {call}", case.id()));
+    } else if std::env::var_os("START_SERVER_FAULTS_VERBOSE").is_some() {
+        say(&format!("{:6.2} s {}: {outcome:?}", took, case.id()));
+    }
+    let shape = call.map(|call| call.shape(story.server.place.text()));
+    Result {
+        shape: shape.unwrap_or_else(|| case.shape.clone()),
+        case,
+        outcome,
+    }
+}

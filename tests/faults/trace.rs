@@ -1,0 +1,156 @@
+//! What strace has written: the calls in their order, and which of them are the supervisor's own.
+
+/// One system call.
+#[derive(Debug, Clone)]
+pub(crate) struct Call {
+    /// When, in seconds since 1970.
+    pub(crate) at: f64,
+    pub(crate) name: String,
+    /// What is between the parentheses, and what it has returned.
+    pub(crate) text: String,
+    /// It is the `nth` of its name since the program was executed, from 1 on: `when=` of strace.
+    pub(crate) nth: usize,
+    /// It was made to fail.
+    pub(crate) injected: bool,
+}
+
+/// All calls of a life.
+pub(crate) struct Trace {
+    /// From the first one of `main` on.
+    pub(crate) calls: Vec<Call>,
+    /// The process has ended, and this is all.
+    pub(crate) complete: bool,
+}
+
+impl Trace {
+    /// Reads what strace writes with `-ttt`.
+    ///
+    /// The dynamic linker, the C library and Rust's runtime come before `main`, and none of their
+    /// calls is ours to answer for. The runtime ends with its handlers for stack overflow, SIGSEGV
+    /// and SIGBUS; it begins anew when it takes its signal stack away.
+    pub(crate) fn parse(text: &str) -> Trace {
+        let mut seen = std::collections::HashMap::<String, usize>::new();
+        let mut calls = Vec::new();
+        for line in text.lines() {
+            let Some((at, rest)) = line.split_once(' ') else {
+                continue;
+            };
+            let Ok(at) = at.parse() else { continue };
+            let Some((name, text)) = rest.trim_start().split_once('(') else {
+                continue; // +++ exited with 0 +++, --- SIGCHLD {…} ---
+            };
+            if !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
+                continue;
+            }
+            let nth = seen.entry(name.to_owned()).or_default();
+            *nth += 1;
+            calls.push(Call {
+                at,
+                name: name.to_owned(),
+                text: text.to_owned(),
+                nth: *nth,
+                injected: text.ends_with("(INJECTED)"),
+            });
+        }
+        let handler = |c: &Call| {
+            c.name == "rt_sigaction"
+                && (c.text.starts_with("SIGSEGV") || c.text.starts_with("SIGBUS"))
+        };
+        let main = calls.iter().rposition(handler).map_or(0, |at| at + 1);
+        let mut calls = calls.split_off(main);
+        let end = calls.iter().position(|c| c.name == "sigaltstack");
+        calls.truncate(end.unwrap_or(calls.len()));
+        Trace {
+            calls,
+            complete: text
+                .lines()
+                .next_back()
+                .is_some_and(|last| last.ends_with(" +++")),
+        }
+    }
+
+    /// The calls that were made to fail.
+    pub(crate) fn injected(&self) -> Vec<Call> {
+        self.calls
+            .iter()
+            .filter(|call| call.injected)
+            .cloned()
+            .collect()
+    }
+}
+
+impl Call {
+    /// The call for people: without what differs from run to run.
+    pub(crate) fn shape(&self, directory: &str) -> String {
+        let result = self.text.rfind(") = ").or_else(|| self.text.rfind(')'));
+        let arguments = self.text.get(..result.unwrap_or(self.text.len()));
+        let mut shape = shape_of(&arguments.unwrap_or_default().replace(directory, ""));
+        for word in OF_NO_INTEREST {
+            shape = shape.replace(word, "");
+        }
+        // Which number a descriptor has says nothing, what it is does.
+        if let Some((number, what)) = shape.split_once('<') {
+            if !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit()) {
+                shape = format!("<{what}");
+            }
+        }
+        if shape.chars().count() > LONGEST {
+            shape = shape.chars().take(LONGEST).collect();
+            shape.push('…');
+        }
+        format!("{}({shape})", self.name)
+    }
+}
+
+const LONGEST: usize = 64;
+
+/// What is the same in all calls of its kind.
+const OF_NO_INTEREST: [&str; 10] = [
+    "AT_STATX_SYNC_AS_STAT|",
+    "AT_STATX_SYNC_AS_STAT, ",
+    ", STATX_ALL, N",
+    "|O_CLOEXEC",
+    "|SOCK_CLOEXEC",
+    "|O_NOCTTY",
+    "anon_inode:",
+    "sa_family=",
+    "{it_interval={tv_sec=0, tv_nsec=0}, ",
+    "\"\", ",
+];
+
+/// Numbers that mean nothing, pids, ports, inodes and addresses, become `N`, as far as they can be told
+/// from others by their length.
+pub(crate) fn shape_of(text: &str) -> String {
+    let text = text
+        .replace("AT_FDCWD</>, ", "")
+        .replace("AT_FDCWD<>, ", "");
+    let mut shape = String::new();
+    let mut digits = String::new();
+    let settle = |shape: &mut String, digits: &mut String| {
+        let hex = digits.starts_with("0x");
+        match hex || digits.len() > 3 {
+            true => shape.push('N'),
+            false => shape.push_str(digits),
+        }
+        digits.clear();
+    };
+    for c in text.chars() {
+        let goes_on = c.is_ascii_digit()
+            || (digits == "0" && c == 'x')
+            || (digits.starts_with("0x") && c.is_ascii_hexdigit());
+        if goes_on {
+            digits.push(c);
+            continue;
+        }
+        settle(&mut shape, &mut digits);
+        shape.push(c);
+    }
+    settle(&mut shape, &mut digits);
+    // mkdtemp(3)
+    let mut parts = shape.split("start_server-");
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |all, part| {
+        let rest = part.get(6..).unwrap_or_default();
+        all + "start_server-XXXXXX" + rest
+    })
+}

@@ -1,0 +1,162 @@
+//! What must be true after a life in which something has failed, by rule:
+//!
+//! 1. It served throughout, and stopped with status 0 when it was told to. What was asked of it at the
+//!    moment of the fault may have failed; asked again, it was done.
+//! 2. Or it refused to start: before it served, with status 1 (2 for what an option names) and a message that gives the reason in
+//!    the words of the error.
+//! 3. Nothing of its own is left: no file, no socket, no process, and no descriptor while it lived.
+//!    What the fault itself kept from being removed may be.
+//! 4. Nothing of others' was touched.
+//! 5. It did not panic, did not hang, and did not spin.
+
+use std::time::{Duration, Instant};
+
+use crate::calls::{means, words};
+use crate::case::Case;
+use crate::life::{Record, Story};
+use crate::trace::{Call, shape_of};
+
+/// How long what is not waited for may take to end.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How it went, if it went well.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Outcome {
+    /// It served throughout. What it said that it does not say otherwise; what was to be done again;
+    /// what the fault has left behind.
+    Served {
+        said: Vec<String>,
+        again: Vec<String>,
+        left: Vec<String>,
+    },
+    /// It did not start, and said why.
+    Refused(String),
+    /// In this run there were fewer calls.
+    NotReached,
+}
+
+/// A life with its fault: how it went, or which rule was broken. With the call that has failed.
+pub(crate) fn of(
+    case: &Case,
+    record: &Record,
+    story: &mut Story,
+) -> (Option<Call>, Result<Outcome, String>) {
+    let told = story.tell();
+    if !story.server.has_exited() {
+        let why = told.err().unwrap_or_default();
+        return (
+            None,
+            Err(format!("{why}\n    {}", story.server.last_words())),
+        );
+    }
+    let trace = match story.server.trace() {
+        Ok(trace) => trace,
+        Err(why) => return (None, Err(why)),
+    };
+    let injected = trace.injected();
+    let outcome = judge(case, record, story, told, &injected).and_then(|outcome| {
+        let (calls, usual) = (trace.calls.len(), record.trace.calls.len());
+        match calls > 4 * usual + 400 {
+            true => Err(format!("it spins: {calls} calls, usually {usual}")),
+            false => Ok(outcome),
+        }
+    });
+    let outcome = outcome.map_err(|why| format!("{why}\n    {}", story.server.last_words()));
+    (injected.into_iter().next(), outcome)
+}
+
+fn judge(
+    case: &Case,
+    record: &Record,
+    story: &Story,
+    told: Result<(), String>,
+    injected: &[Call],
+) -> Result<Outcome, String> {
+    let server = &story.server;
+    let said = server.place.said();
+    if said.contains("panicked at") {
+        return Err("it panicked".to_owned());
+    }
+    if let Some(touched) = server.place.touched() {
+        return Err(format!("of others, and touched: {touched}"));
+    }
+    if server.served {
+        told?;
+    }
+    // A log command may see the end of its input only when the supervisor has gone.
+    let start = Instant::now();
+    while !server.place.processes().is_empty() {
+        if start.elapsed() > PATIENCE {
+            return Err(format!("processes left: {:?}", server.place.processes()));
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let left = server
+        .place
+        .left(story.life.leaves, story.life.leftovers && !server.served);
+    let name = case.fault.name.as_str();
+    let removes = ["unlink", "unlinkat", "rmdir"].contains(&name);
+    if !server.served {
+        let status = server.exited.and_then(|status| status.code());
+        let begins = match status {
+            Some(1) => "start_server: ",
+            Some(2) => "error: ", // what an option names could not be looked up
+            _ => return Err(format!("did not start, with status {status:?}")),
+        };
+        if !left.is_empty() && !removes {
+            return Err(format!("did not start, and left {}", left.join(", ")));
+        }
+        let message = said.lines().rev().find(|l| l.starts_with(begins));
+        let message = message.ok_or("did not start, and did not say why")?;
+        let reason = words(case.fault.errno);
+        let means = means(name, case.fault.errno).is_some_and(|other| message.contains(other));
+        if !message.contains(&reason) && !means {
+            return Err(format!(
+                "did not start, and said nothing of {reason:?}: {message}"
+            ));
+        }
+        return Ok(Outcome::Refused(people(message, server.place.text())));
+    }
+    // What could not be removed, or no longer be recognised as its own, stays.
+    let excused = |path: &String| {
+        injected
+            .iter()
+            .any(|call| call.text.contains(path.as_str()))
+    };
+    let in_the_way = |path: &String| {
+        left.iter()
+            .any(|l| l.starts_with(path.as_str()) && excused(l))
+    };
+    if let Some(path) = left.iter().find(|path| !excused(path) && !in_the_way(path)) {
+        return Err(format!("left {path}"));
+    }
+    let (now, usual) = (story.descriptors, story.usual.unwrap_or(usize::MAX));
+    if now > usual {
+        return Err(format!("{now} descriptors open, usually {usual}"));
+    }
+    if injected.is_empty() {
+        return Ok(Outcome::NotReached);
+    }
+    let usual: Vec<String> = record
+        .said
+        .lines()
+        .map(|l| people(l, &record.directory))
+        .collect();
+    let mut unusual: Vec<String> = said
+        .lines()
+        .map(|line| people(line, server.place.text()))
+        .filter(|line| !usual.contains(line))
+        .collect();
+    unusual.dedup();
+    Ok(Outcome::Served {
+        said: unusual,
+        again: story.again.clone(),
+        left: left.iter().map(|path| shape_of(path)).collect(),
+    })
+}
+
+/// A line without what differs from run to run.
+fn people(line: &str, directory: &str) -> String {
+    let line = line.replace(directory, "");
+    shape_of(&line)
+}
