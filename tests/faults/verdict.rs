@@ -118,11 +118,9 @@ fn judge(
         return Ok(Outcome::Refused(people(message, server.place.text())));
     }
     // What could not be removed, or no longer be recognised as its own, stays.
-    let excused = |path: &String| {
-        injected
-            .iter()
-            .any(|call| call.text.contains(path.as_str()))
-    };
+    let looks = ["stat", "lstat", "fstat", "newfstatat", "statx"].contains(&name);
+    let names = |path: &str| injected.iter().any(|call| call.text.contains(path));
+    let excused = |path: &String| (removes || looks) && names(path);
     let in_the_way = |path: &String| {
         left.iter()
             .any(|l| l.starts_with(path.as_str()) && excused(l))
