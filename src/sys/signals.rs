@@ -1,7 +1,7 @@
 //! Signals as news to be read, signalfd(2), instead of handlers that interrupt.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
 
 use nix::errno::Errno;
@@ -9,6 +9,7 @@ use nix::sys::signal::{
     SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal as Known, sigprocmask,
 };
 
+use super::handover::Kept;
 use crate::units::Signal;
 
 /// What the supervisor reads; everything else keeps its usual effect.
@@ -47,6 +48,22 @@ impl Signals {
         // SAFETY: the kernel has just made it for us.
         let fd = unsafe { OwnedFd::from_raw_fd(fd) };
         super::fd::raise(fd, above).map(Signals)
+    }
+
+    /// For the next program in this process. The signals stay blocked, too.
+    pub(crate) fn save(&self, kept: &mut Kept) -> RawFd {
+        kept.keep(&self.0)
+    }
+
+    /// Nothing new is opened: there may be no room, and no way back.
+    pub(crate) fn resume(fd: RawFd) -> io::Result<Signals> {
+        let signals = Signals(super::fd::adopt(fd)?);
+        let heard: SigSet = HEARD.into_iter().collect();
+        let _ = block(&heard); // this release may read more than the one before
+        let flags = libc::SFD_CLOEXEC | libc::SFD_NONBLOCK;
+        // SAFETY: the set outlives the call; the descriptor is ours.
+        unsafe { libc::signalfd(signals.0.as_raw_fd(), heard.as_ref(), flags) };
+        Ok(signals)
     }
 
     /// The next signal that has come in, if any.

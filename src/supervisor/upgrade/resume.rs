@@ -63,6 +63,7 @@ impl Supervisor {
     fn resume(config: Config, state: State) -> io::Result<Supervisor> {
         let (release, above) = (state.release, state.above);
         sys::limits::was_raised(state.open_files);
+        let signals = Signals::resume(state.signals)?;
         let sockets = Sockets::resume(state.sockets)?;
         let owner = config.identity.as_ref();
         let needed = start::needs_words(&config).is_some();
@@ -83,7 +84,6 @@ impl Supervisor {
         sys::fd::deal_with_strays(FIRST_FD, &[], Strays::CloseOnExec);
 
         log::to_stderr(above);
-        let signals = Signals::hear(above)?;
         let spawner = Spawner::for_config(&config, &sockets).map_err(io::Error::other)?;
         log::connect(config.log_target, config.log.is_some());
         log::resume(state.log_lines);

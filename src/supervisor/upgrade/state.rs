@@ -41,6 +41,7 @@ pub(super) struct State {
     pub(super) open_files: Option<u64>,
     /// The machine's time 0, on the monotonic clock.
     pub(super) origin: Duration,
+    pub(super) signals: RawFd,
     pub(super) machine: machine::Saved,
     pub(super) record: Record,
     pub(super) sockets: Vec<SavedSocket>,
@@ -96,6 +97,7 @@ impl Supervisor {
             above: self.above,
             open_files: sys::limits::raised_from(),
             origin: self.origin,
+            signals: self.signals.save(kept),
             machine: self.machine.save(),
             record: self.record.clone(),
             sockets: self.sockets.save(kept),
