@@ -9,24 +9,20 @@ mod check;
 mod clients;
 mod start;
 pub(crate) mod upgrade;
+mod wait;
 
 pub use start::run;
 pub use upgrade::try_state;
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
-use std::os::fd::{AsFd, RawFd};
+use std::os::fd::RawFd;
 use std::time::Duration;
-
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, ppoll};
-use nix::sys::time::TimeSpec;
 
 use clients::Clients;
 use upgrade::Upgrade;
 
 use crate::config::LiveConfig;
-use crate::control::Server;
 use crate::error::{Why, why};
 use crate::files::{LogFile, PidFile, StatusFile};
 use crate::log;
@@ -43,9 +39,6 @@ use crate::worker::{Channels, Environment, NoWorker, Saying, Spawner};
 
 /// Until the status file is tried again after a failure (a full disk, say).
 const STATUS_RETRY: Duration = Duration::from_secs(1);
-
-/// A breath, when the system does not even let us wait.
-const BREATH: Duration = Duration::from_millis(100);
 
 /// Everything a running supervisor holds.
 struct Supervisor {
@@ -128,62 +121,6 @@ impl Supervisor {
             );
         }
         code
-    }
-
-    /// Sleeps until there is news or a deadline.
-    fn wait(&mut self) {
-        let now = self.now();
-        let deadlines = [
-            self.machine.deadline(),
-            self.log.deadline(),
-            self.notifier.deadline(),
-            self.environment.deadline(now),
-            self.status_retry,
-            self.upgrade.deadline(),
-            self.clients.server.as_ref().and_then(Server::deadline),
-        ];
-        let deadline = deadlines.into_iter().flatten().min();
-        let left = self.time_out(deadline, now).map(TimeSpec::from);
-        let pending = log::pending();
-        let readable = |fd| PollFd::new(fd, PollFlags::POLLIN);
-        let writable = |fd| PollFd::new(fd, PollFlags::POLLOUT);
-        let mut fds: Vec<PollFd<'_>> = self.channels.fds().map(readable).collect();
-        let channels = fds.len();
-        let control = self.clients.server.iter().flat_map(Server::fds);
-        fds.extend(control.map(|(fd, events)| PollFd::new(fd, events)));
-        let clients = fds.len() - channels;
-        fds.push(readable(self.signals.as_fd()));
-        fds.extend(self.alarm.as_ref().map(|alarm| readable(alarm.as_fd())));
-        fds.extend(self.environment.changes(now).map(readable));
-        fds.extend(pending.as_ref().map(|pipe| writable(pipe.as_fd())));
-        match ppoll(&mut fds, left, None) {
-            Ok(_) => {
-                let news = fds.iter().take(channels + clients);
-                let news: Vec<PollFlags> = news.map(flags).collect();
-                let (of_channels, of_clients) = news.split_at(channels.min(news.len()));
-                self.channels.have_news(of_channels.iter().copied());
-                if let Some(server) = &mut self.clients.server {
-                    server.have_news(of_clients.iter().copied(), now);
-                }
-                self.deaf = false;
-            }
-            Err(Errno::EINTR) => {}
-            Err(errno) => {
-                if !std::mem::replace(&mut self.deaf, true) {
-                    tracing::error!("failed to wait for news: {}", why(errno));
-                }
-                std::thread::sleep(BREATH);
-            }
-        }
-    }
-
-    /// How long to wait at most; none: until there is news, which the alarm is.
-    fn time_out(&mut self, deadline: Option<Time>, now: Time) -> Option<Duration> {
-        let alarm = self.alarm.as_mut();
-        let upcoming = deadline.filter(|at| *at > now);
-        let rings = alarm.is_some_and(|alarm| alarm.set(upcoming, now).is_ok());
-        let left = deadline?.saturating_sub(now);
-        (left.is_zero() || !rings).then_some(left)
     }
 
     /// Takes in everything that has happened. The end: the exit status.
@@ -402,9 +339,4 @@ impl Supervisor {
             Err(e) => tracing::error!("failed to reopen log file {}: {}", self.log_name, Why(&e)),
         }
     }
-}
-
-/// Flags that nix does not know cannot be there: nobody has asked for them.
-fn flags(fd: &PollFd<'_>) -> PollFlags {
-    fd.revents().unwrap_or(PollFlags::empty())
 }

@@ -51,6 +51,7 @@ mod better {
                 };
                 assert!(script.contains(&written), "{written} is not in\n{script}");
             }
+            assert!(!script.contains("try-state"), "that is for nobody to type");
         }
     }
 

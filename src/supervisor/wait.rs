@@ -1,0 +1,80 @@
+//! Sleeping until there is something to do.
+
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, ppoll};
+use nix::sys::time::TimeSpec;
+
+use super::Supervisor;
+use crate::control::Server;
+use crate::error::why;
+use crate::log;
+use crate::machine::Time;
+
+/// A breath, when the system does not even let us wait.
+const BREATH: Duration = Duration::from_millis(100);
+
+impl Supervisor {
+    /// Sleeps until there is news or a deadline.
+    pub(super) fn wait(&mut self) {
+        let now = self.now();
+        let deadlines = [
+            self.machine.deadline(),
+            self.log.deadline(),
+            self.notifier.deadline(),
+            self.environment.deadline(now),
+            self.status_retry,
+            self.upgrade.deadline(),
+            self.clients.server.as_ref().and_then(Server::deadline),
+        ];
+        let deadline = deadlines.into_iter().flatten().min();
+        let left = self.time_out(deadline, now).map(TimeSpec::from);
+        let pending = log::pending();
+        let readable = |fd| PollFd::new(fd, PollFlags::POLLIN);
+        let writable = |fd| PollFd::new(fd, PollFlags::POLLOUT);
+        let mut fds: Vec<PollFd<'_>> = self.channels.fds().map(readable).collect();
+        let channels = fds.len();
+        let control = self.clients.server.iter().flat_map(Server::fds);
+        fds.extend(control.map(|(fd, events)| PollFd::new(fd, events)));
+        let clients = fds.len() - channels;
+        fds.push(readable(self.signals.as_fd()));
+        fds.extend(self.alarm.as_ref().map(|alarm| readable(alarm.as_fd())));
+        fds.extend(self.environment.changes(now).map(readable));
+        fds.extend(pending.as_ref().map(|pipe| writable(pipe.as_fd())));
+        match ppoll(&mut fds, left, None) {
+            Ok(_) => {
+                let news = fds.iter().take(channels + clients);
+                let news: Vec<PollFlags> = news.map(flags).collect();
+                let (of_channels, of_clients) = news.split_at(channels.min(news.len()));
+                self.channels.have_news(of_channels.iter().copied());
+                if let Some(server) = &mut self.clients.server {
+                    server.have_news(of_clients.iter().copied(), now);
+                }
+                self.deaf = false;
+            }
+            Err(Errno::EINTR) => {}
+            Err(errno) => {
+                if !std::mem::replace(&mut self.deaf, true) {
+                    tracing::error!("failed to wait for news: {}", why(errno));
+                }
+                std::thread::sleep(BREATH);
+            }
+        }
+    }
+
+    /// How long to wait at most; none: until there is news, which the alarm is.
+    fn time_out(&mut self, deadline: Option<Time>, now: Time) -> Option<Duration> {
+        let alarm = self.alarm.as_mut();
+        let upcoming = deadline.filter(|at| *at > now);
+        let rings = alarm.is_some_and(|alarm| alarm.set(upcoming, now).is_ok());
+        let left = deadline?.saturating_sub(now);
+        (left.is_zero() || !rings).then_some(left)
+    }
+}
+
+/// Flags that nix does not know cannot be there: nobody has asked for them.
+fn flags(fd: &PollFd<'_>) -> PollFlags {
+    fd.revents().unwrap_or(PollFlags::empty())
+}
