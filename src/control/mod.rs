@@ -5,6 +5,7 @@
 
 mod by_files;
 mod client;
+mod farewell;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
 pub(crate) mod interface;

@@ -7,6 +7,7 @@
 
 mod check;
 mod clients;
+mod parts;
 mod start;
 pub(crate) mod upgrade;
 mod wait;

@@ -2,27 +2,25 @@
 //! in which nothing is touched before it is certain to be ours, and nothing is left after an error.
 
 use std::io::Write;
-use std::os::fd::RawFd;
-use std::time::Duration;
 
 use super::Supervisor;
 use super::clients::Clients;
-use super::upgrade::{self, Upgrade};
+use super::parts::{Parts, check, needs_words, patience};
+use super::upgrade;
 use crate::config::Config;
 use crate::control::Server;
 use crate::error::Error;
 use crate::files::{LogFile, PidFile, StatusFile};
 use crate::log;
-use crate::machine::{Machine, Readiness};
+use crate::machine::Machine;
 use crate::record::Record;
 use crate::sockets::{self, FIRST_FD, Plan, Sockets};
 use crate::sys;
-use crate::sys::alarm::Alarm;
 use crate::sys::daemon::{Side, Verdict};
 use crate::sys::fd::Strays;
 use crate::sys::signals::Signals;
-use crate::systemd::{self, Notifier, Patience, Store};
-use crate::worker::{Channels, Environment, Spawner};
+use crate::systemd::{self, Notifier, Store};
+use crate::worker::{Channels, Spawner};
 
 /// Runs a supervisor until it is told to stop, and returns its exit status: 0 stopped as asked, 1
 /// gave up. With [`Config::daemonize`] it is the calling process that returns, once the first
@@ -95,25 +93,6 @@ pub fn run(config: Config) -> Result<u8, Error> {
     }
 }
 
-pub(super) fn check(config: &Config) -> Result<(), Error> {
-    let refuse = |message: &str| Err(Error::Usage(message.to_owned()));
-    if config.daemonize && config.log.is_none() {
-        return refuse("--log-file must be given together with --daemonize");
-    }
-    let me = nix::unistd::geteuid();
-    if let Some(who) = config.identity.as_ref().filter(|_| !me.is_root()) {
-        let message = format!(
-            "--user, --group: only root can start workers as user {}, group {} (this is user {me})",
-            who.user, who.group
-        );
-        return Err(Error::NotDone(message));
-    }
-    if config.pid_file.is_some() && config.pid_file == config.status_file {
-        return refuse("--pid-file and --status-file cannot be the same file");
-    }
-    Ok(())
-}
-
 impl Supervisor {
     /// Binds and opens everything. After an error nothing is left behind.
     fn start(config: Config, plan: Plan) -> Result<Supervisor, Error> {
@@ -173,81 +152,6 @@ impl Supervisor {
             clients: Clients::new(control),
         };
         Ok(parts.assemble(config))
-    }
-}
-
-/// What a supervisor is put together from, be it new or handed over.
-pub(super) struct Parts {
-    pub(super) machine: Machine,
-    pub(super) origin: Duration,
-    pub(super) above: RawFd,
-    pub(super) signals: Signals,
-    pub(super) spawner: Spawner,
-    pub(super) channels: Channels,
-    pub(super) notifier: Notifier,
-    pub(super) record: Record,
-    pub(super) log: LogFile,
-    pub(super) sockets: Sockets,
-    pub(super) pid_file: Option<PidFile>,
-    pub(super) status_file: Option<StatusFile>,
-    pub(super) clients: Clients,
-}
-
-impl Parts {
-    pub(super) fn assemble(self, config: Config) -> Supervisor {
-        let account = config
-            .identity
-            .as_ref()
-            .and_then(|who| who.account.as_ref());
-        Supervisor {
-            machine: self.machine,
-            origin: self.origin,
-            above: self.above,
-            signals: self.signals,
-            alarm: Alarm::new().ok(),
-            spawner: self.spawner,
-            channels: self.channels,
-            environment: Environment::new(config.envdir, account),
-            live: config.live,
-            notifier: self.notifier,
-            record: self.record,
-            log: self.log,
-            log_name: config
-                .log
-                .map(|target| target.to_string())
-                .unwrap_or_default(),
-            launcher: None,
-            last_failure: None,
-            status_file: self.status_file,
-            status_retry: None,
-            deaf: false,
-            check_command: config.check_command,
-            check: None,
-            upgrade: Upgrade::new(config.called),
-            clients: self.clients,
-            sockets: self.sockets,
-            pid_file: self.pid_file,
-        }
-    }
-}
-
-/// The option that cannot do without what workers say.
-pub(super) fn needs_words(config: &Config) -> Option<&'static str> {
-    if config.readiness == Readiness::Notify {
-        return Some("--ready=notify");
-    }
-    config.worker_watchdog.map(|_| "--worker-watchdog")
-}
-
-/// How long a start and a stop may take, as far as the configuration bounds them.
-pub(super) fn patience(config: &Config) -> Patience {
-    Patience {
-        start: match config.readiness {
-            Readiness::Notify => config.start_timeout,
-            Readiness::Auto | Readiness::Alive => config.interval,
-        },
-        attempts_are_limited: config.start_attempts > 0,
-        stop: config.stop_timeout,
     }
 }
 

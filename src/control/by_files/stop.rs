@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::target::Target;
-use crate::control::stop::{announce, timed_out};
+use crate::control::farewell::{announce, timed_out};
 use crate::control::{Deadline, LONG};
 use crate::error::Error;
 use crate::units::Signal;

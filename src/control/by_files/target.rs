@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::control::stop::ends_within;
+use crate::control::farewell::ends_within;
 use crate::error::{Error, Why};
 use crate::files::{Held, Holder, read_holder};
 use crate::sys::pidfd::PidFd;

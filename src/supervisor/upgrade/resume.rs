@@ -11,7 +11,7 @@ use crate::files::{LogFile, PidFile, StatusFile};
 use crate::log;
 use crate::machine::Machine;
 use crate::sockets::{FIRST_FD, Sockets};
-use crate::supervisor::start::{self, Parts};
+use crate::supervisor::parts::{self, Parts};
 use crate::supervisor::{Clients, Supervisor};
 use crate::sys;
 use crate::sys::daemon::Launcher;
@@ -27,7 +27,7 @@ use crate::worker::{Channels, Spawner};
 /// # Errors
 /// [`Error::NotDone`] if it would not.
 pub fn try_state(config: &Config) -> Result<String, Error> {
-    start::check(config)?;
+    parts::check(config)?;
     let legacy = handover::legacy();
     let legacy = legacy.unwrap_or_else(|| Err(io::Error::other("there is none")));
     understand(legacy)?;
@@ -66,7 +66,7 @@ impl Supervisor {
         let signals = Signals::resume(state.signals)?;
         let sockets = Sockets::resume(state.sockets)?;
         let owner = config.identity.as_ref();
-        let needed = start::needs_words(&config).is_some();
+        let needed = parts::needs_words(&config).is_some();
         let stays = config.daemonize;
         let channels = Channels::resume(state.channels, needed, owner, stays, above)?;
         let pid_file = config.pid_file.as_deref().zip(state.pid_file);
@@ -88,7 +88,7 @@ impl Supervisor {
         log::connect(config.log_target, config.log.is_some());
         log::resume(state.log_lines);
         let now = sys::clock::monotonic().saturating_sub(state.origin);
-        let mut notifier = Notifier::new(start::patience(&config), now);
+        let mut notifier = Notifier::new(parts::patience(&config), now);
         notifier.resume(state.notifier);
         let parts = Parts {
             machine: Machine::resume(config.rules(), state.machine),
