@@ -3,11 +3,14 @@
 use std::env;
 use std::fs::File;
 use std::io::Read;
-use std::net::SocketAddrV4;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::time::Instant;
 
+use crate::limits;
 use crate::options::Options;
+use crate::ports::Port;
+use crate::roles::Role;
 
 const PERL: &str = "/usr/bin/start_server";
 
@@ -17,8 +20,35 @@ pub(crate) struct Contender {
     pub(crate) label: String,
     /// The supervisor; `None` for the floor.
     path: Option<PathBuf>,
-    /// It takes a worker's own word for its readiness.
-    listens: bool,
+    /// It can do what only ours does: take a worker's own word for its readiness, raise its own limit of open
+    /// files, answer at a control socket.
+    ours: bool,
+}
+
+/// What a contender is to run, and how.
+pub(crate) struct Setup {
+    pub(crate) sockets: Vec<Port>,
+    pub(crate) wait: Wait,
+    pub(crate) role: Role,
+    /// Path of a control socket.
+    pub(crate) control: Option<PathBuf>,
+}
+
+impl Setup {
+    /// The worker that only answers.
+    pub(crate) fn new(sockets: Vec<Port>, wait: Wait) -> Self {
+        Self::with(sockets, wait, Role::Answers)
+    }
+
+    /// Another worker.
+    pub(crate) fn with(sockets: Vec<Port>, wait: Wait, role: Role) -> Self {
+        Self {
+            sockets,
+            wait,
+            role,
+            control: None,
+        }
+    }
 }
 
 /// What makes a new worker ready.
@@ -38,13 +68,13 @@ impl Contender {
         let named = |label: &str, path: &Path| Self {
             label: label.to_owned(),
             path: Some(path.to_owned()),
-            listens: label == "ours",
+            ours: label == "ours",
         };
         let mut all = vec![
             Self {
                 label: "floor".to_owned(),
                 path: None,
-                listens: false,
+                ours: false,
             },
             named("ours", &options.ours),
         ];
@@ -68,6 +98,16 @@ impl Contender {
         self.path.is_some()
     }
 
+    /// Whether it is the one that this is about.
+    pub(crate) fn is_ours(&self) -> bool {
+        self.ours
+    }
+
+    /// A command of the same program, with a bare environment.
+    pub(crate) fn program(&self) -> Option<Command> {
+        self.path.as_deref().map(bare)
+    }
+
     /// Where it is and which version it says it is.
     pub(crate) fn description(&self) -> String {
         let Some(path) = &self.path else {
@@ -81,30 +121,51 @@ impl Contender {
         format!("{} ({version})", path.display())
     }
 
-    /// The command that holds these sockets and runs the worker with this token.
-    pub(crate) fn command(
+    /// Starts it with these sockets and workers with this token; also when that began.
+    pub(crate) fn spawn(
         &self,
-        sockets: &[SocketAddrV4],
-        wait: Wait,
+        setup: &Setup,
         token: &str,
-    ) -> Result<Command, String> {
+        output: [Stdio; 2],
+    ) -> Result<(Child, Instant), String> {
+        let mut command = self.command(setup, token)?;
+        let [stdout, stderr] = output;
+        command.stdin(Stdio::null()).stdout(stdout).stderr(stderr);
+        let mut spawn = || {
+            let now = Instant::now();
+            command.spawn().map(|child| (child, now))
+        };
+        let started = if self.ours {
+            limits::as_usual(spawn)?
+        } else {
+            spawn()
+        };
+        started.map_err(|error| format!("{}: cannot be started: {error}", self.label))
+    }
+
+    fn command(&self, setup: &Setup, token: &str) -> Result<Command, String> {
         let exe = env::current_exe().map_err(|error| format!("own path: {error}"))?;
         let Some(path) = &self.path else {
             let mut command = bare(&exe);
-            command
-                .arg("--floor")
-                .arg(token)
-                .args(sockets.iter().map(ToString::to_string));
+            command.arg("--floor").arg(token);
+            for socket in &setup.sockets {
+                command.arg(&socket.spec);
+            }
             return Ok(command);
         };
         let mut command = bare(path);
-        let says_ready = matches!(wait, Wait::Word) && self.listens;
-        if let Wait::Interval(interval) = wait {
+        let says_ready = matches!(setup.wait, Wait::Word) && self.ours;
+        if let Wait::Interval(interval) = setup.wait {
             command.arg(format!("--interval={interval}"));
         }
         command.args(says_ready.then_some("--ready=notify"));
-        command.args(sockets.iter().map(|socket| format!("--port={socket}")));
-        command.arg("--").arg(exe).arg("--worker").arg(token);
+        if let Some(control) = &setup.control {
+            command.arg("--control").arg(control);
+        }
+        for socket in &setup.sockets {
+            command.arg(format!("--port={}", socket.spec));
+        }
+        command.arg("--").arg(exe).arg(setup.role.flag()).arg(token);
         command.args(says_ready.then_some("--says-ready"));
         Ok(command)
     }

@@ -1,9 +1,10 @@
 //! What `start_server` costs, side by side with Perl's and with the least any such program can cost.
 //!
 //! ```text
-//! cargo bench --bench figures                    the full run, about a minute
-//! cargo bench --bench figures -- --quick         few rounds, under 20 s: is it still in the right region?
-//! cargo bench --bench figures -- --markdown      the table as Markdown
+//! cargo bench --bench figures -- --output docs/figures   the full run, some minutes; writes the page with its pictures
+//! cargo bench --bench figures                            the same, but only prints the tables
+//! cargo bench --bench figures -- --quick                 few rounds, under 30 s: is it still in the right region?
+//! cargo bench --bench figures -- --only load             one part: start, ports, load, crowd, reloads, draining
 //! cargo bench --bench figures -- --start-server /path/to/another/start_server
 //! ```
 //!
@@ -14,14 +15,25 @@
 //! - **Perl**: `/usr/bin/start_server`, when that is the Perl one; left out with a word otherwise.
 //! - every `--start-server PATH`, under its path.
 //!
-//! All of them run the same worker ([`roles::worker`]): this very binary, started again with another first
-//! argument. It accepts on its first socket and answers each connection at once with one line. So whatever
+//! All of them run the same worker: this very binary, started again with another first argument ([`roles`]).
+//! Mostly it accepts on its first socket and answers each connection at once with one line. So whatever
 //! differs between two rows is the supervisor's doing, and the floor's row holds what the worker and the
 //! client cost.
 //!
 //! # What is measured
 //!
-//! | figure | from | to |
+//! Each file in `measure/` is a part of the report, and says with it how its figures were taken.
+//!
+//! | part | what |
+//! |---|---|
+//! | `start` | with one port: cold start, reload, memory, wake-ups |
+//! | `ports` | cold start and reload by number of ports, up to 10,000 |
+//! | `load` | what clients of a server notice of reloads: latency over time, throughput, failures |
+//! | `crowd` | reloads past a crowd at the control socket, which ours alone has |
+//! | `reloads` | time, memory and descriptors over 10,000 reloads |
+//! | `draining` | the same with up to 1,000 generations that drain |
+//!
+//! | figure of `start` | from | to |
 //! |---|---|---|
 //! | cold start | just before the supervisor is spawned | the worker's answer is read |
 //! | reload, old worker gone | just before HUP is sent | the old worker's end: the kernel closes a connection it held |
@@ -41,7 +53,8 @@
 //!   that is not counted comes first. Only medians are compared; minimum and maximum show the noise.
 //! - The client connects in a tight loop until it is let in, so it keeps one core busy: on a machine with one
 //!   core, cold starts come out too long, for every contender.
-//! - Before every HUP the supervisor has been at rest for a moment, and the interval has passed.
+//! - Before every HUP the supervisor has been at rest for a moment, and the interval has passed; not in `load`
+//!   and `reloads`, where one reload follows the other.
 //! - Contenders see a bare environment (`PATH` and `TMPDIR`): cargo's own, `LD_LIBRARY_PATH` among it, would
 //!   slow every exec.
 //! - Wake-ups that come less often than every 5 s are not seen.
@@ -49,23 +62,27 @@
 //!   among them in `Pss`; `VmRSS` counts them in full.
 //! - Every answer is checked: token, generation, worker, number of sockets, key. A wrong one, or a contender
 //!   that does not stop as asked, ends the run with status 1. No figure is too bad to pass: this is a
-//!   measurement, not a test.
+//!   measurement, not a test. One is no figure, though: a request that fails under load with ours, too, ends the
+//!   run with status 1.
+//! - Others start with enough descriptors for 10,000 ports; ours starts with the usual 1,024 ([`limits`]).
 //!
 //! Everything happens on one address of the loopback network that is this run's own, so nothing else can be
-//! met there. Whatever was started is gone at the end, however the run ends (see [`nursery`]); a contender that
+//! met there; but for the many ports, whose names would be too long with an address before them. Whatever was started is gone at the end, however the run ends (see [`nursery`]); a contender that
 //! leaves a process or a file behind makes it end with status 1, too.
 
 mod answer;
 mod contender;
+mod limits;
+mod load;
 mod measure;
 mod nursery;
 mod options;
+mod plot;
 mod ports;
 mod proc;
 mod report;
 mod roles;
 mod running;
-mod table;
 
 use std::env::args_os;
 use std::process::ExitCode;
@@ -75,6 +92,8 @@ fn main() -> ExitCode {
     // The roles come first: the time a worker takes to get here is in every figure.
     match arguments.peek().and_then(|first| first.to_str()) {
         Some("--worker") => roles::worker(arguments.skip(1)),
+        Some("--serves") => roles::serves(arguments.skip(1)),
+        Some("--drains") => roles::drains(arguments.skip(1)),
         Some("--floor") => roles::floor(arguments.skip(1)),
         Some(nursery::MEASURE) => options::parse(arguments.skip(1))
             .map_or_else(|code| code, |options| report::run(&options)),

@@ -19,14 +19,15 @@ use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, alarm};
 
+use crate::limits;
 use crate::options::Options;
 use crate::proc;
 
 /// First argument of the child that measures; the others are those of this process.
 pub(crate) const MEASURE: &str = "--measure";
 
-/// Descriptors a contender needs for 1,000 ports and everything else.
-pub(crate) const DESCRIPTORS: u64 = 2048;
+/// Descriptors a contender needs for 10,000 ports and everything else.
+const DESCRIPTORS: u64 = 10_500;
 
 const INTERESTING: [Signal; 6] = [
     Signal::SIGCHLD,
@@ -57,8 +58,14 @@ fn run_guarded(options: &Options, arguments: &[OsString]) -> Result<ExitCode, St
     let directory = tempfile::Builder::new().prefix("figures-").tempdir();
     let directory = directory.map_err(|error| format!("temporary directory: {error}"))?;
 
-    let mut command = measuring_command()?;
-    command.args(arguments).env("TMPDIR", directory.path());
+    // A lower hard limit means fewer ports.
+    limits::raise(DESCRIPTORS)?;
+    let exe = env::current_exe().map_err(|error| format!("own path: {error}"))?;
+    let mut command = Command::new(exe);
+    command
+        .arg(MEASURE)
+        .args(arguments)
+        .env("TMPDIR", directory.path());
     let child = command
         .spawn()
         .map_err(|error| format!("starting the measurement: {error}"))?;
@@ -96,27 +103,6 @@ fn run_guarded(options: &Options, arguments: &[OsString]) -> Result<ExitCode, St
         )),
         Ending::Exit(_) => Ok(ExitCode::SUCCESS),
     }
-}
-
-/// This program, measuring, with room for enough descriptors when the hard limit allows.
-///
-/// The limit is raised here, by a shell that becomes this program, so that no contender is started through one.
-fn measuring_command() -> Result<Command, String> {
-    let exe = env::current_exe().map_err(|error| format!("own path: {error}"))?;
-    let mut command = match proc::open_files() {
-        Some((soft, hard)) if soft < DESCRIPTORS && hard >= DESCRIPTORS => {
-            let mut shell = Command::new("/bin/sh");
-            shell
-                .arg("-c")
-                .arg(format!(r#"ulimit -n {DESCRIPTORS} && exec "$@""#))
-                .arg("sh")
-                .arg(exe);
-            shell
-        }
-        _ => Command::new(exe),
-    };
-    command.arg(MEASURE);
-    Ok(command)
 }
 
 enum Ending {

@@ -6,11 +6,15 @@ use std::path::{self, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use crate::measure::PARTS;
+
 const HELP: &str = "\
 Compares start_server with the Perl one and with a bare bind+listen+fork+exec.
 
-  --quick               few rounds, less than 20 s
-  --markdown            print the table as Markdown
+  --quick               few rounds, less than 30 s
+  --only PART           this part alone; repeatable: start, ports, load, crowd, reloads, draining
+  --output DIRECTORY    write a page with tables and pictures there
+  --markdown            print the tables as Markdown
   --ours PATH           the start_server to measure, instead of the one just built
   --start-server PATH   another one to compare with; repeatable
   --help                this text
@@ -20,6 +24,10 @@ Compares start_server with the Perl one and with a bare bind+listen+fork+exec.
 pub(crate) struct Options {
     /// Few rounds.
     pub(crate) quick: bool,
+    /// The parts that are wanted; none: all of them.
+    only: Vec<String>,
+    /// Where to write the page.
+    pub(crate) output: Option<PathBuf>,
     /// Markdown instead of plain text.
     pub(crate) markdown: bool,
     /// The binary this repository is about.
@@ -29,6 +37,11 @@ pub(crate) struct Options {
 }
 
 impl Options {
+    /// Whether this part is to be measured.
+    pub(crate) fn wants(&self, part: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|wanted| wanted == part)
+    }
+
     /// The most time the whole run may take; it is ended by force after that.
     pub(crate) fn time_limit(&self) -> Duration {
         Duration::from_secs(if self.quick { 180 } else { 1200 })
@@ -39,6 +52,8 @@ impl Options {
 pub(crate) fn parse(mut arguments: impl Iterator<Item = OsString>) -> Result<Options, ExitCode> {
     let mut options = Options {
         quick: false,
+        only: Vec::new(),
+        output: None,
         markdown: false,
         ours: PathBuf::from(env!("CARGO_BIN_EXE_start_server")),
         others: Vec::new(),
@@ -58,6 +73,16 @@ pub(crate) fn parse(mut arguments: impl Iterator<Item = OsString>) -> Result<Opt
                 print!("{HELP}");
                 return Err(ExitCode::SUCCESS);
             }
+            ("--only", _) => match joined.or_else(|| arguments.next()) {
+                Some(part) if PARTS.iter().any(|known| part == *known) => {
+                    options.only.push(part.to_string_lossy().into_owned());
+                }
+                _ => return Err(refuse(&format!("--only: one of {}", PARTS.join(", ")))),
+            },
+            ("--output", _) => match joined.or_else(|| arguments.next()) {
+                Some(path) => options.output = Some(path.into()),
+                None => return Err(refuse("--output: a directory is missing")),
+            },
             ("--ours" | "--start-server", _) => {
                 let Some(path) = joined.or_else(|| arguments.next()) else {
                     return Err(refuse(&format!("{name}: a path is missing")));

@@ -49,12 +49,12 @@ pub(crate) fn switches(pid: u32) -> Result<u64, String> {
     Ok(sum)
 }
 
-/// Waits until the process has slept for 25 ms on end, or for a second: one that never rests is a finding, not an error.
-pub(crate) fn wait_for_rest(pid: u32) -> Result<(), String> {
+/// Waits until the process has slept for so long on end, or for a second: one that never rests is a finding, not an error.
+pub(crate) fn wait_for_rest(pid: u32, rest: Duration) -> Result<(), String> {
     let started = Instant::now();
     let mut before = switches(pid)?;
     while started.elapsed() < Duration::from_secs(1) {
-        sleep(Duration::from_millis(25));
+        sleep(rest);
         let now = switches(pid)?;
         if now == before {
             break;
@@ -97,20 +97,21 @@ pub(crate) fn command_line(pid: i32) -> String {
     words.join(" ").trim_end().chars().take(200).collect()
 }
 
-/// The soft and the hard limit of open files of this process.
-pub(crate) fn open_files() -> Option<(u64, u64)> {
-    let text = fs::read_to_string("/proc/self/limits").ok()?;
-    let line = text
-        .lines()
-        .find_map(|line| line.strip_prefix("Max open files"))?;
-    let mut words = line.split_whitespace().map(|word| {
-        if word == "unlimited" {
-            Some(u64::MAX)
-        } else {
-            word.parse().ok()
-        }
-    });
-    Some((words.next()??, words.next()??))
+/// How many descriptors are open.
+pub(crate) fn descriptors(pid: u32) -> Result<u64, String> {
+    let path = directory(pid).join("fd");
+    let entries = fs::read_dir(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+    Ok(entries.count() as u64)
+}
+
+/// Processor time used so far, in seconds: in user space and in the kernel, for the process alone.
+pub(crate) fn processor_time(pid: u32) -> Result<f64, String> {
+    let text = read(&directory(pid).join("schedstat"))?;
+    let nanoseconds = text.split_whitespace().next();
+    let nanoseconds: Option<u64> = nanoseconds.and_then(|word| word.parse().ok());
+    nanoseconds
+        .map(|nanoseconds| nanoseconds as f64 / 1e9)
+        .ok_or_else(|| format!("process {pid} has no schedstat"))
 }
 
 /// The processor's name, or its architecture.

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, ErrorKind, Read};
-use std::net::{SocketAddrV4, TcpStream};
+use std::net::TcpStream;
 use std::os::unix::fs::FileExt;
 use std::process::{self, Child, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -13,25 +13,29 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::answer::Answer;
-use crate::contender::{Contender, Wait};
+use crate::contender::{Contender, Setup};
+use crate::ports::Port;
 use crate::proc;
 
 /// The longest anything may take, besides an interval.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A supervisor that has slept for so long is at rest.
+const REST: Duration = Duration::from_millis(25);
 
 /// A supervisor and its current worker. Dropped before it was stopped, it is killed; its worker is left to [`crate::nursery`].
 pub(crate) struct Running<'a> {
     contender: &'a Contender,
     child: Child,
     log: File,
-    sockets: Vec<SocketAddrV4>,
+    sockets: Vec<Port>,
     token: String,
 }
 
 /// The current worker, and a connection to it that ends when it does.
-struct Current {
-    answer: Answer,
-    connection: TcpStream,
+pub(crate) struct Current {
+    pub(crate) answer: Answer,
+    pub(crate) connection: TcpStream,
 }
 
 /// A contender with a worker that has answered.
@@ -54,38 +58,9 @@ impl<'a> Serving<'a> {
     /// Starts a contender; also how long it took until its worker answered.
     pub(crate) fn start(
         contender: &'a Contender,
-        sockets: Vec<SocketAddrV4>,
-        wait: Wait,
+        setup: Setup,
     ) -> Result<(Self, Duration), String> {
-        static STARTS: AtomicU32 = AtomicU32::new(0);
-        let token = format!(
-            "{}.{}",
-            process::id(),
-            STARTS.fetch_add(1, Ordering::Relaxed)
-        );
-        let log = tempfile::tempfile().map_err(|error| format!("log: {error}"))?;
-        let output = || {
-            log.try_clone()
-                .map(Stdio::from)
-                .map_err(|error| format!("log: {error}"))
-        };
-        let mut command = contender.command(&sockets, wait, &token)?;
-        command
-            .stdin(Stdio::null())
-            .stdout(output()?)
-            .stderr(output()?);
-
-        let started = Instant::now();
-        let child = command
-            .spawn()
-            .map_err(|error| format!("{}: cannot be started: {error}", contender.label))?;
-        let mut running = Running {
-            contender,
-            child,
-            log,
-            sockets,
-            token,
-        };
+        let (mut running, started) = Running::start(contender, setup)?;
         let first = running.first_answer();
         let took = started.elapsed();
 
@@ -106,30 +81,58 @@ impl<'a> Serving<'a> {
 
     /// Waits until the supervisor is at rest.
     pub(crate) fn rest(&self) -> Result<(), String> {
-        proc::wait_for_rest(self.pid()).map_err(|reason| self.running.blame(&reason))
+        proc::wait_for_rest(self.pid(), REST).map_err(|reason| self.running.blame(&reason))
     }
 
     /// Sends HUP, sees the old worker go and the new one answer, and waits for rest.
     pub(crate) fn reload(&mut self) -> Result<Reload, String> {
-        let times = self
-            .try_reload()
-            .map_err(|reason| self.running.blame(&reason))?;
+        let times = self.reload_at_once()?;
         // The new worker's interval was over when the old one was told to go; only rest is left to wait for.
         self.rest()?;
         Ok(times)
     }
 
+    /// The same without the rest.
+    pub(crate) fn reload_at_once(&mut self) -> Result<Reload, String> {
+        self.try_reload()
+            .map_err(|reason| self.running.blame(&reason))
+    }
+
+    /// Has something else replace the worker, and takes note of the new one.
+    pub(crate) fn replaced_by<T>(
+        &mut self,
+        replace: impl FnOnce() -> Result<T, String>,
+    ) -> Result<T, String> {
+        let run = || {
+            let result = replace()?;
+            self.follow()?;
+            Ok(result)
+        };
+        run().map_err(|reason: String| self.running.blame(&reason))
+    }
+
     fn try_reload(&mut self) -> Result<Reload, String> {
         let started = Instant::now();
         signal(self.pid() as i32, Signal::SIGHUP)?;
-        wait_for_end(&mut self.current.connection)
-            .map_err(|error| format!("old worker after HUP: {error}"))?;
-        let (gone, gone_at) = (started.elapsed(), proc::monotonic());
-        let connection = TcpStream::connect(self.running.sockets[0])
-            .map_err(|error| format!("connect after HUP: {error}"))?;
-        let current = self.running.answer(connection)?;
+        let gone_at = self.follow()?;
         let answered = started.elapsed();
+        let gone = gone_at.duration_since(started);
+        let said_at = Some(self.current.answer.ready_at).filter(|at| *at > 0);
+        let now = proc::monotonic().saturating_sub(gone_at.elapsed().as_nanos() as u64);
+        let after_word = said_at.map(|at| Duration::from_nanos(now.saturating_sub(at)));
+        Ok(Reload {
+            gone,
+            answered,
+            after_word,
+        })
+    }
 
+    /// Sees the old worker go and the new one answer; when the old one had gone.
+    fn follow(&mut self) -> Result<Instant, String> {
+        wait_for_end(&mut self.current.connection)
+            .map_err(|error| format!("old worker after the reload: {error}"))?;
+        let gone_at = Instant::now();
+        let current = self.running.connect()?;
         self.running
             .check(&current.answer, self.current.answer.generation + 1)?;
         if current.answer.pid == self.current.answer.pid {
@@ -139,13 +142,7 @@ impl<'a> Serving<'a> {
             ));
         }
         self.current = current;
-        let said_at = Some(self.current.answer.ready_at).filter(|at| *at > 0);
-        let after_word = said_at.map(|at| Duration::from_nanos(gone_at.saturating_sub(at)));
-        Ok(Reload {
-            gone,
-            answered,
-            after_word,
-        })
+        Ok(gone_at)
     }
 
     /// Sends TERM, and sees to it that supervisor and worker are gone and the status is 0.
@@ -171,13 +168,42 @@ impl<'a> Serving<'a> {
     }
 }
 
-impl Running<'_> {
+impl<'a> Running<'a> {
+    /// Starts a contender; also when that began.
+    pub(crate) fn start(contender: &'a Contender, setup: Setup) -> Result<(Self, Instant), String> {
+        static STARTS: AtomicU32 = AtomicU32::new(0);
+        let start = STARTS.fetch_add(1, Ordering::Relaxed);
+        let token = format!("{}.{start}", process::id());
+        let wrong = |error| format!("log: {error}");
+        let log = tempfile::tempfile().map_err(wrong)?;
+        let output = || log.try_clone().map(Stdio::from).map_err(wrong);
+        let (child, started) = contender.spawn(&setup, &token, [output()?, output()?])?;
+        let running = Self {
+            contender,
+            child,
+            log,
+            sockets: setup.sockets,
+            token,
+        };
+        Ok((running, started))
+    }
+
+    /// The supervisor's pid.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What its workers have been told to call themselves.
+    pub(crate) fn token(&self) -> &str {
+        &self.token
+    }
+
     /// Connects in a tight loop until let in, and reads the answer.
-    fn first_answer(&mut self) -> Result<Current, String> {
+    pub(crate) fn first_answer(&mut self) -> Result<Current, String> {
         let started = Instant::now();
         let mut refused = 0_u32;
         loop {
-            match TcpStream::connect(self.sockets[0]) {
+            match TcpStream::connect(self.sockets[0].address) {
                 Ok(connection) => return self.answer(connection),
                 Err(error) if error.kind() != ErrorKind::ConnectionRefused => {
                     return Err(format!("connect: {error}"));
@@ -192,11 +218,18 @@ impl Running<'_> {
                 if started.elapsed() > PATIENCE {
                     return Err(format!(
                         "does not listen on {} after {PATIENCE:?}",
-                        self.sockets[0]
+                        self.sockets[0].address
                     ));
                 }
             }
         }
+    }
+
+    /// A new connection, and who answers on it.
+    pub(crate) fn connect(&self) -> Result<Current, String> {
+        let connection = TcpStream::connect(self.sockets[0].address)
+            .map_err(|error| format!("connect after the reload: {error}"))?;
+        self.answer(connection)
     }
 
     fn answer(&self, connection: TcpStream) -> Result<Current, String> {
@@ -217,7 +250,7 @@ impl Running<'_> {
             generation,
             pid: answer.pid,
             sockets: self.sockets.len(),
-            key: self.sockets[0].to_string(),
+            key: self.sockets[0].spec.clone(),
             ready_at: answer.ready_at,
         };
         if answer.to_string() != expected.to_string() {
@@ -225,13 +258,13 @@ impl Running<'_> {
                 "wrong answer (token, generation, pid, sockets, key): {answer}; expected: {expected}"
             ));
         }
-        let last = self.sockets[self.sockets.len() - 1];
+        let last = self.sockets[self.sockets.len() - 1].address;
         TcpStream::connect(last).map_err(|error| format!("last socket, {last}: {error}"))?;
         Ok(())
     }
 
     /// Waits for the supervisor's end.
-    fn wait(&mut self) -> Result<ExitStatus, String> {
+    pub(crate) fn wait(&mut self) -> Result<ExitStatus, String> {
         let started = Instant::now();
         while started.elapsed() < PATIENCE {
             if let Some(status) = self
@@ -247,7 +280,7 @@ impl Running<'_> {
     }
 
     /// The reason, with the contender's name before it and the last of what it printed behind.
-    fn blame(&self, reason: &str) -> String {
+    pub(crate) fn blame(&self, reason: &str) -> String {
         let mut bytes = vec![0; 4096];
         let length = self.log.metadata().map_or(0, |metadata| metadata.len());
         let start = length.saturating_sub(bytes.len() as u64);
@@ -275,7 +308,7 @@ impl Drop for Running<'_> {
     }
 }
 
-fn signal(pid: i32, signal: Signal) -> Result<(), String> {
+pub(crate) fn signal(pid: i32, signal: Signal) -> Result<(), String> {
     kill(Pid::from_raw(pid), signal).map_err(|error| format!("sending {signal} to {pid}: {error}"))
 }
 

@@ -1,4 +1,9 @@
-//! The measuring child: measures, prints the table, and says on what it was measured.
+//! The measuring child: measures, prints what came out, and says on what it was measured.
+
+mod document;
+mod figure;
+mod section;
+mod table;
 
 use std::process::ExitCode;
 use std::thread::available_parallelism;
@@ -6,12 +11,15 @@ use std::thread::available_parallelism;
 use nix::sys::signal::SigSet;
 
 use crate::contender::Contender;
-use crate::measure::{self, Results};
+use crate::measure;
 use crate::options::Options;
 use crate::proc;
-use crate::table;
 
-/// Measures and prints. A failure is told after the table of what could be measured before it.
+pub(crate) use figure::{Figure, extreme, median, table as table_of};
+pub(crate) use section::{Plot, Section};
+pub(crate) use table::Table;
+
+/// Measures and prints. A failure is told after what could be measured before it.
 pub(crate) fn run(options: &Options) -> ExitCode {
     // The parent has blocked the signals it waits for; contenders would inherit that.
     if let Err(error) = SigSet::empty().thread_set_mask() {
@@ -28,27 +36,37 @@ pub(crate) fn run(options: &Options) -> ExitCode {
     facts.extend(absent);
 
     let load = proc::load();
-    let mut results = Results::default();
-    let outcome = measure::all(&contenders, options.quick, &mut results);
+    let mut sections = Vec::new();
+    let mut outcome = measure::all(&contenders, options, &mut sections);
     facts.push(format!(
         "load average before and after: {load}, {}",
         proc::load()
     ));
 
-    print_list(&facts, options.markdown);
-    if !results.figures.is_empty() {
-        println!();
-        print!("{}", table::render(&results.figures, options.markdown));
-    }
-    if !results.notes.is_empty() {
-        println!();
-        print_list(&results.notes, options.markdown);
+    print(&facts, &sections, options.markdown);
+    if let (Ok(()), Some(directory)) = (&outcome, &options.output) {
+        outcome = document::write(directory, &facts, &sections);
     }
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(reason) => {
             eprintln!("figures: {reason}");
             ExitCode::FAILURE
+        }
+    }
+}
+
+fn print(facts: &[String], sections: &[Section], markdown: bool) {
+    for fact in facts {
+        println!("{}{fact}", if markdown { "- " } else { "" });
+    }
+    for section in sections {
+        println!("\n{}{}\n", if markdown { "## " } else { "" }, section.title);
+        for table in &section.tables {
+            println!("{}", table.render(markdown));
+        }
+        for note in &section.notes {
+            println!("{note}");
         }
     }
 }
@@ -65,10 +83,4 @@ fn about_machine() -> Vec<String> {
             .push("a debug build: good for checking that it works, not for its numbers".to_owned());
     }
     facts
-}
-
-fn print_list(lines: &[String], markdown: bool) {
-    for line in lines {
-        println!("{}{line}", if markdown { "- " } else { "" });
-    }
 }

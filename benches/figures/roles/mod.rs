@@ -1,4 +1,10 @@
-//! What this binary is when it is started again by itself: the worker under every contender, and the floor.
+//! What this binary is when it is started again by itself: the workers, and the floor.
+
+mod drains;
+mod serves;
+
+pub(crate) use drains::drains;
+pub(crate) use serves::{START, serves};
 
 use std::env;
 use std::ffi::OsString;
@@ -13,6 +19,28 @@ use nix::sys::socket::{MsgFlags, accept, send};
 
 use crate::answer::Answer;
 use crate::proc;
+
+/// What kind of worker a contender runs.
+#[derive(Clone, Copy)]
+pub(crate) enum Role {
+    /// Answers each connection with a line, and is gone at TERM: [`worker`].
+    Answers,
+    /// Answers requests by HTTP, and takes a while to start: [`serves`].
+    Serves,
+    /// Answers each connection with a line, and drains until its clients have gone: [`drains`].
+    Drains,
+}
+
+impl Role {
+    /// The first argument of such a worker; the second is the token.
+    pub(crate) fn flag(self) -> &'static str {
+        match self {
+            Role::Answers => "--worker",
+            Role::Serves => "--serves",
+            Role::Drains => "--drains",
+        }
+    }
+}
 
 /// `figures --worker TOKEN [--says-ready]`: answers on the first socket until a signal ends it; TERM does so at once.
 pub(crate) fn worker(mut arguments: impl Iterator<Item = OsString>) -> ExitCode {
@@ -104,8 +132,12 @@ fn start_and_wait(mut arguments: impl Iterator<Item = OsString>) -> Result<(), S
     let mut entries = Vec::new();
     for address in arguments {
         let address = address.to_string_lossy();
-        let listener =
-            TcpListener::bind(&*address).map_err(|error| format!("{address}: {error}"))?;
+        let listener = if address.contains(':') {
+            TcpListener::bind(&*address)
+        } else {
+            TcpListener::bind(format!("0.0.0.0:{address}"))
+        };
+        let listener = listener.map_err(|error| format!("{address}: {error}"))?;
         fcntl(&listener, FcntlArg::F_SETFD(FdFlag::empty()))
             .map_err(|error| format!("{address}: {error}"))?;
         entries.push(format!("{address}={}", listener.as_raw_fd()));
