@@ -181,15 +181,20 @@ impl Server {
 
     /// Takes in a call of each client that has made one, and drops who has gone or is to go.
     fn attend(&mut self) {
-        for client in &mut self.connections {
-            if let Some(call) = client.next_call() {
-                self.last_call += 1;
-                if let Some(method) = client.take(self.last_call, &call) {
-                    self.calls.push_back((self.last_call, method));
-                }
+        let mut connections = std::mem::take(&mut self.connections);
+        connections.retain_mut(|client| self.attend_to(client));
+        self.connections = connections;
+    }
+
+    /// Says whether there is anything left to do for this one.
+    fn attend_to(&mut self, client: &mut Connection) -> bool {
+        if let Some(call) = client.next_call() {
+            self.last_call += 1;
+            if let Some(method) = client.take(self.last_call, &call) {
+                self.calls.push_back((self.last_call, method));
             }
         }
-        self.connections.retain(|client| !client.is_over());
+        !client.is_over()
     }
 
     fn let_in(&mut self, now: Time) {
@@ -239,8 +244,9 @@ impl Server {
         let mut client = Connection::new(client.into());
         // Most have said what they want before they are let in.
         client.has_news(PollFlags::POLLIN);
-        self.connections.push(client);
-        self.attend();
+        if self.attend_to(&mut client) {
+            self.connections.push(client);
+        }
     }
 
     /// Drops the first client that waits for no answer.
