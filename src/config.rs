@@ -59,6 +59,9 @@ pub struct Config {
     pub log_target: Destination,
     /// Whether to leave the terminal and run in the background. Needs `log`.
     pub daemonize: bool,
+    /// How this program is called, so that it can make way for its next release, which is to do the
+    /// same. None: it is more than a supervisor, and cannot be upgraded in place.
+    pub called: Option<CommandLine>,
     /// A reload is given up after so many failed attempts; 0: never.
     pub start_attempts: u32,
     /// SIGKILL for a worker that has not left so long after its signal. None: never, unless it was
@@ -112,6 +115,7 @@ impl Config {
             log: None,
             log_target: Destination::Auto,
             daemonize: false,
+            called: None,
             start_attempts: 0,
             stop_timeout: None,
             check_command: None,
@@ -144,6 +148,15 @@ impl Config {
             tuning: self.live.tuning(),
         }
     }
+}
+
+/// A program's name, as it was called, and its arguments.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CommandLine {
+    /// Its first argument, a path or a name that is looked up in `$PATH`.
+    pub program: OsString,
+    /// The others.
+    pub args: Vec<OsString>,
 }
 
 /// The settings that an envdir may change while the supervisor runs.

@@ -9,19 +9,20 @@
 //! | `main.rs`, `cli/` | the options, declared once (`cli/options.rs`); arguments in, exit status out; what `--generate` makes of them |
 //! | [`Config`] (`config.rs`) | what is asked for, typed |
 //! | [`machine`] | **the decisions**: a pure state machine, events in, actions out |
-//! | `supervisor.rs` | **the loop**: turns the kernel's news into events, carries out the actions |
+//! | `supervisor/` | **the loop**: turns the kernel's news into events, carries out the actions; `upgrade/`: hands all of it over to the next release |
 //! | `sockets/` | the grammar of `--port` and `--path`; binding; what workers are told |
 //! | `worker/` | starting a worker; its environment; what it says of itself |
 //! | `files/` | pid file, status file, log file: each guards what it owns |
 //! | `systemd/` | what systemd is told, and what it keeps for us |
 //! | `log/` | the log lines, and how they are printed or sent to the journal |
-//! | [`control`] | talking to a running supervisor: the control socket, `--restart`, `--stop`, `--status` |
+//! | [`control`] | talking to a running supervisor: the control socket, `--restart`, `--stop`, `--status`, `--upgrade` |
 //! | [`units`] | users, signals and spans of time, as people write them |
 //! | `record.rs` | what has happened so far, for whoever asks |
 //! | `error.rs` | what can keep a supervisor from starting |
 //! | `sys/` | the thin layer over the kernel; the only `unsafe` |
+//! | `fuzzing.rs` | what `fuzz/` throws garbage at; each `fuzz.rs` is beside what it tests |
 //!
-//! To know how it works, read `machine/mod.rs`, then `supervisor.rs`.
+//! To know how it works, read `machine/mod.rs`, then `supervisor/mod.rs`.
 //!
 //! # Words
 //!
@@ -33,6 +34,10 @@
 pub mod control;
 pub mod machine;
 pub mod units;
+
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 
 mod config;
 mod error;
@@ -46,10 +51,11 @@ mod systemd;
 mod worker;
 
 pub use config::{
-    Config, DEFAULT_AUTO_RESTART_INTERVAL, DEFAULT_CHECK_TIMEOUT, DEFAULT_START_TIMEOUT, LiveConfig,
+    CommandLine, Config, DEFAULT_AUTO_RESTART_INTERVAL, DEFAULT_CHECK_TIMEOUT,
+    DEFAULT_START_TIMEOUT, LiveConfig,
 };
 pub use error::Error;
 pub use files::LogTarget;
 pub use log::{Destination, init as init_log};
 pub use sockets::{AddressSpec, Host, PathAccess, PathSpec, PortSpec};
-pub use supervisor::run;
+pub use supervisor::{run, try_state};

@@ -8,7 +8,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use cli::Command;
-use server_starter::{Error, control, init_log, run};
+use server_starter::{Error, control, init_log, run, try_state};
 
 fn main() -> ExitCode {
     let invocation = match cli::parse() {
@@ -21,6 +21,14 @@ fn main() -> ExitCode {
         Command::Restart(request) => control::restart(&request).map(|()| 0),
         Command::Stop(request) => control::stop(&request).map(|()| 0),
         Command::Status(request) => match control::status(&request) {
+            Ok(text) => return print(text.as_bytes()),
+            Err(error) => Err(error),
+        },
+        Command::Upgrade(request) => match control::upgrade(&request) {
+            Ok(text) => return print(text.as_bytes()),
+            Err(error) => Err(error),
+        },
+        Command::TryState(config) => match try_state(&config) {
             Ok(text) => return print(text.as_bytes()),
             Err(error) => Err(error),
         },

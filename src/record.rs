@@ -4,14 +4,17 @@
 use std::collections::BTreeMap;
 use std::fmt::{self, Write};
 
+use serde::{Deserialize, Serialize};
+
 use crate::machine::{Generation, Report, Time};
 use crate::sys::clock::{local_time, unix_time};
 use crate::sys::process::describe_status;
 use crate::units::{Pid, Seconds};
 use crate::worker::Saying;
 
-/// The memory of a supervisor.
-#[derive(Debug)]
+/// The memory of a supervisor. It outlives the program: the next one in this process goes on with it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Record {
     /// When the supervisor was started, in seconds since 1970.
     pub(crate) since: u64,
@@ -28,7 +31,8 @@ pub(crate) struct Record {
 }
 
 /// The life of a worker so far.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Life {
     pub(crate) started: Time,
     /// Since then it has counted as started.
@@ -36,7 +40,8 @@ pub(crate) struct Life {
 }
 
 /// How a reload ended.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Verdict {
     /// In seconds since 1970.
     pub(crate) at: u64,
@@ -47,7 +52,8 @@ pub(crate) struct Verdict {
 }
 
 /// How often things have happened since the start of the supervisor.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Counters {
     pub(crate) reloads_succeeded: u64,
     pub(crate) reloads_failed: u64,

@@ -61,7 +61,7 @@ to finish what it has and leave. No connection is refused and none is reset.
 PROGRAM takes its listening sockets from the environment instead of binding them, and drains upon \
 SIGTERM: it stops accepting, finishes what is under way, and exits.
 
-With --restart or --stop it talks to a supervisor that runs already.";
+With --restart, --stop, --status or --upgrade it talks to a supervisor that runs already.";
 
 #[cfg(test)]
 mod tests {

@@ -17,9 +17,9 @@ use std::process::ExitCode;
 
 use clap::error::ErrorKind;
 use clap::{ArgMatches, CommandFactory, FromArgMatches};
-use server_starter::control::{Address, Format, Restart, Status, Stop};
+use server_starter::control::{Address, Format, Restart, Status, Stop, Upgrade};
 use server_starter::units::Identity;
-use server_starter::{Config, PathAccess};
+use server_starter::{CommandLine, Config, PathAccess};
 use tracing_subscriber::filter::LevelFilter;
 
 use options::Options;
@@ -36,6 +36,9 @@ pub(crate) enum Command {
     Restart(Restart),
     Stop(Stop),
     Status(Status),
+    Upgrade(Upgrade),
+    /// For a supervisor that wants to be upgraded to this program.
+    TryState(Box<Config>),
     /// Print this.
     Print(Vec<u8>),
 }
@@ -61,6 +64,14 @@ pub(crate) fn parse() -> Result<Invocation, ExitCode> {
 fn report(error: &clap::Error) -> ExitCode {
     let _ = error.print();
     ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
+}
+
+/// How this program was called.
+fn called() -> Option<CommandLine> {
+    let mut words = std::env::args_os();
+    let program = words.next()?;
+    let args = words.collect();
+    Some(CommandLine { program, args })
 }
 
 impl Options {
@@ -98,7 +109,16 @@ impl Options {
                 timeout,
             }));
         }
-        self.into_config().map(Box::new).map(Command::Start)
+        if self.upgrade {
+            let socket = self.socket("--upgrade")?;
+            return Ok(Command::Upgrade(Upgrade { socket, timeout }));
+        }
+        let trial = self.try_state;
+        let config = Box::new(self.into_config()?);
+        Ok(match trial {
+            true => Command::TryState(config),
+            false => Command::Start(config),
+        })
     }
 
     /// Where the supervisor is that a command is for.
@@ -167,6 +187,7 @@ impl Options {
         config.log = self.log_file;
         config.log_target = self.log_target;
         config.daemonize = self.daemonize;
+        config.called = called();
         config.start_attempts = self.start_attempts;
         config.stop_timeout = self.stop_timeout;
         config.check_command = self.check_cmd;

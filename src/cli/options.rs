@@ -19,7 +19,7 @@ use super::values::{LogParser, PathParser, Product, parse_mode, parse_span};
     name = "start_server",
     version,
     override_usage = "start_server [OPTIONS] [--] PROGRAM [ARGS]...\n       \
-                      start_server --restart|--stop|--status --control=PATH\n       \
+                      start_server --restart|--stop|--status|--upgrade --control=PATH\n       \
                       start_server --restart --pid-file=FILE --status-file=FILE\n       \
                       start_server --stop --pid-file=FILE\n       \
                       start_server --generate=WHAT [OPTIONS] [PROGRAM [ARGS]...]",
@@ -142,7 +142,7 @@ pub(super) struct Options {
     #[arg(long, value_name = "SECS", value_parser = parse_span, help_heading = RELOADS)]
     pub(super) worker_watchdog: Option<Duration>,
 
-    /// Control socket: where --restart, --stop and --status find the supervisor, and Varlink
+    /// Control socket: where --restart, --stop, --status and --upgrade find the supervisor, and Varlink
     /// clients, if they are root or run as its user
     #[arg(long, value_name = "PATH", value_parser = PathParser, value_hint = ValueHint::FilePath,
           help_heading = FILES)]
@@ -193,6 +193,11 @@ pub(super) struct Options {
     #[arg(long, group = "command", help_heading = COMMANDS)]
     pub(super) status: bool,
 
+    /// Have a running supervisor make way for the file that it was started from, as that is now: another
+    /// release goes on with its workers and sockets. Fails if that one would not. Needs --control
+    #[arg(long, group = "command", help_heading = COMMANDS)]
+    pub(super) upgrade: bool,
+
     /// With --status: as JSON, for programs
     #[arg(long, requires = "status", conflicts_with = "metrics", help_heading = COMMANDS)]
     pub(super) json: bool,
@@ -210,6 +215,11 @@ pub(super) struct Options {
     /// supervisor lives, even if no new worker ever starts
     #[arg(long, value_name = "SECS", value_parser = parse_seconds, help_heading = COMMANDS)]
     pub(super) timeout: Option<Duration>,
+
+    /// Say whether this program could go on in place of the supervisor that has started it. For that
+    /// one to ask
+    #[arg(long, hide = true)]
+    pub(super) try_state: bool,
 
     /// Print something made from these options: `man`, the manual page; `complete-bash`,
     /// `complete-zsh` or `complete-fish`, completions; `units`, a .service and a .socket for
@@ -243,7 +253,7 @@ const AFTER_HELP: &str = "\
 SECS is a number, fractions allowed, or has a unit: 0.2, 300ms, 2s, 5m, 1h.
 
 Signals: HUP starts a new generation and, if it comes up, stops the old one. TERM, INT and QUIT
-stop everything. USR1 reopens the log file.
+stop everything. USR1 reopens the log file. USR2 upgrades this program in place, as --upgrade does.
 
 Workers find their sockets in SERVER_STARTER_PORT=KEY=FD;KEY=FD, and in LISTEN_FDS, LISTEN_FDNAMES
 and LISTEN_PID as from systemd; their number in SERVER_STARTER_GENERATION.

@@ -1,17 +1,24 @@
 //! The commands' end of the control socket.
 
 use std::io::{self, Read, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use nix::sys::socket::{getsockopt, sockopt};
+use nix::errno::Errno;
+use nix::sys::socket::{
+    AddressFamily, SockFlag, SockType, UnixAddr, connect as connect_to, getsockopt, setsockopt,
+    socket, sockopt,
+};
+use nix::sys::time::{TimeVal, TimeValLike};
+use nix::unistd::geteuid;
 use serde_json::{Map, Value};
 
 use super::interface::Failure;
 use super::varlink::{self, Answer, Call};
 use super::{Deadline, LONG};
-use crate::error::{Error, Why};
+use crate::error::{Error, Why, why};
 use crate::units::Pid;
 
 /// A connection to a supervisor.
@@ -19,6 +26,8 @@ pub(super) struct Client {
     path: PathBuf,
     stream: UnixStream,
     heard: Vec<u8>,
+    /// How much of that holds no end of a message.
+    searched: usize,
     /// The call that was made last.
     call: Vec<u8>,
     /// How often it may be made again by another connection.
@@ -39,15 +48,19 @@ pub(super) enum Next {
 /// How often a call is made that gets no answer at all: a supervisor that is overrun hangs up.
 const RETRIES: u32 = 10;
 
+/// A longer reply is none, in bytes. A socket takes about a hundred, and so does a worker.
+const LONGEST: usize = 16 << 20;
+
 /// Between two of them.
 const PAUSE: Duration = Duration::from_millis(50);
 
 impl Client {
-    pub(super) fn connect(path: &Path) -> Result<Client, Error> {
+    pub(super) fn connect(path: &Path, deadline: Deadline) -> Result<Client, Error> {
         Ok(Client {
             path: path.to_owned(),
-            stream: connect(path)?,
+            stream: connect(path, deadline)?,
             heard: Vec::new(),
+            searched: 0,
             call: Vec::new(),
             retries: RETRIES,
         })
@@ -82,12 +95,16 @@ impl Client {
     pub(super) fn next(&mut self, patience: Duration) -> Result<Next, Error> {
         let deadline = Deadline::after(Some(patience));
         loop {
-            if let Some(end) = self.heard.iter().position(|byte| *byte == 0) {
+            let unsearched = self.heard.get(self.searched..).unwrap_or_default();
+            if let Some(end) = unsearched.iter().position(|byte| *byte == 0) {
+                let end = self.searched + end;
+                self.searched = 0;
                 let mut message: Vec<u8> = self.heard.drain(..=end).collect();
                 message.pop();
                 self.retries = 0;
                 return self.understand(&message);
             }
+            self.searched = self.heard.len();
             let Some(left) = deadline.slice(patience) else {
                 return Ok(Next::Nothing);
             };
@@ -103,17 +120,36 @@ impl Client {
                 Ok(0) if self.retries > 0 => {
                     self.retries -= 1;
                     std::thread::sleep(PAUSE);
-                    self.stream = connect(&self.path)?;
-                    self.heard.clear();
+                    if !self.reconnect(deadline)? {
+                        return Ok(Next::End);
+                    }
                     self.make_call()?;
                 }
                 Ok(0) => return Ok(Next::End),
+                Ok(_) if self.heard.len() > LONGEST => {
+                    let path = self.path.display();
+                    let message = format!("what answers at {path} never ends");
+                    return Err(Error::NotDone(message));
+                }
                 Ok(read) => self.heard.extend(buffer.iter().take(read)),
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(Next::Nothing),
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) => return Err(self.unreachable(&e)),
             }
         }
+    }
+
+    /// Says whether that went well: what was asked of one supervisor is not for the one after it.
+    fn reconnect(&mut self, deadline: Deadline) -> Result<bool, Error> {
+        let before = self.supervisor();
+        match connect(&self.path, deadline) {
+            Ok(stream) => self.stream = stream,
+            Err(Error::NotRunning(_)) => return Ok(false),
+            Err(error) => return Err(error),
+        }
+        self.heard.clear();
+        self.searched = 0;
+        Ok(self.supervisor() == before)
     }
 
     fn understand(&self, message: &[u8]) -> Result<Next, Error> {
@@ -164,22 +200,56 @@ impl Client {
     }
 }
 
-fn connect(path: &Path) -> Result<UnixStream, Error> {
-    UnixStream::connect(path).map_err(|e| {
-        let shown = path.display();
-        match e.kind() {
-            io::ErrorKind::NotFound => Error::NotRunning(format!(
-                "no supervisor is running at {shown}: no such socket"
-            )),
-            io::ErrorKind::ConnectionRefused => Error::NotRunning(format!(
-                "no supervisor is running at {shown}: nobody listens there"
-            )),
-            io::ErrorKind::PermissionDenied => Error::NotDone(format!(
-                "cannot talk to the supervisor at {shown}: this has to run as its user, or as root"
-            )),
-            _ => Error::NotDone(format!("cannot connect to {shown}: {}", Why(&e))),
+/// Waits, for there may be no room in the queue of who listens; and then sees who that is.
+fn connect(path: &Path, deadline: Deadline) -> Result<UnixStream, Error> {
+    let shown = path.display();
+    let stream = try_connect(path, deadline).map_err(|errno| match errno {
+        Errno::ENOENT => Error::NotRunning(format!(
+            "no supervisor is running at {shown}: no such socket"
+        )),
+        Errno::ECONNREFUSED => Error::NotRunning(format!(
+            "no supervisor is running at {shown}: nobody listens there"
+        )),
+        Errno::EACCES | Errno::EPERM => Error::NotDone(format!(
+            "cannot talk to the supervisor at {shown}: this has to run as its user, or as root"
+        )),
+        Errno::EAGAIN => Error::TimedOut(format!("nobody has answered at {shown} in time")),
+        _ => Error::NotDone(format!("cannot connect to {shown}: {}", why(errno))),
+    })?;
+    // A supervisor lets in root and its own user. So anybody else is none that would listen to us.
+    let us = geteuid();
+    match getsockopt(&stream, sockopt::PeerCredentials) {
+        Ok(peer) if us.is_root() || peer.uid() == 0 || peer.uid() == us.as_raw() => Ok(stream),
+        Ok(peer) => Err(Error::NotDone(format!(
+            "what listens at {shown} is no supervisor of ours: it is user {}'s",
+            peer.uid()
+        ))),
+        Err(errno) => Err(Error::NotDone(format!(
+            "cannot see who listens at {shown}: {}",
+            why(errno)
+        ))),
+    }
+}
+
+fn try_connect(path: &Path, deadline: Deadline) -> nix::Result<UnixStream> {
+    let fd = socket(
+        AddressFamily::Unix,
+        SockType::Stream,
+        SockFlag::SOCK_CLOEXEC,
+        None,
+    )?;
+    let patience = deadline.slice(LONG).ok_or(Errno::EAGAIN)?;
+    // It bounds connect(2), too, socket(7). Nothing would be no bound.
+    let millis = i64::try_from(patience.as_millis()).unwrap_or(i64::MAX);
+    let patience = TimeVal::milliseconds(millis.max(1));
+    setsockopt(&fd, sockopt::SendTimeout, &patience)?;
+    let address = UnixAddr::new(path)?;
+    loop {
+        match connect_to(fd.as_raw_fd(), &address) {
+            Err(Errno::EINTR) => {}
+            connected => return connected.map(|()| fd.into()),
         }
-    })
+    }
 }
 
 #[cfg(test)]
@@ -205,7 +275,7 @@ mod tests {
             let (mut answered, _) = listener.accept().unwrap();
             answered.write_all(b"{\"parameters\":{}}\0").unwrap();
         });
-        let mut client = Client::connect(&path).unwrap();
+        let mut client = Client::connect(&path, Deadline::after(None)).unwrap();
         let answer = client.ask("Status", Deadline::after(None)).unwrap();
         assert!(matches!(answer, Next::Results(_, false)));
         server.join().unwrap();

@@ -18,6 +18,7 @@ pub(crate) enum Method {
     Status,
     Reload(Until),
     Stop,
+    Upgrade,
 }
 
 /// The answer to Status.
@@ -115,6 +116,13 @@ pub(crate) struct Leaving {
     pub(crate) workers: Vec<Pid>,
 }
 
+/// Which release has made way for which.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Upgraded {
+    pub(crate) from: String,
+    pub(crate) to: String,
+}
+
 /// Why something was not done.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Failure {
@@ -123,6 +131,9 @@ pub(crate) enum Failure {
         kept: Option<Generation>,
         /// Where what was written can be read.
         log: Option<String>,
+    },
+    UpgradeFailed {
+        reason: String,
     },
     Stopping,
 }

@@ -1,24 +1,28 @@
-//! Talking to a running supervisor: `--restart`, `--stop` and `--status`.
+//! Talking to a running supervisor: `--restart`, `--stop`, `--status` and `--upgrade`.
 //!
 //! By its control socket, which speaks Varlink (<https://varlink.org>): `server/` is the supervisor's
 //! end of it, the commands are the other. Or, without one, by its files: `by_files/`.
 
 mod by_files;
 mod client;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 pub(crate) mod interface;
 mod metrics;
 mod restart;
-mod server;
+pub(crate) mod server;
 mod spinner;
 mod status;
 mod stop;
+mod upgrade;
 mod varlink;
 
 pub use crate::machine::Until;
 pub use restart::{Restart, restart};
-pub(crate) use server::{CallId, Server};
+pub(crate) use server::{CallId, SavedServer, Server};
 pub use status::{Format, Status, status};
 pub use stop::{Stop, stop};
+pub use upgrade::{Upgrade, upgrade};
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};

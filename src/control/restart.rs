@@ -37,7 +37,7 @@ pub fn restart(request: &Restart) -> Result<(), Error> {
         }
     };
     let deadline = Deadline::after(request.timeout);
-    let mut client = Client::connect(path)?;
+    let mut client = Client::connect(path, deadline)?;
     let until = match request.until {
         Until::Ready => "ready",
         Until::Drained => "drained",

@@ -37,8 +37,9 @@ pub enum Format {
 /// # Errors
 /// [`Error::NotRunning`]; [`Error::TimedOut`]; a socket that cannot be used.
 pub fn status(request: &Status) -> Result<String, Error> {
-    let mut client = Client::connect(&request.socket)?;
-    let results = match client.ask("Status", Deadline::after(request.timeout))? {
+    let deadline = Deadline::after(request.timeout);
+    let mut client = Client::connect(&request.socket, deadline)?;
+    let results = match client.ask("Status", deadline)? {
         Next::Results(results, _) => results,
         _ => return Err(client.gone()),
     };

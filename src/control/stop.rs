@@ -33,7 +33,7 @@ pub fn stop(request: &Stop) -> Result<(), Error> {
         Address::Files { pid, .. } => return by_files::stop(pid, request.timeout),
     };
     let deadline = Deadline::after(request.timeout);
-    let mut client = Client::connect(path)?;
+    let mut client = Client::connect(path, deadline)?;
     let pid = client.supervisor();
     // Held before it is asked: nobody else can have the number then.
     let process = pid.and_then(|pid| PidFd::open(pid).ok());

@@ -1,6 +1,7 @@
 //! The Varlink protocol: JSON objects, each with a NUL byte behind it. A call names a method; a reply
 //! has its results or an error's name, and may say that more replies follow.
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
@@ -48,7 +49,7 @@ impl Call {
 
     /// None: this is no call, and who sends it speaks something else.
     pub(super) fn parse(message: &[u8]) -> Option<Call> {
-        serde_json::from_slice(message).ok()
+        object(message)
     }
 
     pub(super) fn meaning(&self) -> Meaning {
@@ -75,6 +76,7 @@ impl Call {
                 None => return invalid("until"),
             },
             (NAME, "Stop") => Meaning::Method(Method::Stop),
+            (NAME, "Upgrade") => Meaning::Method(Method::Upgrade),
             (SERVICE | NAME, _) => {
                 return service_error("MethodNotFound", json!({"method": self.method}));
             }
@@ -85,6 +87,12 @@ impl Call {
             None => meaning,
         }
     }
+}
+
+/// An object alone: serde would take a list for one, its fields in order.
+fn object<T: DeserializeOwned>(message: &[u8]) -> Option<T> {
+    let is_object = message.trim_ascii_start().starts_with(b"{");
+    is_object.then(|| serde_json::from_slice(message).ok())?
 }
 
 fn until(value: Option<&Value>) -> Option<Until> {
@@ -149,6 +157,7 @@ impl Failure {
                 "ReloadFailed",
                 json!({"reason": reason, "kept": kept, "log": log}),
             ),
+            Failure::UpgradeFailed { reason } => ("UpgradeFailed", json!({"reason": reason})),
             Failure::Stopping => ("Stopping", json!({})),
         };
         error(&format!("{NAME}.{name}"), &parameters)
@@ -163,6 +172,7 @@ impl Failure {
                 kept: parameters["kept"].as_u64(),
                 log: parameters["log"].as_str().map(str::to_owned),
             }),
+            "UpgradeFailed" => Some(Failure::UpgradeFailed { reason: reason() }),
             "Stopping" => Some(Failure::Stopping),
             _ => None,
         }
@@ -190,7 +200,7 @@ impl Answer {
             continues: bool,
             error: Option<String>,
         }
-        let reply: Reply = serde_json::from_slice(message).ok()?;
+        let reply: Reply = object(message)?;
         Some(match reply.error {
             None => Answer::Results(reply.parameters, reply.continues),
             Some(name) => match Failure::parse(&name, &reply.parameters) {
@@ -215,6 +225,7 @@ mod tests {
         let cases = [
             ("Status", "{}", Meaning::Method(Method::Status)),
             ("Stop", "null", Meaning::Method(Method::Stop)),
+            ("Upgrade", "{}", Meaning::Method(Method::Upgrade)),
             ("Reload", "{}", reload(Until::Drained)),
             ("Reload", r#"{"until":null}"#, reload(Until::Drained)),
             ("Reload", r#"{"until":"ready"}"#, reload(Until::Ready)),
@@ -250,7 +261,16 @@ mod tests {
             };
             assert_eq!(name, format!("{SERVICE}.{expected}"), "{call}");
         }
-        for garbage in ["", "{}", "[]", "null", "{\"method\":1}", "GET / HTTP/1.1"] {
+        let list = format!("[\"{NAME}.Stop\"]");
+        for garbage in [
+            "",
+            "{}",
+            "[]",
+            &list,
+            "null",
+            "{\"method\":1}",
+            "GET / HTTP/1.1",
+        ] {
             assert!(Call::parse(garbage.as_bytes()).is_none(), "{garbage}");
         }
     }
@@ -262,6 +282,9 @@ mod tests {
                 reason: "exit code 1".to_owned(),
                 kept: Some(7),
                 log: None,
+            },
+            Failure::UpgradeFailed {
+                reason: "it crashed".to_owned(),
             },
             Failure::Stopping,
         ];

@@ -2,21 +2,24 @@
 
 use std::ffi::{CString, OsStr, OsString};
 use std::fmt;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::stat::Mode;
+use serde::{Deserialize, Serialize};
 
+use super::guard;
 use crate::error::{Error, Why};
 use crate::log;
 use crate::machine::Time;
 use crate::sys;
+use crate::sys::handover::Kept;
 use crate::sys::pidfd::PidFd;
 use crate::sys::process::Program;
 use crate::units::Pid;
@@ -90,6 +93,17 @@ pub(crate) struct LogCommand {
     restart_at: Option<Time>,
 }
 
+/// A log command, as the next program in this process gets it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SavedCommand {
+    read_end: RawFd,
+    outer: [RawFd; 2],
+    child: Option<Pid>,
+    started: Time,
+    restart_at: Option<Time>,
+}
+
 impl LogFile {
     /// Sends standard output and standard error to `target`. What is opened for this lives at
     /// descriptor `above` or higher. A daemon's log command gets /dev/null for its own output.
@@ -115,19 +129,56 @@ impl LogFile {
         }
     }
 
+    /// For the next program in this process; none: standard error is all there is to it.
+    pub(crate) fn save(&self, kept: &mut Kept) -> Option<SavedCommand> {
+        let LogFile::Command(log) = self else {
+            return None;
+        };
+        let [out, err] = &log.outer;
+        Some(SavedCommand {
+            read_end: kept.keep(&log.read_end),
+            outer: [kept.keep(out), kept.keep(err)],
+            child: log.child,
+            started: log.started,
+            restart_at: log.restart_at,
+        })
+    }
+
+    /// Standard output and standard error lead to it already.
+    pub(crate) fn resume(
+        target: Option<&LogTarget>,
+        above: RawFd,
+        saved: Option<SavedCommand>,
+    ) -> io::Result<LogFile> {
+        Ok(match (target, saved) {
+            (Some(LogTarget::Command(command)), Some(saved)) => {
+                let [out, err] = saved.outer;
+                LogFile::Command(LogCommand {
+                    command: command.clone(),
+                    read_end: sys::fd::adopt(saved.read_end)?,
+                    outer: [sys::fd::adopt(out)?, sys::fd::adopt(err)?],
+                    child: saved.child,
+                    started: saved.started,
+                    restart_at: saved.restart_at,
+                })
+            }
+            (Some(LogTarget::File(path)), _) => LogFile::File {
+                path: path.clone(),
+                above,
+            },
+            (Some(LogTarget::Command(_)) | None, _) => LogFile::Inherited,
+        })
+    }
+
     /// Opens a log file anew by its name, after somebody has renamed the old one. Workers keep
     /// the old one until they are replaced.
     pub(crate) fn reopen(&self) -> io::Result<()> {
         let LogFile::File { path, above } = self else {
             return Ok(());
         };
-        let mut options = OpenOptions::new();
-        // Not to wait for the reader of a fifo, which would be to hang: that is an error (ENXIO).
-        options
-            .append(true)
-            .create(true)
-            .custom_flags(libc::O_NOCTTY | libc::O_NONBLOCK);
-        let file = options.open(path)?;
+        // A fifo without a reader is an error (ENXIO): to wait for one would be to hang.
+        let flags = OFlag::O_WRONLY | OFlag::O_APPEND;
+        let file = guard::open(path, flags, Some(Mode::from_bits_truncate(0o666)))?;
         sys::fd::set_blocking(&file)?;
         redirect_output(&file)?;
         log::to_stderr(*above);

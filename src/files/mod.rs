@@ -1,12 +1,15 @@
 //! The files a supervisor keeps: each type guards what it made, and touches nothing else.
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
+mod guard;
 mod log_file;
 mod pid_file;
 mod status_file;
 
-pub(crate) use log_file::LogFile;
 pub use log_file::LogTarget;
-pub(crate) use pid_file::{Holder, PidFile, is_held_by, read_holder};
+pub(crate) use log_file::{LogFile, SavedCommand};
+pub(crate) use pid_file::{Held, Holder, PidFile, read_holder};
 pub(crate) use status_file::{StatusFile, read_status};
 
 use std::fs::{File, Metadata};

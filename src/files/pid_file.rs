@@ -1,21 +1,27 @@
 //! The pid file: it says who the supervisor is, and its lock says that it is alive.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Read, Seek, Write};
 use std::os::fd::RawFd;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::Identity;
+use nix::fcntl::OFlag;
+use nix::sys::stat::Mode;
+
+use super::{Identity, guard};
 use crate::error::Error;
 use crate::sys;
+use crate::sys::handover::Kept;
 use crate::units::Pid;
 
 /// How often a locked file is tried again: `--stop` and `--restart` hold the lock of a stale file
 /// for the moment it takes to see that it is stale.
 const PATIENCE: u32 = 5;
 const PAUSE: Duration = Duration::from_millis(10);
+
+/// More of a file is not read, in bytes.
+const HEAD: u64 = 64;
 
 /// A pid file that is ours: locked as long as this lives, and removed with it.
 pub(crate) struct PidFile {
@@ -41,10 +47,8 @@ impl PidFile {
         let error = |source: io::Error| Error::file("pid file", path, source);
         let mut patience = PATIENCE;
         let file = loop {
-            let file = open(
-                path,
-                OpenOptions::new().write(true).create(true).mode(0o644),
-            );
+            let mode = Mode::from_bits_truncate(0o644);
+            let file = guard::open(path, OFlag::O_RDWR, Some(mode)).and_then(regular);
             let file = sys::fd::raise(file.map_err(error)?.into(), above).map_err(error)?;
             let file = File::from(file);
             let locked = sys::fd::try_lock(&file, true).map_err(error)?;
@@ -63,11 +67,18 @@ impl PidFile {
         };
         let mut content = String::new();
         (&file)
-            .take(64)
+            .take(HEAD)
             .read_to_string(&mut content)
             .map_err(error)?;
-        let pid = content.lines().next().unwrap_or_default().trim();
-        if !pid.bytes().all(|b| b.is_ascii_digit()) {
+        // Blank it may be as a whole: somebody was interrupted. Blank first lines are other people's.
+        let pid = content
+            .trim_start()
+            .lines()
+            .next()
+            .unwrap_or_default()
+            .trim();
+        let unseen = pid.is_empty() && content.len() as u64 == HEAD;
+        if unseen || !pid.bytes().all(|b| b.is_ascii_digit()) {
             let why = "it holds something else than a pid, and would be overwritten";
             return Err(error(io::Error::other(why)));
         }
@@ -81,6 +92,18 @@ impl PidFile {
             .and_then(|()| file.rewind())
             .map_err(error)?;
         Ok(pid_file)
+    }
+
+    /// For the next program in this process: the lock goes with the descriptor.
+    pub(crate) fn save(&self, kept: &mut Kept) -> RawFd {
+        kept.keep(&self.file)
+    }
+
+    pub(crate) fn resume(path: &Path, fd: RawFd) -> io::Result<PidFile> {
+        Ok(PidFile {
+            path: path.to_owned(),
+            file: sys::fd::adopt(fd)?.into(),
+        })
     }
 
     /// Writes our pid: from now on we can be signalled.
@@ -99,11 +122,10 @@ impl Drop for PidFile {
     }
 }
 
-/// Opens a regular file for reading (and what `options` say), without waiting for anybody.
 /// Removes a file that we have made and could not use. Not if another supervisor has taken it meanwhile,
 /// or will: until it is removed we have the lock, and who gets that afterwards sees that it is gone.
 fn forsake(path: &Path) {
-    let Ok(file) = open(path, &mut OpenOptions::new()) else {
+    let Ok(file) = guard::open(path, OFlag::O_RDWR, None).and_then(regular) else {
         return;
     };
     let is_empty = file.metadata().is_ok_and(|meta| meta.len() == 0);
@@ -113,20 +135,16 @@ fn forsake(path: &Path) {
     }
 }
 
-fn open(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
-    let file = options
-        .read(true)
-        .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
-        .open(path)?;
+fn regular(file: File) -> io::Result<File> {
     match file.metadata()?.is_file() {
         true => Ok(file),
         false => Err(io::Error::other("not a regular file")),
     }
 }
 
-fn parse(file: &File) -> Option<Pid> {
+pub(super) fn parse(file: &File) -> Option<Pid> {
     let mut text = String::new();
-    file.take(64).read_to_string(&mut text).ok()?;
+    file.take(HEAD).read_to_string(&mut text).ok()?;
     text.lines()
         .next()?
         .trim()
@@ -136,36 +154,53 @@ fn parse(file: &File) -> Option<Pid> {
 }
 
 /// Whose pid file it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) enum Holder {
     /// Nobody's: no one holds its lock, so what it says is stale.
     Nobody,
     /// That of a supervisor that is about to write its pid.
     Starting,
     /// This supervisor's.
-    Supervisor(Pid),
+    Supervisor(Pid, Held),
+}
+
+/// The pid file of a running supervisor, as it was found.
+#[derive(Debug)]
+pub(crate) struct Held {
+    file: File,
+    stranger: Option<u32>,
 }
 
 /// Looks whose pid file it is, for the commands that talk to a running supervisor.
 pub(crate) fn read_holder(path: &Path) -> io::Result<Holder> {
-    let file = open(path, &mut OpenOptions::new())?;
+    let found = guard::find(path, OFlag::O_RDONLY, None)?;
+    let file = regular(found.file)?;
     if sys::fd::try_lock(&file, false)? {
         return Ok(Holder::Nobody);
     }
     // Read after the lock was seen: before it is taken the file may say anything.
-    Ok(parse(&file).map_or(Holder::Starting, Holder::Supervisor))
+    let stranger = found.stranger;
+    Ok(match parse(&file) {
+        Some(pid) => Holder::Supervisor(pid, Held { file, stranger }),
+        None => Holder::Starting,
+    })
 }
 
-/// Whether a process has this file open, proc_pid_fd(5). Whoever holds the lock has; a process that
-/// got the same number by chance, or in another pid namespace, has not.
-pub(crate) fn is_held_by(path: &Path, pid: Pid) -> io::Result<bool> {
-    let Some(wanted) = Identity::behind(path) else {
-        return Ok(false);
-    };
-    for entry in fs::read_dir(format!("/proc/{pid}/fd"))? {
-        if entry.is_ok_and(|entry| Identity::behind(&entry.path()) == Some(wanted)) {
-            return Ok(true);
+impl Held {
+    /// Whether a process, which runs as this user, has this file open, proc_pid_fd(5). Whoever holds
+    /// the lock has; a process that got the same number by chance, or in another pid namespace, has
+    /// not. And whether the file can be its own: one that a stranger has put there names whom they
+    /// like.
+    pub(crate) fn is_held_by(&self, pid: Pid, user: u32) -> io::Result<bool> {
+        let mine = Identity::of(&self.file);
+        if mine.is_none() || self.stranger.is_some_and(|stranger| stranger != user) {
+            return Ok(false);
         }
+        for entry in fs::read_dir(format!("/proc/{pid}/fd"))? {
+            if entry.is_ok_and(|entry| Identity::behind(&entry.path()) == mine) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
-    Ok(false)
 }

@@ -29,6 +29,10 @@ pub(super) const REPLACING: &str = "fac9b9e0069545a999f5ae1a9ac3552d";
 pub(super) const STOPPING: &str = "2b6613aa74c1448bb51b2b5a377a6627";
 /// A worker has outlived the stop time-out.
 pub(super) const OVERDUE: &str = "8845a118174a4de98b208e7bd7752c7c";
+/// Another release of this program has taken over.
+pub(crate) const UPGRADED: &str = "f8e9cee1d51c4879bd7a61fc7f50d0ec";
+/// It could not.
+pub(crate) const UPGRADE_REFUSED: &str = "8aa48060f717471d976719afa5545d17";
 /// The end.
 pub(super) const EXITING: &str = "380a281dc87a42b794f1416607c99e2c";
 
@@ -54,6 +58,8 @@ mod tests {
             REPLACING,
             STOPPING,
             OVERDUE,
+            UPGRADED,
+            UPGRADE_REFUSED,
             EXITING,
         ];
         for id in ids {

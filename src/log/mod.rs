@@ -11,4 +11,4 @@ pub use journal::Destination;
 pub(crate) use journal::{connect, stderr_is_the_journal};
 pub use layer::init;
 pub(crate) use lines::{line, tell};
-pub(crate) use sink::{flush, into_pipe, linger, pending, to_stderr};
+pub(crate) use sink::{SavedLines, flush, into_pipe, linger, pending, resume, save, to_stderr};

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{MsgFlags, send};
 use nix::sys::stat::fstat;
+use serde::{Deserialize, Serialize};
 
 use crate::sys;
 
@@ -129,6 +130,33 @@ fn sink() -> MutexGuard<'static, Sink> {
 
 pub(super) fn write(line: &[u8], important: bool) {
     sink().write(line, important);
+}
+
+/// The lines that nobody has taken yet, and how many have been lost, for the next program in this
+/// process.
+pub(crate) fn save() -> SavedLines {
+    let sink = sink();
+    SavedLines {
+        waiting: sink.waiting.iter().copied().collect(),
+        lost: sink.lost,
+    }
+}
+
+/// To be called when it is settled where lines go.
+pub(crate) fn resume(saved: SavedLines) {
+    let mut sink = sink();
+    // In front of what may have come in since.
+    let since = std::mem::replace(&mut sink.waiting, saved.waiting.into());
+    sink.waiting.extend(since);
+    sink.lost += saved.lost;
+}
+
+/// What a slow reader has still to get.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SavedLines {
+    waiting: Vec<u8>,
+    lost: u64,
 }
 
 /// From now on lines go to this pipe (or terminal), without ever waiting for its reader. What is opened for that

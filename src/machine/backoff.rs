@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::event::Time;
 
 /// A worker that served this long before it died did not die "soon after readiness".
@@ -14,7 +16,8 @@ const FIRST_PAUSE: Duration = Duration::from_millis(200);
 pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// Counts quick deaths in a row, so that a program that cannot live does not eat the machine.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct CrashLoop {
     quick_deaths: u32,
 }

@@ -42,7 +42,8 @@ pub enum Event {
 }
 
 /// Somebody's request for a new generation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Request {
     /// Whose it is; the caller's to choose, and not to use twice.
     pub id: RequestId,
@@ -54,7 +55,7 @@ pub struct Request {
 pub type RequestId = u64;
 
 /// What somebody who asked for a new generation waits for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub enum Until {
     /// A new generation has taken over, and the old ones have been told to leave.
     Ready,
@@ -92,7 +93,7 @@ pub enum Answer {
 }
 
 /// Who wants a reload.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Trigger {
     /// SIGHUP.
     Hup,

@@ -31,6 +31,7 @@ mod backoff;
 mod edges;
 mod event;
 mod requests;
+mod saved;
 mod worker;
 
 #[cfg(test)]
@@ -43,7 +44,11 @@ pub use event::{
     Standing, State, Time, Trigger, Tuning, Until, Word,
 };
 
+pub(crate) use saved::Saved;
+
 use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
 
 use crate::units::Pid;
 use backoff::CrashLoop;
@@ -54,7 +59,8 @@ use worker::{Stage, Workers};
 pub const SHORTEST_RETRY: Duration = Duration::from_millis(100);
 
 /// What is under way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 enum Phase {
     /// Nothing: the current worker serves.
     Serving,
@@ -75,7 +81,7 @@ enum Phase {
 }
 
 /// Why a start is under way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 enum Cause {
     /// Nothing has ever served.
     First,
@@ -86,7 +92,8 @@ enum Cause {
 }
 
 /// The start that is under way, or was the last.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Start {
     cause: Cause,
     /// Attempts that have failed in a row.

@@ -2,19 +2,22 @@
 //! first start of which something begins after the request has come in, whatever another one that is
 //! under way may come to.
 
+use serde::{Deserialize, Serialize};
+
 use super::event::{Action, Answer, Generation, Request, Until};
 
 /// The requests that have not had their last answer, in the order in which they came.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct Requests(Vec<Pending>);
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Pending {
     request: Request,
     stage: Stage,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 enum Stage {
     /// What is under way, if anything, began before it.
     Waiting,

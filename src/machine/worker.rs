@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::event::{Generation, Time};
 use crate::units::Pid;
 
 /// A live process of some generation.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Worker {
     pub(super) generation: Generation,
     pub(super) pid: Pid,
@@ -15,10 +18,13 @@ pub(super) struct Worker {
     pub(super) kill: Option<Kill>,
     /// Once it is ready, if it has to ping: when it has been silent for too long.
     pub(super) ping_by: Option<Time>,
+    /// It has been found stuck, and is being ended for that.
+    pub(super) stuck: bool,
 }
 
 /// When SIGKILL is due.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Kill {
     pub(super) at: Time,
     /// How long the worker has had by then.
@@ -41,7 +47,8 @@ impl Kill {
 }
 
 /// How far a worker has come in its life. It only ever moves down this list.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) enum Stage {
     /// Alive, not yet known to serve.
     Starting,
@@ -54,7 +61,7 @@ pub(super) enum Stage {
 }
 
 /// All live workers, in the order of their generations.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct Workers(Vec<Worker>);
 
 impl Workers {
@@ -65,6 +72,7 @@ impl Workers {
             stage: Stage::Starting,
             kill: None,
             ping_by: None,
+            stuck: false,
         });
     }
 

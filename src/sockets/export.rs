@@ -82,7 +82,7 @@ fn fd_name(socket: &Socket) -> String {
 
 /// A name that systemd would take for a descriptor: printable, without the colon that ends it. What
 /// is not becomes `_`; of what is too long the end stays, which says more of a path.
-fn valid(name: &OsStr) -> String {
+pub(super) fn valid(name: &OsStr) -> String {
     let bytes = name.as_bytes();
     let tail = &bytes[bytes.len().saturating_sub(LONGEST_NAME)..];
     tail.iter()

@@ -33,7 +33,7 @@ pub(crate) struct Inherited {
 /// Takes over what we inherited and unsets the variables that say so. To be called first: the
 /// descriptors are given by number.
 pub(crate) fn take() -> Result<Vec<Inherited>, Error> {
-    let told = told_by_environment();
+    let told = told_by(|name| std::env::var_os(name), sys::fd::is_open);
     let (count, names) = match told {
         Ok(Some(told)) => told,
         Ok(None) | Err(_) => {
@@ -72,11 +72,14 @@ fn unusable(number: RawFd, why: impl std::fmt::Display) -> Error {
 
 /// How many descriptors there are for us, and their names; none: there are none, or they are for
 /// another process.
-fn told_by_environment() -> Result<Option<(usize, Vec<OsString>)>, Error> {
-    let Some(count) = std::env::var_os("LISTEN_FDS") else {
+pub(super) fn told_by(
+    variable: impl Fn(&str) -> Option<OsString>,
+    is_open: impl Fn(RawFd) -> bool,
+) -> Result<Option<(usize, Vec<OsString>)>, Error> {
+    let Some(count) = variable("LISTEN_FDS") else {
         return Ok(None);
     };
-    let pid = std::env::var_os("LISTEN_PID").unwrap_or_default();
+    let pid = variable("LISTEN_PID").unwrap_or_default();
     if pid.to_str().and_then(|pid| pid.parse::<u32>().ok()) != Some(std::process::id()) {
         let pid = pid.to_string_lossy();
         tracing::debug!("ignoring LISTEN_FDS: it is for process '{pid}' (LISTEN_PID), not for us");
@@ -89,12 +92,12 @@ fn told_by_environment() -> Result<Option<(usize, Vec<OsString>)>, Error> {
             "LISTEN_FDS={count}: not a number of descriptors"
         )));
     };
-    let closed = (FIRST_FD..).take(count).find(|fd| !sys::fd::is_open(*fd));
+    let closed = (FIRST_FD..).take(count).find(|fd| !is_open(*fd));
     if let Some(closed) = closed {
         let message = format!("LISTEN_FDS={count}, but descriptor {closed} is not open");
         return Err(Error::Inherited(message));
     }
-    let names = std::env::var_os("LISTEN_FDNAMES")
+    let names = variable("LISTEN_FDNAMES")
         .map(|names| split(&names))
         .unwrap_or_default();
     if !names.is_empty() && names.len() != count {

@@ -4,17 +4,21 @@
 mod address;
 mod bind;
 mod export;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod inherit;
 mod plan;
+mod saved;
 mod spec;
 mod unix_path;
 
 pub(crate) use export::ListenFds;
 pub(crate) use inherit::take as take_inherited;
 pub(crate) use plan::Plan;
+pub(crate) use saved::SavedSocket;
 pub use spec::{AddressSpec, Host, PathSpec, PortSpec};
 pub use unix_path::PathAccess;
-pub(crate) use unix_path::{UnixPath, bind as bind_path};
+pub(crate) use unix_path::{SavedPath, UnixPath, bind as bind_path};
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};

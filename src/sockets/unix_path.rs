@@ -1,5 +1,6 @@
 //! A unix stream socket and its file: we replace what is stale, and remove what we made.
 
+use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -7,10 +8,13 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag, open};
 use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, UnixAddr, bind as bind_to, connect, socket,
 };
-use nix::sys::stat::{Mode, umask};
+use nix::sys::stat::{FileStat, Mode, fstat, umask};
+use nix::unistd::{Gid, Uid, fchownat};
+use serde::{Deserialize, Serialize};
 
 use super::socket_error;
 use crate::error::Error;
@@ -72,21 +76,39 @@ pub(crate) fn bind(
             source,
         }
     };
-    let meta = fs::symlink_metadata(path).map_err(|source| {
-        let _ = fs::remove_file(path); // made a moment ago, by us
+    let (file, found) = take_hold(path).map_err(|source| {
+        // Made a moment ago, by us; but what somebody else has put there is not ours to remove.
+        if source.raw_os_error().is_some() {
+            let _ = fs::remove_file(path);
+        }
         error("find the socket just bound to")(source)
     })?;
     let made = UnixPath {
         path: path.to_owned(),
-        device: meta.dev(),
-        inode: meta.ino(),
+        device: found.st_dev,
+        inode: found.st_ino,
     };
     if access.user.is_some() || access.group.is_some() {
-        std::os::unix::fs::lchown(path, access.user, access.group)
-            .map_err(error("change the owner of"))?;
+        // Of what we hold: another could have the name by now.
+        let (user, group) = (access.user.map(Uid::from), access.group.map(Gid::from));
+        fchownat(&file, "", user, group, AtFlags::AT_EMPTY_PATH)
+            .map_err(socket_error("change the owner of", path.display()))?;
     }
     sys::fd::listen(&fd, backlog).map_err(error("listen on"))?;
     Ok((fd, made))
+}
+
+/// The file of a socket, held. Whoever can write to the directory may have put something else there.
+fn take_hold(path: &Path) -> io::Result<(OwnedFd, FileStat)> {
+    let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let file = open(path, flags, Mode::empty())?;
+    let found = fstat(&file)?;
+    if found.st_mode & libc::S_IFMT != libc::S_IFSOCK || found.st_nlink > 1 {
+        return Err(io::Error::other(
+            "somebody has put something else into its place",
+        ));
+    }
+    Ok((file, found))
 }
 
 /// Removes a socket that nobody listens on any more; refuses anything else.
@@ -143,7 +165,33 @@ fn probe(path: &Path) -> Result<nix::Result<()>, Error> {
     Ok(connect(fd.as_raw_fd(), &address))
 }
 
+/// The same, as the next program in this process gets it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SavedPath {
+    /// Not a `PathBuf`, which serde takes for text.
+    path: OsString,
+    device: u64,
+    inode: u64,
+}
+
 impl UnixPath {
+    pub(crate) fn save(&self) -> SavedPath {
+        SavedPath {
+            path: self.path.clone().into(),
+            device: self.device,
+            inode: self.inode,
+        }
+    }
+
+    pub(crate) fn resume(saved: SavedPath) -> UnixPath {
+        UnixPath {
+            path: saved.path.into(),
+            device: saved.device,
+            inode: saved.inode,
+        }
+    }
+
     /// Lets the file be: the socket will outlive us.
     pub(super) fn leave(self) {
         std::mem::forget(self); // a path's few bytes, once

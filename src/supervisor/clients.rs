@@ -1,9 +1,11 @@
 //! The supervisor's side of the control socket: what clients ask becomes events, and what happens is
 //! told to those who wait for it.
 
+use serde::{Deserialize, Serialize};
+
 use super::Supervisor;
 use crate::control::interface::{
-    self, Counters, Failure, Leaving, Method, Progress, Status, Step, Worker,
+    self, Counters, Failure, Leaving, Method, Progress, Status, Step, Upgraded, Worker,
 };
 use crate::control::{CallId, Server};
 use crate::log;
@@ -18,6 +20,17 @@ pub(super) struct Clients {
     /// Those who have asked for a reload, and what for.
     reloads: Vec<(CallId, Until)>,
     stops: Vec<CallId>,
+    /// Those who have asked for an upgrade of this program.
+    pub(super) upgrades: Vec<CallId>,
+}
+
+/// Who waits for what, as the next program in this process gets it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SavedClients {
+    reloads: Vec<(CallId, Until)>,
+    stops: Vec<CallId>,
+    upgrades: Vec<CallId>,
 }
 
 impl Clients {
@@ -25,6 +38,23 @@ impl Clients {
         Clients {
             server,
             ..Clients::default()
+        }
+    }
+
+    pub(super) fn save(&self) -> SavedClients {
+        SavedClients {
+            reloads: self.reloads.clone(),
+            stops: self.stops.clone(),
+            upgrades: self.upgrades.clone(),
+        }
+    }
+
+    pub(super) fn resume(server: Option<Server>, saved: SavedClients) -> Clients {
+        Clients {
+            server,
+            reloads: saved.reloads,
+            stops: saved.stops,
+            upgrades: saved.upgrades,
         }
     }
 
@@ -46,7 +76,7 @@ impl Clients {
         }
     }
 
-    fn finish<T: serde::Serialize>(&mut self, call: CallId, result: Result<&T, &Failure>) {
+    pub(super) fn finish<T: Serialize>(&mut self, call: CallId, result: Result<&T, &Failure>) {
         if let Some(server) = &mut self.server {
             server.finish(call, result);
         }
@@ -70,6 +100,11 @@ impl Supervisor {
                         self.clients.progress_of(call, &waiting);
                     }
                     Event::Asked(Request { id: call, until })
+                }
+                Method::Upgrade => {
+                    tracing::info!("asked to upgrade this program");
+                    self.upgrade_asked(Some(call));
+                    continue;
                 }
                 Method::Stop => {
                     self.clients.stops.push(call);
@@ -198,6 +233,23 @@ impl Supervisor {
         };
         for call in std::mem::take(&mut self.clients.stops) {
             self.clients.finish(call, Ok(&nobody));
+        }
+    }
+
+    /// This program has taken the place of another release.
+    pub(super) fn upgraded(&mut self, from: &str) {
+        let to = env!("CARGO_PKG_VERSION");
+        let (id, pid) = (log::message_id::UPGRADED, std::process::id());
+        tracing::info!(
+            MESSAGE_ID = id,
+            "start_server (pid:{pid}) upgraded from {from} to {to}"
+        );
+        let upgraded = Upgraded {
+            from: from.to_owned(),
+            to: to.to_owned(),
+        };
+        for call in std::mem::take(&mut self.clients.upgrades) {
+            self.clients.finish(call, Ok(&upgraded));
         }
     }
 

@@ -8,12 +8,14 @@
 mod check;
 mod clients;
 mod start;
+pub(crate) mod upgrade;
 
 pub use start::run;
+pub use upgrade::try_state;
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, RawFd};
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -21,6 +23,7 @@ use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::time::TimeSpec;
 
 use clients::Clients;
+use upgrade::Upgrade;
 
 use crate::config::LiveConfig;
 use crate::control::Server;
@@ -49,6 +52,8 @@ struct Supervisor {
     machine: Machine,
     /// The machine's time 0, on the monotonic clock.
     origin: Duration,
+    /// The first descriptor number above all sockets'.
+    above: RawFd,
     signals: Signals,
     /// Rings at the next deadline; none: ppoll's own time-out has to do.
     alarm: Option<Alarm>,
@@ -73,6 +78,7 @@ struct Supervisor {
     check_command: Option<OsString>,
     /// It runs.
     check: Option<Pid>,
+    upgrade: Upgrade,
     clients: Clients,
     sockets: Sockets,
     pid_file: Option<PidFile>,
@@ -89,9 +95,11 @@ impl Supervisor {
             if let Some(code) = self.turn() {
                 break code;
             }
+            self.upgrade_if_due();
             self.wait();
         };
         let now = self.now();
+        self.end_trial();
         self.answer_stoppers();
         let Supervisor {
             clients,
@@ -131,6 +139,7 @@ impl Supervisor {
             self.notifier.deadline(),
             self.environment.deadline(now),
             self.status_retry,
+            self.upgrade.deadline(),
             self.clients.server.as_ref().and_then(Server::deadline),
         ];
         let deadline = deadlines.into_iter().flatten().min();
@@ -188,6 +197,11 @@ impl Supervisor {
                     self.reopen_log();
                     continue;
                 }
+                Signal::USR2 => {
+                    tracing::info!("received USR2, upgrading this program");
+                    self.upgrade_asked(None);
+                    continue;
+                }
                 Signal::CHLD => continue, // the dead are counted below, whoever called
                 _ => {
                     tracing::info!("received {signal}, which means nothing here");
@@ -205,6 +219,7 @@ impl Supervisor {
             return Some(code);
         }
         let now = self.now();
+        self.look_after_trial(now);
         self.log.tick(now);
         self.notifier
             .tick(now, self.machine.current(), &self.record);
@@ -259,6 +274,9 @@ impl Supervisor {
         }
         if let Some(event) = self.check_died(pid, status) {
             return self.handle(event);
+        }
+        if self.trial_died(pid, status) {
+            return None;
         }
         if !self.log.died(pid, self.now()) {
             tracing::debug!(pid, status, "reaped an orphan");

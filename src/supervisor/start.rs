@@ -2,9 +2,12 @@
 //! in which nothing is touched before it is certain to be ours, and nothing is left after an error.
 
 use std::io::Write;
+use std::os::fd::RawFd;
+use std::time::Duration;
 
 use super::Supervisor;
 use super::clients::Clients;
+use super::upgrade::{self, Upgrade};
 use crate::config::Config;
 use crate::control::Server;
 use crate::error::Error;
@@ -44,6 +47,9 @@ use crate::worker::{Channels, Environment, Spawner};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn run(config: Config) -> Result<u8, Error> {
+    if let Some(legacy) = sys::handover::legacy() {
+        return upgrade::resume(config, legacy).map(Supervisor::run);
+    }
     sys::signals::hold_if_process_1();
     check(&config)?;
     sys::limits::raise();
@@ -89,7 +95,7 @@ pub fn run(config: Config) -> Result<u8, Error> {
     }
 }
 
-fn check(config: &Config) -> Result<(), Error> {
+pub(super) fn check(config: &Config) -> Result<(), Error> {
     let refuse = |message: &str| Err(Error::Usage(message.to_owned()));
     if config.daemonize && config.log.is_none() {
         return refuse("--log-file must be given together with --daemonize");
@@ -132,14 +138,7 @@ impl Supervisor {
             .as_deref()
             .map(StatusFile::prepare)
             .transpose()?;
-        let spawner = Spawner::new(
-            &config.program,
-            &config.args,
-            config.dir.as_deref(),
-            &sockets,
-            config.worker_watchdog,
-            config.identity.clone(),
-        )?;
+        let spawner = Spawner::for_config(&config, &sockets)?;
         let owner = config.identity.as_ref();
         let channels = Channels::prepare(needs_words(&config), owner, config.daemonize, above)?;
         let control = config.control.as_deref();
@@ -158,44 +157,82 @@ impl Supervisor {
             finish_daemon(&sockets, &mut notifier)?;
         }
         let log = LogFile::open(config.log.as_ref(), above, config.daemonize, now)?;
-        Ok(Supervisor {
+        let parts = Parts {
             machine: Machine::new(config.rules()),
             origin,
+            above,
             signals,
-            alarm: Alarm::new().ok(),
             spawner,
             channels,
-            environment: Environment::new(
-                config.envdir,
-                config
-                    .identity
-                    .as_ref()
-                    .and_then(|who| who.account.as_ref()),
-            ),
-            live: config.live,
             notifier,
             record: Record::new(),
             log,
+            sockets,
+            pid_file,
+            status_file,
+            clients: Clients::new(control),
+        };
+        Ok(parts.assemble(config))
+    }
+}
+
+/// What a supervisor is put together from, be it new or handed over.
+pub(super) struct Parts {
+    pub(super) machine: Machine,
+    pub(super) origin: Duration,
+    pub(super) above: RawFd,
+    pub(super) signals: Signals,
+    pub(super) spawner: Spawner,
+    pub(super) channels: Channels,
+    pub(super) notifier: Notifier,
+    pub(super) record: Record,
+    pub(super) log: LogFile,
+    pub(super) sockets: Sockets,
+    pub(super) pid_file: Option<PidFile>,
+    pub(super) status_file: Option<StatusFile>,
+    pub(super) clients: Clients,
+}
+
+impl Parts {
+    pub(super) fn assemble(self, config: Config) -> Supervisor {
+        let account = config
+            .identity
+            .as_ref()
+            .and_then(|who| who.account.as_ref());
+        Supervisor {
+            machine: self.machine,
+            origin: self.origin,
+            above: self.above,
+            signals: self.signals,
+            alarm: Alarm::new().ok(),
+            spawner: self.spawner,
+            channels: self.channels,
+            environment: Environment::new(config.envdir, account),
+            live: config.live,
+            notifier: self.notifier,
+            record: self.record,
+            log: self.log,
             log_name: config
                 .log
                 .map(|target| target.to_string())
                 .unwrap_or_default(),
             launcher: None,
             last_failure: None,
-            status_file,
+            status_file: self.status_file,
             status_retry: None,
             deaf: false,
             check_command: config.check_command,
             check: None,
-            clients: Clients::new(control),
-            sockets,
-            pid_file,
-        })
+            upgrade: Upgrade::new(config.called),
+            clients: self.clients,
+            sockets: self.sockets,
+            pid_file: self.pid_file,
+        }
     }
 }
 
 /// The option that cannot do without what workers say.
-fn needs_words(config: &Config) -> Option<&'static str> {
+pub(super) fn needs_words(config: &Config) -> Option<&'static str> {
     if config.readiness == Readiness::Notify {
         return Some("--ready=notify");
     }
@@ -203,7 +240,7 @@ fn needs_words(config: &Config) -> Option<&'static str> {
 }
 
 /// How long a start and a stop may take, as far as the configuration bounds them.
-fn patience(config: &Config) -> Patience {
+pub(super) fn patience(config: &Config) -> Patience {
     Patience {
         start: match config.readiness {
             Readiness::Notify => config.start_timeout,

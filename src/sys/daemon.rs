@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{OwnedFd, RawFd};
 
+use super::handover::Kept;
 use crate::error::why;
 use nix::unistd::{ForkResult, fork, pipe2, setsid};
 
@@ -28,6 +29,15 @@ pub(crate) struct Verdict {
 pub(crate) struct Launcher(File);
 
 impl Launcher {
+    /// For the next program in this process.
+    pub(crate) fn save(&self, kept: &mut Kept) -> RawFd {
+        kept.keep(&self.0)
+    }
+
+    pub(crate) fn resume(fd: RawFd) -> io::Result<Launcher> {
+        super::fd::adopt(fd).map(|fd| Launcher(fd.into()))
+    }
+
     /// Lets the caller go. That it may be gone already does not matter.
     pub(crate) fn tell(mut self, code: u8, message: &str) {
         let mut bytes = vec![code];

@@ -38,6 +38,20 @@ pub(crate) fn raise() {
     }
 }
 
+/// What the soft limit was before [`raise`]; none: the same.
+pub(crate) fn raised_from() -> Option<u64> {
+    RAISED.get().map(|raised| raised.from)
+}
+
+/// As if [`raise`] had been called in this program, when it was in the one before it, in the same
+/// process.
+pub(crate) fn was_raised(from: Option<u64>) {
+    if let (Some(from), Some(limit)) = (from, get()) {
+        let to = limit.rlim_cur;
+        let _ = RAISED.set(Raised { from, to });
+    }
+}
+
 /// The first number that cannot be opened. If that cannot be told, whoever opens it will see.
 pub(crate) fn first_beyond() -> RawFd {
     let soft = get().and_then(|limit| RawFd::try_from(limit.rlim_cur).ok());

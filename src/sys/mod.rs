@@ -10,6 +10,7 @@ pub(crate) mod daemon;
 pub(crate) mod datagram;
 pub(crate) mod environment;
 pub(crate) mod fd;
+pub(crate) mod handover;
 pub(crate) mod limits;
 mod own_pid;
 pub(crate) mod pidfd;

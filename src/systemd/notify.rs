@@ -11,6 +11,7 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::Duration;
 
 use sd_notify::NotifyState;
+use serde::{Deserialize, Serialize};
 
 use super::is_listening;
 use crate::error::Why;
@@ -66,6 +67,15 @@ pub(crate) struct Patience {
     pub(crate) stop: Option<Duration>,
 }
 
+/// What systemd is being told about.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SavedNotifier {
+    stopping: bool,
+    doing: Option<String>,
+    starting: Option<(Generation, Pid)>,
+}
+
 impl Notifier {
     pub(crate) fn new(rules: Patience, now: Time) -> Notifier {
         let listening = is_listening();
@@ -86,6 +96,23 @@ impl Notifier {
             owes_reloading: false,
             mute: false,
         }
+    }
+
+    /// For the next program in this process.
+    pub(crate) fn save(&self) -> SavedNotifier {
+        SavedNotifier {
+            stopping: self.stopping,
+            doing: self.doing.clone(),
+            starting: self.starting,
+        }
+    }
+
+    /// What is under way; the status line is written anew.
+    pub(crate) fn resume(&mut self, saved: SavedNotifier) {
+        self.stopping = saved.stopping;
+        self.doing = saved.doing;
+        self.starting = saved.starting;
+        self.stale = true;
     }
 
     /// After `--daemonize`, systemd has to be told which of its children is the service.

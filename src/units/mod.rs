@@ -1,5 +1,7 @@
 //! The units of the trade, as people write them: processes, users, signals, spans of time.
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod identity;
 mod seconds;
 mod signal;

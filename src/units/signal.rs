@@ -20,6 +20,8 @@ impl Signal {
     pub const KILL: Signal = Signal(libc::SIGKILL);
     /// SIGUSR1
     pub const USR1: Signal = Signal(libc::SIGUSR1);
+    /// SIGUSR2
+    pub const USR2: Signal = Signal(libc::SIGUSR2);
     /// SIGTERM
     pub const TERM: Signal = Signal(libc::SIGTERM);
     /// SIGCHLD

@@ -3,6 +3,9 @@
 //! An envdir holds a file per variable; its first line is the value. It is read again before each
 //! worker is started. A file that is gone takes its value with it.
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
+
 use std::collections::BTreeMap;
 use std::ffi::{CString, OsStr, OsString};
 use std::fs::{self, OpenOptions};
@@ -12,6 +15,8 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
 
 use super::watch::Watch;
 use crate::config::LiveConfig;
@@ -57,6 +62,15 @@ pub(crate) struct Environment {
     complaints: Vec<String>,
 }
 
+/// What has been read of the envdir.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SavedEnvironment {
+    /// Not a map, whose keys would have to be text.
+    read: Vec<(OsString, OsString)>,
+    complaints: Vec<String>,
+}
+
 impl Environment {
     pub(crate) fn new(dir: Option<PathBuf>, account: Option<&Account>) -> Environment {
         let mut inherited = sys::environment::to_pass_on();
@@ -76,6 +90,19 @@ impl Environment {
             read: BTreeMap::new(),
             complaints: Vec::new(),
         }
+    }
+
+    /// For the next program in this process: what the envdir last said, which may not be there just now.
+    pub(crate) fn save(&self) -> SavedEnvironment {
+        SavedEnvironment {
+            read: self.read.clone().into_iter().collect(),
+            complaints: self.complaints.clone(),
+        }
+    }
+
+    pub(crate) fn resume(&mut self, saved: SavedEnvironment) {
+        self.read = saved.read.into_iter().collect();
+        self.complaints = saved.complaints;
     }
 
     /// Reads the envdir anew and says what it makes of the rules that it may change; none: there

@@ -1,11 +1,11 @@
 //! Starting workers: the same program each time, in the environment of the day.
 
-mod environment;
-mod notify;
+pub(crate) mod environment;
+pub(crate) mod notify;
 mod watch;
 
-pub(crate) use environment::Environment;
-pub(crate) use notify::{Channels, Saying};
+pub(crate) use environment::{Environment, SavedEnvironment};
+pub(crate) use notify::{Channels, SavedChannels, Saying};
 
 use std::ffi::{CString, OsStr, OsString};
 use std::os::fd::RawFd;
@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 
+use crate::config::Config;
 use crate::error::{Error, why as why_errno};
 use crate::machine::{Generation, SpawnFailure};
 use crate::sockets::{ListenFds, Sockets};
@@ -50,7 +51,7 @@ impl NoWorker {
 }
 
 impl Spawner {
-    pub(crate) fn new(
+    fn new(
         program: &OsStr,
         args: &[OsString],
         dir: Option<&Path>,
@@ -89,6 +90,18 @@ impl Spawner {
             common,
             own_pid,
         })
+    }
+
+    /// The one that a configuration asks for.
+    pub(crate) fn for_config(config: &Config, sockets: &Sockets) -> Result<Spawner, Error> {
+        Spawner::new(
+            &config.program,
+            &config.args,
+            config.dir.as_deref(),
+            sockets,
+            config.worker_watchdog,
+            config.identity.clone(),
+        )
     }
 
     /// Starts a worker of this generation. `notify_socket` is the variable that tells it where to

@@ -116,6 +116,25 @@ mod better {
     }
 
     #[test]
+    fn what_is_no_pid_file_is_left_alone() {
+        let far = " ".repeat(100) + "text";
+        for content in ["text\n", "47 11\n", "\ntext\n", &far] {
+            let setup = Setup::new(&[OPTION]).file("pid", content);
+            let refused = setup.program(["--", "true"]).run();
+            refused.expect(1, &["/pid", "something else than a pid"]);
+            assert_eq!(fs::read_to_string(refused.path("pid")).unwrap(), content);
+        }
+        for content in ["", "\n", "\n4711\n"] {
+            let s = Setup::new(&[OPTION])
+                .file("pid", content)
+                .sh(SLEEPS)
+                .start();
+            assert_eq!(s.read("pid"), format!("{}\n", s.process()));
+            s.stop();
+        }
+    }
+
+    #[test]
     fn one_that_cannot_be_written_exits_1() {
         let options = ["--pid-file=DIR/missing/pid", "--path=DIR/a.sock"];
         let refused = Setup::new(&options).program(["--", "true"]).run();

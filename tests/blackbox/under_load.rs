@@ -9,7 +9,7 @@ use crate::harness::{Client, Setup, Supervisor, hello};
 
 /// Four clients that ask as fast as they can while `during` runs. Every request must be answered; how many there were.
 #[track_caller]
-fn under_load(client: &Client, during: impl FnOnce()) -> usize {
+pub(crate) fn under_load(client: &Client, during: impl FnOnce()) -> usize {
     let over = AtomicBool::new(false);
     let ask_on = || {
         let (mut answered, mut failed) = (0, Vec::new());

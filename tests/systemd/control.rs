@@ -30,6 +30,8 @@ pub(crate) fn varlinkctl_is_a_client(lab: &'static Lab) {
         assert!(steps.contains(step), "{step} in {steps}");
     }
     assert_eq!(service.generation(), 3);
+    let upgraded = ctl("call", &format!("{INTERFACE}.Upgrade {{}}")).ok();
+    assert!(upgraded.contains(env!("CARGO_PKG_VERSION")), "{upgraded}");
 
     service.becomes("exit 3");
     let failed = ctl("call", &format!("{INTERFACE}.Reload {{}}"));

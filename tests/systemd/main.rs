@@ -26,6 +26,7 @@ mod reload;
 mod shipped_units;
 mod store;
 mod supervision;
+mod upgrade;
 
 /// Makes a test of each function for each version of systemd; those after the bar have a machine of
 /// their own.
@@ -87,6 +88,8 @@ on_all! {
     supervision::the_watchdog_notices_a_stopped_supervisor
     supervision::a_start_may_take_longer_than_its_time_out
     supervision::stop_answers_what_is_under_way
+    upgrade::systemd_sees_nothing_of_it
+    upgrade::killed_in_the_middle_it_comes_back_with_its_sockets
     |
     dead_journal::one_that_does_not_read_holds_nobody_up
     dead_journal::without_one_lines_go_to_standard_error

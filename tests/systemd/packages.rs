@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use crate::harness::{Lab, Load, Outcome, Service};
+use crate::harness::{Lab, Load, Outcome, Service, eventually};
 
 /// One of the catalog's entries.
 const STARTED: &str = "4e91462d6a3a44ab90ab5e34ace4ef92";
@@ -78,13 +78,19 @@ pub(crate) fn installed_used_upgraded_and_purged(lab: &'static Lab) {
     service.systemctl("reload").ok();
     assert_eq!(service.generation(), 2);
 
-    // An upgrade is not felt. The reload after it is the new client's, of the old supervisor.
+    // An upgrade is not felt: the supervisor makes way for the new one, in the same process.
     let load = Load::on(lab, port);
     load.goes_on(20);
     let (supervisor, worker) = (service.main_pid(), service.worker_pid());
     lab.run(&format!("{APT} install /opt/next.deb")).ok();
     load.goes_on(20);
     assert_eq!(version(lab), format!("{first}+next"));
+    eventually("the new program has taken over", || {
+        let program = lab.run(&format!("readlink /proc/{supervisor}/exe")).ok();
+        (program.trim() == "/usr/bin/start_server").then_some(())
+    });
+    let journal = service.journal();
+    assert!(journal.contains(&format!("start_server (pid:{supervisor}) upgraded from ")));
     assert_eq!(
         (service.main_pid(), service.worker_pid()),
         (supervisor, worker)

@@ -61,6 +61,9 @@
 
 mod environment;
 mod error;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod listen_fds;
 mod listeners;
 pub mod notify;

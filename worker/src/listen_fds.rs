@@ -53,6 +53,21 @@ impl Variables {
         }
     }
 
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn with(
+        fds: Option<OsString>,
+        pid: Option<OsString>,
+        pidfdid: Option<OsString>,
+        names: Option<OsString>,
+    ) -> Self {
+        Self {
+            fds,
+            pid,
+            pidfdid,
+            names,
+        }
+    }
+
     /// Whose they are comes first: of what is for another process, nothing else is read. Like
     /// libsystemd, without a `LISTEN_PID` they are nobody's.
     pub(crate) fn passed(self) -> Result<Passed, Error> {

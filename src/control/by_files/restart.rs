@@ -23,10 +23,10 @@ pub(in crate::control) fn restart(
     let status_file = status_file.ok_or_else(usage)?;
     let deadline = Deadline::after(request.timeout);
     let target = Target::find(pid_file)?;
-    let before = newest(&generations(status_file)?);
+    let before = newest(&generations(status_file, target.user)?);
     target.signal(Signal::HUP)?;
     loop {
-        let generations = match read_status(status_file) {
+        let generations = match read_status(status_file, target.user) {
             // Removed at the supervisor's end, which we are about to see.
             Err(e) if e.kind() == io::ErrorKind::NotFound => Vec::new(),
             other => other.map_err(|e| Error::file("status file", status_file, e))?,
@@ -50,8 +50,8 @@ pub(in crate::control) fn restart(
 
 /// What the status file says before the restart. It must be there: a mistyped name would mean to
 /// wait for ever.
-fn generations(status_file: &Path) -> Result<Vec<Generation>, Error> {
-    read_status(status_file).map_err(|e| match e.kind() {
+fn generations(status_file: &Path, supervisor: u32) -> Result<Vec<Generation>, Error> {
+    read_status(status_file, supervisor).map_err(|e| match e.kind() {
         io::ErrorKind::NotFound => Error::NotDone(format!(
             "no status file {}: is it the --status-file of that supervisor? It is written when \
                  the first worker is ready",

@@ -1,12 +1,14 @@
 //! The supervisor behind a pid file, taken hold of so that no stranger is ever signalled.
 
+use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
 
 use crate::control::stop::ends_within;
 use crate::error::{Error, Why};
-use crate::files::{Holder, is_held_by, read_holder};
+use crate::files::{Held, Holder, read_holder};
 use crate::sys::pidfd::PidFd;
 use crate::units::Pid;
 use crate::units::Signal;
@@ -14,13 +16,15 @@ use crate::units::Signal;
 /// A running supervisor.
 pub(super) struct Target {
     pub(super) pid: Pid,
+    /// Whom it runs as.
+    pub(super) user: u32,
     process: PidFd,
 }
 
 impl Target {
     /// The supervisor that holds the lock of the pid file.
     pub(super) fn find(pid_file: &Path) -> Result<Target, Error> {
-        let pid = holder(pid_file)?;
+        let (pid, file) = holder(pid_file)?;
         let process = PidFd::open(pid).map_err(|e| match e.raw_os_error() {
             Some(libc::ESRCH) => {
                 let why = format!("locked, but there is no process {pid} (another container?)");
@@ -33,18 +37,20 @@ impl Target {
         })?;
         // The file says a pid and is locked, but by that process? Only what has it open can hold
         // its lock, and if it still lives when we have seen that, it is the one we hold.
-        let held = is_held_by(pid_file, pid).map_err(|e| match e.kind() {
+        let user = fs::metadata(format!("/proc/{pid}")).map(|process| process.uid());
+        let held = user.and_then(|user| Ok((file.is_held_by(pid, user)?, user)));
+        let (held, user) = held.map_err(|e| match e.kind() {
             io::ErrorKind::NotFound => not_running(pid_file, "it has just ended"),
             io::ErrorKind::PermissionDenied => Error::NotDone(format!(
                 "cannot look at the supervisor (pid:{pid}): this has to run as its user, or as root"
             )),
             _ => Error::NotDone(format!("cannot look at process {pid}: {}", Why(&e))),
         })?;
-        if !held || holder(pid_file)? != pid {
+        if !held || holder(pid_file)?.0 != pid {
             let why = format!("locked, but not by process {pid} (another container?)");
             return Err(not_running(pid_file, &why));
         }
-        Ok(Target { pid, process })
+        Ok(Target { pid, user, process })
     }
 
     pub(super) fn signal(&self, signal: Signal) -> Result<(), Error> {
@@ -73,9 +79,9 @@ impl Target {
     }
 }
 
-fn holder(pid_file: &Path) -> Result<Pid, Error> {
+fn holder(pid_file: &Path) -> Result<(Pid, Held), Error> {
     match read_holder(pid_file) {
-        Ok(Holder::Supervisor(pid)) => Ok(pid),
+        Ok(Holder::Supervisor(pid, file)) => Ok((pid, file)),
         Ok(Holder::Starting) => Err(not_running(pid_file, "it is still starting")),
         Ok(Holder::Nobody) => Err(not_running(pid_file, "stale, nobody holds its lock")),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Err(not_running(pid_file, "no such file")),

@@ -1,14 +1,17 @@
 //! One client of the control socket: what it has said so far, and what it has still to read.
 
-use std::io::{Read, Write};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd, RawFd};
 use std::os::unix::net::UnixStream;
 
 use nix::poll::PollFlags;
+use serde::{Deserialize, Serialize};
 
 use super::{CallId, LONGEST, would_block};
 use crate::control::interface::Method;
 use crate::control::varlink::{self, Call, Meaning};
+use crate::sys;
+use crate::sys::handover::Kept;
 
 /// A client.
 pub(super) struct Connection {
@@ -25,11 +28,23 @@ pub(super) struct Connection {
     lost: bool,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Current {
     id: CallId,
     more: bool,
     oneway: bool,
+}
+
+/// A client, as the next program in this process gets it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SavedConnection {
+    stream: RawFd,
+    heard: Vec<u8>,
+    unsent: Vec<u8>,
+    current: Option<Current>,
+    said_all: bool,
 }
 
 impl Connection {
@@ -43,6 +58,27 @@ impl Connection {
             said_all: false,
             lost: false,
         }
+    }
+
+    pub(super) fn save(&self, kept: &mut Kept) -> SavedConnection {
+        SavedConnection {
+            stream: kept.keep(&self.stream),
+            heard: self.heard.clone(),
+            unsent: self.unsent.clone(),
+            current: self.current,
+            said_all: self.said_all,
+        }
+    }
+
+    pub(super) fn resume(saved: SavedConnection) -> io::Result<Connection> {
+        Ok(Connection {
+            stream: sys::fd::adopt(saved.stream)?.into(),
+            heard: saved.heard,
+            unsent: saved.unsent,
+            current: saved.current,
+            said_all: saved.said_all,
+            lost: false,
+        })
     }
 
     /// What poll(2) is to look for. While a call is being answered nobody listens to the next.
@@ -145,6 +181,12 @@ impl Connection {
                 Err(_) => self.lost = true,
             }
         }
+    }
+
+    /// How much it has said that is no message yet, in bytes.
+    #[cfg(any(test, fuzzing))]
+    pub(super) fn waiting(&self) -> usize {
+        self.heard.len()
     }
 
     /// Whether there is nothing left to do for it.

@@ -2,6 +2,8 @@
 //! that is slow, silent or talks nonsense loses its connection, and costs nobody else anything.
 
 mod connection;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 
 use std::collections::VecDeque;
 use std::io;
@@ -13,15 +15,16 @@ use std::time::Duration;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{getsockopt, sockopt};
 use nix::unistd::geteuid;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::interface::{Failure, Method};
 use super::varlink;
 use crate::error::{Error, Why, why};
 use crate::machine::Time;
-use crate::sockets::{PathAccess, UnixPath, bind_path};
+use crate::sockets::{PathAccess, SavedPath, UnixPath, bind_path};
 use crate::sys;
-use connection::Connection;
+use crate::sys::handover::Kept;
+use connection::{Connection, SavedConnection};
 
 /// One call, from one client. Never used twice.
 pub(crate) type CallId = u64;
@@ -38,13 +41,24 @@ const REST: Duration = Duration::from_secs(1);
 /// The socket and its clients. The socket's file goes when this is dropped.
 pub(crate) struct Server {
     listener: UnixListener,
-    _file: UnixPath,
+    file: UnixPath,
     above: RawFd,
     /// In the order in which they came.
     connections: Vec<Connection>,
     last_call: CallId,
     calls: VecDeque<(CallId, Method)>,
     /// Nobody is let in until then.
+    rests_until: Option<Time>,
+}
+
+/// Socket and clients, as the next program in this process gets them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SavedServer {
+    listener: RawFd,
+    file: SavedPath,
+    connections: Vec<SavedConnection>,
+    last_call: CallId,
     rests_until: Option<Time>,
 }
 
@@ -70,12 +84,37 @@ impl Server {
         prepared.map_err(error("prepare the socket of"))?;
         Ok(Server {
             listener,
-            _file: file,
+            file,
             above,
             connections: Vec::new(),
             last_call: 0,
             calls: VecDeque::new(),
             rests_until: None,
+        })
+    }
+
+    /// For the next program in this process: nobody's call is lost.
+    pub(crate) fn save(&self, kept: &mut Kept) -> SavedServer {
+        SavedServer {
+            listener: kept.keep(&self.listener),
+            file: self.file.save(),
+            connections: self.connections.iter().map(|c| c.save(kept)).collect(),
+            last_call: self.last_call,
+            rests_until: self.rests_until,
+        }
+    }
+
+    pub(crate) fn resume(saved: SavedServer, above: RawFd) -> io::Result<Server> {
+        let connections = saved.connections.into_iter().map(Connection::resume);
+        let connections: io::Result<Vec<Connection>> = connections.collect();
+        Ok(Server {
+            listener: sys::fd::adopt(saved.listener)?.into(),
+            file: UnixPath::resume(saved.file),
+            above,
+            connections: connections?,
+            last_call: saved.last_call,
+            calls: VecDeque::new(),
+            rests_until: saved.rests_until,
         })
     }
 

@@ -145,8 +145,8 @@ impl Machine {
 
     /// The kill-old-delay is over.
     pub(in crate::machine) fn settle(&mut self, now: Time, todo: &mut Todo) {
-        // A new worker that is being ended will be dead soon, and then the old ones have to stay.
-        if self.workers.current().is_some_and(|w| w.kill.is_some()) {
+        // A new worker that is stuck will be dead soon, and then the old ones have to stay.
+        if self.workers.current().is_some_and(|w| w.stuck) {
             self.phase = Phase::Settling {
                 kill_at: now.saturating_add(LAST_GRACE),
             };

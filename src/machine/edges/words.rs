@@ -106,6 +106,7 @@ impl Machine {
         let Some(worker) = self.has_to_go(pid, now) else {
             return;
         };
+        worker.stuck = true;
         let generation = worker.generation;
         report(
             todo,

@@ -1,6 +1,7 @@
 //! Walks through every order of events, to a fixed depth, and checks in every state what must
 //! stay true, which is `watcher.rs`.
 
+mod random;
 mod watcher;
 
 use std::collections::HashSet;
@@ -108,6 +109,13 @@ impl State {
         }
         self.world.check(&self.machine);
     }
+
+    /// An upgrade at this moment: put away and taken up again, it is the same machine.
+    fn survives_an_upgrade(&self) -> bool {
+        let saved = serde_json::to_vec(&self.machine.save()).unwrap();
+        let saved = serde_json::from_slice(&saved).unwrap();
+        Machine::resume(self.machine.rules.clone(), saved) == self.machine
+    }
 }
 
 fn explore(name: &str, rules: Rules, depth: usize) -> usize {
@@ -129,6 +137,7 @@ fn explore_from(name: &str, rules: Rules, requests: u64, depth: usize) -> usize 
             for step in state.steps() {
                 let state = state.take(step);
                 if seen.insert(state.clone()) && state.world.exit.is_none() {
+                    assert!(state.survives_an_upgrade(), "{state:?}");
                     next.push(state);
                 }
             }

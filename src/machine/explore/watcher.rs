@@ -2,14 +2,24 @@
 //! and actions come out, as the world does, and complains about what must never happen.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use crate::machine::*;
+use crate::units::Signal;
+
+/// What a worker that never served, or is stuck, has to leave.
+const GRACE: Duration = Duration::from_secs(10);
 
 /// What somebody outside knows of the workers.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub(super) struct Watcher {
     pub(super) workers: BTreeMap<Pid, Seen>,
     last_generation: Generation,
+    last_attempt: Time,
+    /// An attempt has failed: the next one of the same start may be made from then on.
+    retry_from: Option<Time>,
+    /// The last start, or what would have been one, has come to its end.
+    restart_base: Time,
     newest_ready: Option<Pid>,
     /// How many requests may still be made.
     requests_left: u64,
@@ -26,14 +36,20 @@ pub(super) struct Watcher {
 pub(super) struct Seen {
     pub(super) generation: Generation,
     /// It has said READY=1.
-    said: bool,
-    ready: bool,
-    signalled: bool,
+    pub(super) said: bool,
+    pub(super) ready: bool,
+    pub(super) signalled: bool,
+    /// And asked to leave by that.
+    leaving: bool,
     /// It has been too late to become ready.
     given_up: bool,
     /// It does not react any more, and is being ended for that.
     stuck: bool,
     born: Time,
+    /// When it last gave a sign of life, if it has to.
+    pinged: Time,
+    /// SIGKILL may come then; none: it may not.
+    kill_from: Option<Time>,
 }
 
 /// A request that has not had its last answer.
@@ -57,6 +73,11 @@ impl Watcher {
 
     pub(super) fn may_ask(&self) -> bool {
         self.requests_left > 0
+    }
+
+    /// Whoever wanted a new generation has been told, or has one.
+    pub(super) fn owes_nothing(&self) -> bool {
+        self.asked.is_empty() && !self.hup_unanswered
     }
 
     pub(super) fn next_request(&self, until: Until) -> Request {
@@ -123,7 +144,7 @@ impl Watcher {
                 self.workers.remove(pid).expect("a worker that lived");
                 // It died by itself, or was told to: no promise holds for it any more.
                 if self.newest_ready == Some(*pid) {
-                    let left = self.workers.iter().filter(|(_, w)| w.ready && !w.signalled);
+                    let left = self.workers.iter().filter(|(_, w)| w.ready && !w.leaving);
                     self.newest_ready = left.max_by_key(|(_, w)| w.generation).map(|(p, _)| *p);
                 }
             }
@@ -133,18 +154,27 @@ impl Watcher {
                     said: false,
                     ready: false,
                     signalled: false,
+                    leaving: false,
                     given_up: false,
                     stuck: false,
                     born: now,
+                    pinged: now,
+                    kill_from: None,
                 };
                 self.workers.insert(*pid, seen);
             }
-            Event::Said(generation, Word::Ready) => {
-                let speaker = self
-                    .workers
-                    .values_mut()
-                    .find(|w| w.generation == *generation);
-                speaker.expect("a worker that lives").said = true;
+            Event::Said(generation, word) => {
+                let mut workers = self.workers.values_mut();
+                let speaker = workers.find(|w| w.generation == *generation);
+                let speaker = speaker.expect("a worker that lives");
+                match word {
+                    Word::Ready => speaker.said = true,
+                    Word::Ping if speaker.ready && !speaker.signalled => speaker.pinged = now,
+                    Word::Extend(by) if speaker.leaving && !speaker.given_up => {
+                        speaker.kill_from = speaker.kill_from.map(|at| at.max(now + *by));
+                    }
+                    _ => {}
+                }
             }
             _ => {}
         }
@@ -166,7 +196,10 @@ impl Watcher {
                 assert!(generation > self.last_generation, "no number is used twice");
                 let starting = self.workers.values().filter(|w| !w.ready && !w.signalled);
                 assert_eq!(starting.count(), 0, "at most one generation is starting");
+                let rested = self.retry_from.take().is_none_or(|from| from <= now);
+                assert!(rested, "after a failure it takes a breath");
                 self.last_generation = generation;
+                self.last_attempt = now;
                 self.begins();
                 return Some(match failure {
                     Some(why) => Event::SpawnFailed(why),
@@ -184,7 +217,16 @@ impl Watcher {
                     .workers
                     .get_mut(&pid)
                     .expect("only live workers are signalled");
+                if signal == Signal::KILL {
+                    let from = worker.kill_from.take();
+                    assert!(from.is_some_and(|from| from <= now), "{pid}: had its time");
+                } else if !worker.leaving && !worker.given_up {
+                    let timeout = rules.stop_timeout;
+                    let from = worker.kill_from.or(timeout.map(|after| now + after));
+                    worker.kill_from = from;
+                }
                 worker.signalled = true;
+                worker.leaving |= !matches!(signal, Signal::ABRT | Signal::KILL);
             }
             Action::Report(Report::Ready { pid, .. }) => {
                 let worker = self.workers.get_mut(&pid).expect("a live worker");
@@ -197,23 +239,45 @@ impl Watcher {
                 assert!(counts, "nobody is ready before the rule says so");
                 assert!(!worker.given_up, "too late is too late");
                 worker.ready = true;
+                worker.pinged = now;
+                self.restart_base = now;
                 self.newest_ready = Some(pid);
             }
-            Action::Report(Report::Stuck { pid, .. }) => {
+            Action::Report(Report::Stuck { pid, silent, .. }) => {
                 let worker = self.workers.get_mut(&pid).expect("a live worker");
                 assert!(worker.ready && !worker.signalled, "who serves is watched");
+                assert!(
+                    rules.worker_watchdog.is_some(),
+                    "and only if that is wanted"
+                );
+                let quiet = silent.is_none_or(|silent| worker.pinged + silent <= now);
+                assert!(quiet, "{pid} has been heard of");
                 worker.stuck = true;
+                worker.kill_from = Some(now + rules.stop_timeout.unwrap_or(GRACE));
             }
             Action::Report(Report::NeverReady { pid, .. }) => {
                 let worker = self.workers.get_mut(&pid).expect("a live worker");
                 assert!(rules.readiness == Readiness::Notify && !worker.said);
                 assert!(worker.born + rules.start_timeout <= now, "it had its time");
                 worker.given_up = true;
+                worker.kill_from = Some(now + rules.stop_timeout.unwrap_or(GRACE));
+                self.retry_from = Some(self.last_attempt + SHORTEST_RETRY);
+            }
+            Action::Report(Report::FailedToStart { .. } | Report::NotSpawned { .. }) => {
+                self.retry_from = Some(self.last_attempt + SHORTEST_RETRY);
+            }
+            Action::Report(Report::GaveUp { .. }) => {
+                self.retry_from = None;
+                self.restart_base = now;
+            }
+            Action::Report(Report::CheckFailed { .. }) => self.restart_base = now,
+            Action::Report(Report::AutoRestart { interval, .. }) => {
+                assert!(self.restart_base + interval <= now, "not again so soon");
             }
             Action::Check(generation) => {
                 assert_eq!(generation, self.last_generation + 1);
                 assert!(!self.stop_asked && !self.checking);
-                let mut serving = self.workers.values().filter(|w| w.ready && !w.signalled);
+                let mut serving = self.workers.values().filter(|w| w.ready && !w.leaving);
                 assert!(serving.next().is_some(), "somebody serves meanwhile");
                 self.checking = true;
                 self.begins();
@@ -236,6 +300,18 @@ impl Watcher {
     }
 
     pub(super) fn check(&self, machine: &Machine) {
+        let known: Vec<_> = machine.workers().map(|(g, pid, _)| (g, pid)).collect();
+        let all = self.in_order(|_| true);
+        assert_eq!(known, all, "it knows those who live, and nobody else");
+        let looks_by = |at: Time| machine.deadline().is_some_and(|due| due <= at);
+        for (pid, worker) in &self.workers {
+            let kill = worker.kill_from.is_none_or(looks_by);
+            assert!(kill, "{pid}: its time will be up");
+            let watchdog = machine.rules.worker_watchdog;
+            let watched = watchdog.filter(|_| worker.ready && !worker.signalled);
+            let heard = watched.is_none_or(|every| looks_by(worker.pinged + every));
+            assert!(heard, "{pid}: somebody waits for its ping");
+        }
         if self.exit.is_some() {
             assert_eq!(machine.deadline(), None, "nothing is due after the exit");
             return;
@@ -250,7 +326,7 @@ impl Watcher {
         }
         if let Some(pid) = self.newest_ready {
             assert!(
-                !self.workers[&pid].signalled || self.workers[&pid].stuck,
+                !self.workers[&pid].leaving,
                 "the newest ready worker is left alone"
             );
             for (pid, worker) in &self.workers {
@@ -285,14 +361,19 @@ impl Watcher {
         if self.hup_unanswered && !ending {
             assert!(machine.deadline().is_some(), "a HUP is not forgotten");
         }
-        let live: Vec<Pid> = machine.live().map(|(_, pid)| pid).collect();
-        let served = |w: &Seen| w.ready || (w.signalled && !w.given_up);
-        let seen = self.workers.iter().filter(|(_, w)| served(w));
-        let mut seen: Vec<Pid> = seen.map(|(pid, _)| *pid).collect();
-        seen.sort_unstable();
+        let live: Vec<_> = machine.live().collect();
         assert_eq!(
-            live, seen,
+            live,
+            self.in_order(|w| w.ready || (w.signalled && !w.given_up)),
             "the status file lists those who are or were ready"
         );
+    }
+
+    /// In the order of their generations: a pid may have been another's before.
+    fn in_order(&self, which: impl Fn(&Seen) -> bool) -> Vec<(Generation, Pid)> {
+        let workers = self.workers.iter().filter(|(_, w)| which(w));
+        let mut workers: Vec<_> = workers.map(|(pid, w)| (w.generation, *pid)).collect();
+        workers.sort_unstable();
+        workers
     }
 }

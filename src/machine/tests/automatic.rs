@@ -69,3 +69,27 @@ fn the_rules_can_be_tuned_on_the_way() {
     bench.pass(secs(3));
     assert_eq!(bench.signals(), [(101, Signal::TERM)]);
 }
+
+#[test]
+fn after_a_failed_check_the_interval_begins_anew() {
+    let tuning = Tuning {
+        auto_restart: Some(secs(60)),
+        kill_old_delay: Duration::ZERO,
+    };
+    let check = Some(secs(30));
+    let rules = rules();
+    let mut bench = Bench::serving(Rules {
+        tuning,
+        check,
+        ..rules
+    });
+    let checks = |bench: &Bench| {
+        let check = |action: &&Action| matches!(action, Action::Check(_));
+        bench.done.iter().filter(check).count()
+    };
+    bench.pass(secs(60)).event(Event::CheckFailed);
+    bench.pass(Duration::from_millis(59_999));
+    assert_eq!(checks(&bench), 1);
+    bench.pass(Duration::from_millis(1));
+    assert_eq!(checks(&bench), 2);
+}

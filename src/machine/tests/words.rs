@@ -217,6 +217,27 @@ fn nobody_makes_way_for_a_new_worker_that_is_stuck() {
 }
 
 #[test]
+fn nobody_makes_way_when_the_delay_ends_with_the_sigkill_of_the_new_one() {
+    let mut bench = Bench::serving(Rules {
+        worker_watchdog: Some(secs(10)),
+        tuning: Tuning {
+            auto_restart: None,
+            kill_old_delay: secs(10),
+        },
+        ..rules()
+    });
+    // It is found stuck when the delay ends, which is put off; and then both are due again.
+    bench.hup().pass(secs(1));
+    for _ in 0..4 {
+        bench.says(1, Word::Ping).pass(secs(5));
+    }
+    bench.says(1, Word::Ping);
+    let kill = [(102, Signal::ABRT), (102, Signal::KILL)];
+    assert_eq!(bench.signals(), kill);
+    assert_eq!(bench.exit(102, 9).live(), [(1, 101)]);
+}
+
+#[test]
 fn who_starts_or_leaves_need_not_ping() {
     let mut bench = watched();
     bench.says(1, Word::Ping).hup().pass(secs(1));

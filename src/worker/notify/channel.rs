@@ -1,6 +1,7 @@
 //! The notification socket of one generation. That each has its own is how we know who speaks: a
 //! pid may be gone, or be that of a child of the worker's, when its message is read.
 
+use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -14,6 +15,7 @@ use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, UnixAddr, bind, setsockopt, socket, sockopt,
 };
 use nix::unistd::geteuid;
+use serde::{Deserialize, Serialize};
 
 use super::Words;
 use super::message::{self, Field};
@@ -22,6 +24,7 @@ use crate::error::Why;
 use crate::machine::{Generation, Word};
 use crate::sys;
 use crate::sys::datagram::Inbox;
+use crate::sys::handover::Kept;
 use crate::units::Pid;
 
 /// How many messages are read before it is somebody else's turn.
@@ -48,6 +51,24 @@ pub(super) struct Channel {
     complained: bool,
     /// READY has been said: it means nothing any more.
     ready: bool,
+}
+
+/// A line, as the next program in this process gets it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SavedChannel {
+    generation: Generation,
+    socket: RawFd,
+    path: OsString,
+    worker: Option<Pid>,
+    complained: bool,
+    ready: bool,
+}
+
+impl SavedChannel {
+    pub(super) fn directory(&self) -> &Path {
+        Path::new(&self.path).parent().unwrap_or(Path::new("/"))
+    }
 }
 
 /// What one reading brought. However much was said, it is no more than this.
@@ -107,7 +128,7 @@ impl Channel {
             socket,
             path,
             _place: Rc::clone(place),
-            user: owner.map_or(geteuid().as_raw(), |(user, _)| user),
+            user: speaker(owner),
             worker: None,
             readable: false,
             ended: false,
@@ -119,6 +140,37 @@ impl Channel {
             lchown(&channel.path, Some(user), Some(group))?;
         }
         Ok(channel)
+    }
+
+    pub(super) fn save(&self, kept: &mut Kept) -> SavedChannel {
+        SavedChannel {
+            generation: self.generation,
+            socket: kept.keep(&self.socket),
+            path: self.path.clone().into(),
+            worker: self.worker,
+            complained: self.complained,
+            ready: self.ready,
+        }
+    }
+
+    pub(super) fn resume(
+        saved: SavedChannel,
+        place: Rc<Place>,
+        owner: Option<Owner>,
+    ) -> io::Result<Channel> {
+        Ok(Channel {
+            generation: saved.generation,
+            socket: sys::fd::adopt(saved.socket)?,
+            path: saved.path.into(),
+            _place: place,
+            user: speaker(owner),
+            worker: saved.worker,
+            readable: false,
+            ended: false,
+            drained: false,
+            complained: saved.complained,
+            ready: saved.ready,
+        })
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -182,6 +234,11 @@ impl Channel {
             tracing::warn!(generation, "generation {generation}: {what}");
         }
     }
+}
+
+/// Whose processes may speak, besides our own.
+fn speaker(owner: Option<Owner>) -> u32 {
+    owner.map_or(geteuid().as_raw(), |(user, _)| user)
 }
 
 /// The directory is ours alone, so a file of that name is a leftover.

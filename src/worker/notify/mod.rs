@@ -2,8 +2,11 @@
 //! own. That of the unit stays with us, for who says READY or STOPPING there speaks for the unit.
 
 mod channel;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod message;
 mod place;
+mod saved;
 
 use std::collections::VecDeque;
 use std::ffi::CString;
@@ -19,6 +22,7 @@ use crate::sys::datagram::Inbox;
 use crate::units::{Identity, Pid};
 use channel::Channel;
 use place::{Owner, Place};
+pub(crate) use saved::SavedChannels;
 
 /// More than a queue holds, net.unix.max_dgram_qlen, with systemd's 512.
 const BATCHES: usize = 16;

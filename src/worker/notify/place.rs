@@ -1,6 +1,6 @@
 //! Where notification sockets live: in a directory that nobody else can enter.
 
-use std::fs;
+use std::fs::{self, Metadata};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
@@ -47,7 +47,9 @@ impl Place {
     }
 
     fn in_directory(parent: &Path, owner: Option<Owner>) -> io::Result<Place> {
-        let template = std::path::absolute(parent)?.join("start_server-XXXXXX");
+        // Without symbolic links, so that what was checked is what is used.
+        let parent = &fs::canonicalize(parent)?;
+        let template = parent.join("start_server-XXXXXX");
         if template.as_os_str().len() + 1 + DIGITS > LONGEST_PATH {
             return Err(io::Error::other("too long a path for a socket"));
         }
@@ -59,6 +61,15 @@ impl Place {
             fs::set_permissions(&place.0, fs::Permissions::from_mode(0o710))?;
         }
         Ok(place)
+    }
+
+    /// One that the program before us in this process has made.
+    pub(super) fn resume(path: &Path) -> Place {
+        Place(path.to_owned())
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.0
     }
 
     /// The socket of a generation.
@@ -76,20 +87,34 @@ impl Drop for Place {
     }
 }
 
-/// Refuses a directory in which others could put something else into the place of ours, and one
-/// that workers cannot enter.
+/// Refuses a directory in which others could put something else into the place of ours, one on the
+/// way to which they could do so, and one that workers cannot enter.
 fn check(parent: &Path, owner: Option<Owner>) -> io::Result<()> {
-    let found = fs::metadata(parent)?;
-    let ours = [0, geteuid().as_raw()].contains(&found.uid());
-    let (others_write, sticky) = (found.mode() & 0o022 != 0, found.mode() & 0o1000 != 0);
-    if !ours || (others_write && !sticky) {
+    let found = fs::symlink_metadata(parent)?;
+    let ours = [0, geteuid().as_raw()];
+    if others_rename_in(&found, &ours) {
         return Err(io::Error::other("others could rename in it"));
+    }
+    // In a user namespace the way may be somebody's whom it does not know; whoever has the root
+    // directory can do as they like anyway.
+    let ours = [ours[0], ours[1], fs::metadata("/")?.uid()];
+    for above in parent.ancestors().skip(1) {
+        if others_rename_in(&fs::symlink_metadata(above)?, &ours) {
+            let why = format!("others could rename in {}", above.display());
+            return Err(io::Error::other(why));
+        }
     }
     let strangers = owner.is_some_and(|(user, _)| user != found.uid());
     if strangers && found.mode() & 0o001 == 0 {
         return Err(io::Error::other("workers could not enter it"));
     }
     Ok(())
+}
+
+fn others_rename_in(directory: &Metadata, ours: &[u32]) -> bool {
+    let mode = directory.mode();
+    let (others_write, sticky) = (mode & 0o022 != 0, mode & 0o1000 != 0);
+    !ours.contains(&directory.uid()) || (others_write && !sticky)
 }
 
 fn candidates(stays: bool) -> Vec<PathBuf> {

@@ -1,0 +1,83 @@
+//! Garbage where the pid file and the status file should be; see [`crate::fuzzing`].
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use super::pid_file::{PidFile, parse};
+use super::status_file::{StatusFile, is_status, read_status};
+use crate::fuzzing::integer;
+
+/// A file that lies where ours is to be. What is not one of ours is left as it is.
+pub fn files(data: &[u8]) {
+    let thread = format!("{:?}", std::thread::current().id());
+    let name = format!("fuzz-files-{}-{thread}", std::process::id());
+    let file = Temporary(std::env::temp_dir().join(name));
+    let path = &file.0;
+    fs::write(path, data).expect("a file");
+    pid(path, data);
+    fs::write(path, data).expect("a file");
+    status(path, data);
+}
+
+fn lines(data: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let lines = data.split(|byte| *byte == b'\n');
+    lines.map(|line| line.strip_suffix(b"\r").unwrap_or(line))
+}
+
+fn pid(path: &Path, data: &[u8]) {
+    let pid = parse(&File::open(path).expect("the file"));
+    if let Some(pid) = pid {
+        assert!(pid > 0, "kill(2) takes 0 and less for many");
+        let first = String::from_utf8_lossy(lines(data).next().unwrap_or_default());
+        assert!(first.len() > 64 || integer(first.trim().as_bytes()) == Some(pid.into()));
+    }
+    match PidFile::lock(path, 3) {
+        Ok(file) => {
+            assert_eq!(fs::read(path).expect("the file"), b"");
+            let text = String::from_utf8_lossy(data);
+            let first = text.trim_start().bytes().next();
+            assert!(
+                first.is_none_or(|byte| byte.is_ascii_digit()),
+                "this was no pid file, and is empty now"
+            );
+            drop(file);
+            assert!(!path.exists());
+        }
+        Err(_) => assert_eq!(fs::read(path).expect("the file"), data),
+    }
+}
+
+fn status(path: &Path, data: &[u8]) {
+    let holds = std::str::from_utf8(data).is_ok_and(is_status);
+    if holds {
+        let known = data.iter().all(|byte| b"0123456789:\r\n".contains(byte));
+        assert!(known, "this is no status");
+    }
+    if let Ok(generations) = read_status(path, nix::unistd::geteuid().as_raw()) {
+        let rising = generations.windows(2).all(|pair| pair[0] < pair[1]);
+        assert!(rising, "{generations:?}");
+        let numbers = lines(data).filter_map(|line| {
+            let colon = line.iter().position(|byte| *byte == b':')?;
+            u64::try_from(integer(&line[..colon]).filter(|_| line[0] != b'-')?).ok()
+        });
+        let mut numbers: Vec<u64> = numbers.collect();
+        numbers.sort_unstable();
+        numbers.dedup();
+        assert_eq!(generations, numbers);
+    }
+    match StatusFile::prepare(path) {
+        Ok(_) => assert!(holds && !path.exists()),
+        Err(_) => assert_eq!(
+            (holds, fs::read(path).expect("the file")),
+            (false, data.into())
+        ),
+    }
+}
+
+struct Temporary(PathBuf);
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}

@@ -1,0 +1,137 @@
+//! Garbage for the grammar of `--port` and `--path`, and for what we are told of inherited sockets;
+//! see [`crate::fuzzing`].
+
+use std::ffi::{OsStr, OsString};
+use std::net::SocketAddr;
+use std::os::unix::ffi::OsStrExt;
+
+use super::export::valid;
+use super::inherit::told_by;
+use super::{AddressSpec, FIRST_FD, Host, PathSpec, PortSpec};
+use crate::fuzzing::integer;
+
+/// `--port`, `--path`, and the names made of them.
+pub fn specs(data: &[u8]) {
+    path(data);
+    let name = valid(OsStr::from_bytes(data));
+    let systemd_takes = name.bytes().all(|b| matches!(b, b' '..=b'~') && b != b':');
+    assert!(systemd_takes && name.len() <= 255, "{name:?}");
+    assert_eq!(valid(OsStr::new(&name)), name);
+
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    let spec = text.parse::<PortSpec>();
+    match &spec {
+        Ok(PortSpec::Address(spec)) => address(text, spec),
+        Ok(PortSpec::FdName { name, fd }) => {
+            assert!(!name.is_empty() && text.contains(name.as_str()));
+            let again = match fd {
+                Some(fd) => format!("fd:{name}={fd}"),
+                None => format!("fd:{name}"),
+            };
+            assert_eq!(again.parse().as_ref(), Ok(spec.as_ref().expect("a spec")));
+        }
+        Err(why) => assert!(!why.is_empty()),
+    }
+    // What std takes for an address is one here.
+    if let Ok(address) = text.parse::<SocketAddr>() {
+        let Ok(PortSpec::Address(spec)) = spec else {
+            panic!("{text:?} is refused: {spec:?}")
+        };
+        assert_eq!(
+            (spec.port, spec.udp, spec.fd),
+            (address.port(), false, None)
+        );
+        let family = matches!(spec.host, Host::V6(_));
+        assert_eq!(family, address.is_ipv6(), "{text:?}: {spec:?}");
+    }
+}
+
+/// Nothing of the text is lost, and nothing is in the spec that cannot be told to workers.
+fn address(text: &str, spec: &AddressSpec) {
+    let key = spec.key(spec.port);
+    let key = key.to_str().expect("from text comes text");
+    assert!(!key.is_empty() && !key.contains([';', '=']) && !key.contains(char::is_whitespace));
+    assert!(!matches!(spec.fd, Some(1 | 2)) && spec.fd.is_none_or(|fd| fd >= 0));
+
+    let mut again = String::new();
+    let port = match spec.port {
+        // The key has the real number, and not what was typed.
+        0 => "0",
+        _ => key.rsplit(':').next().unwrap_or(key),
+    };
+    assert_eq!(port.parse(), Ok(spec.port));
+    match &spec.host {
+        Host::AnyV4 => {}
+        Host::V4(host) => again += &format!("{host}:"),
+        Host::V6(host) => again += &format!("[{host}]:"),
+    }
+    again += if spec.udp { "u" } else { "" };
+    again += port;
+    again += &spec.fd.map(|fd| format!("={fd}")).unwrap_or_default();
+
+    let squeezed: String = text.chars().filter(|c| !c.is_whitespace()).collect();
+    let bare = |text: &str| {
+        text.replace(['[', ']'], "")
+            .replace("=0", "=")
+            .replace(":0", ":")
+    };
+    if spec.port != 0 && !squeezed.contains("=0") {
+        assert_eq!(bare(&squeezed), bare(&again), "{text:?}: {spec:?}");
+    }
+    let read = again.parse::<PortSpec>();
+    let Ok(PortSpec::Address(read)) = read else {
+        panic!("{text:?}, written as {again:?}: {read:?}")
+    };
+    let parts = |spec: &AddressSpec| (spec.host.clone(), spec.port, spec.udp, spec.fd);
+    assert_eq!(parts(&read), parts(spec), "{text:?}: {again:?}");
+}
+
+fn path(data: &[u8]) {
+    let fits = (1..=107).contains(&data.len()) && !data.iter().any(|b| b";=".contains(b));
+    match PathSpec::new(OsStr::from_bytes(data)) {
+        Ok(spec) => assert!(fits && spec.as_path().as_os_str().as_bytes() == data),
+        Err(why) => assert!(!fits && !why.is_empty()),
+    }
+}
+
+/// How many descriptors are open, in this world.
+const OPEN: i32 = 20;
+
+/// `LISTEN_PID`, `LISTEN_FDS` and `LISTEN_FDNAMES`, with a NUL between them; what is missing is not
+/// set. `self` is our own pid.
+pub fn inherited(data: &[u8]) {
+    let values: Vec<&[u8]> = data.split(|byte| *byte == 0).collect();
+    let own = std::process::id();
+    let value = |name: &str| {
+        let names = ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"];
+        let at = names.iter().position(|known| *known == name)?;
+        match *values.get(at)? {
+            b"self" => Some(OsString::from(own.to_string())),
+            value => Some(OsStr::from_bytes(value).to_owned()),
+        }
+    };
+    let told = told_by(value, |fd| (0..FIRST_FD + OPEN).contains(&fd));
+
+    let number = |name| {
+        let value = value(name).filter(|value| !value.as_bytes().starts_with(b"-"))?;
+        integer(value.as_bytes())
+    };
+    let ours = number("LISTEN_PID") == Some(own.into()) && value("LISTEN_FDS").is_some();
+    let count = number("LISTEN_FDS").filter(|count| (0..=OPEN.into()).contains(count));
+    match told {
+        Ok(None) => assert!(!ours),
+        Err(_) => assert!(ours && count.is_none()),
+        Ok(Some((told, names))) => {
+            assert!(ours);
+            assert_eq!(i128::try_from(told).ok(), count);
+            let value = value("LISTEN_FDNAMES").unwrap_or_default();
+            let joined = names.join(OsStr::new(":"));
+            match names.len() == told {
+                true => assert!(joined == value || told == 0),
+                false => assert!(names.is_empty()),
+            }
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! The other end of an upgrade: a supervisor that goes on where the program before it has stopped.
+
+use std::io;
+
+use super::UNDERSTOOD;
+use super::state::State;
+use crate::config::Config;
+use crate::control::Server;
+use crate::error::Error;
+use crate::files::{LogFile, PidFile, StatusFile};
+use crate::log;
+use crate::machine::Machine;
+use crate::sockets::{FIRST_FD, Sockets};
+use crate::supervisor::start::{self, Parts};
+use crate::supervisor::{Clients, Supervisor};
+use crate::sys;
+use crate::sys::daemon::Launcher;
+use crate::sys::fd::Strays;
+use crate::sys::handover;
+use crate::sys::signals::Signals;
+use crate::systemd::Notifier;
+use crate::worker::{Channels, Spawner};
+
+/// For an upgrade to this program: says whether it would go on from the state that a running
+/// supervisor has started it with. Returns what that wants to read.
+///
+/// # Errors
+/// [`Error::NotDone`] if it would not.
+pub fn try_state(config: &Config) -> Result<String, Error> {
+    start::check(config)?;
+    let legacy = handover::legacy();
+    let legacy = legacy.unwrap_or_else(|| Err(io::Error::other("there is none")));
+    understand(legacy)?;
+    Ok(UNDERSTOOD.to_owned())
+}
+
+fn understand(legacy: io::Result<Vec<u8>>) -> Result<State, Error> {
+    let legacy = legacy.map_err(|source| Error::System {
+        action: "read the state of the supervisor before",
+        source,
+    })?;
+    State::parse(&legacy).map_err(Error::NotDone)
+}
+
+/// Goes on in the process of the program that has left this.
+pub(in crate::supervisor) fn resume(
+    config: Config,
+    legacy: io::Result<Vec<u8>>,
+) -> Result<Supervisor, Error> {
+    let state = understand(legacy)?;
+    let (pid, ours) = (state.pid, std::process::id());
+    if pid != ours {
+        let message = format!("this state is for process {pid}, and not for us, {ours}");
+        return Err(Error::NotDone(message));
+    }
+    Supervisor::resume(config, state).map_err(|source| Error::System {
+        action: "take over from the release before",
+        source,
+    })
+}
+
+impl Supervisor {
+    fn resume(config: Config, state: State) -> io::Result<Supervisor> {
+        let (release, above) = (state.release, state.above);
+        sys::limits::was_raised(state.open_files);
+        let sockets = Sockets::resume(state.sockets)?;
+        let owner = config.identity.as_ref();
+        let needed = start::needs_words(&config).is_some();
+        let stays = config.daemonize;
+        let channels = Channels::resume(state.channels, needed, owner, stays, above)?;
+        let pid_file = config.pid_file.as_deref().zip(state.pid_file);
+        let pid_file = pid_file.map(|(path, fd)| PidFile::resume(path, fd));
+        let pid_file = pid_file.transpose()?;
+        let status_file = config.status_file.as_deref();
+        let status_file = status_file.map(|path| StatusFile::resume(path, state.status_file));
+        let status_file = status_file.transpose()?;
+        let server = state.server.map(|server| Server::resume(server, above));
+        let server = server.transpose()?;
+        let launcher = state.launcher.map(Launcher::resume).transpose()?;
+        let log = LogFile::resume(config.log.as_ref(), above, state.log_command)?;
+        // All that has come through exec is close-on-exec now, but for what our parent's parent may
+        // have left open.
+        sys::fd::deal_with_strays(FIRST_FD, &[], Strays::CloseOnExec);
+
+        log::to_stderr(above);
+        let signals = Signals::hear(above)?;
+        let spawner = Spawner::for_config(&config, &sockets).map_err(io::Error::other)?;
+        log::connect(config.log_target, config.log.is_some());
+        log::resume(state.log_lines);
+        let now = sys::clock::monotonic().saturating_sub(state.origin);
+        let mut notifier = Notifier::new(start::patience(&config), now);
+        notifier.resume(state.notifier);
+        let parts = Parts {
+            machine: Machine::resume(config.rules(), state.machine),
+            origin: state.origin,
+            above,
+            signals,
+            spawner,
+            channels,
+            notifier,
+            record: state.record,
+            log,
+            sockets,
+            pid_file,
+            status_file,
+            clients: Clients::resume(server, state.clients),
+        };
+        let mut supervisor = parts.assemble(config);
+        supervisor.environment.resume(state.environment);
+        supervisor.launcher = launcher;
+        supervisor.last_failure = state.last_failure;
+        supervisor.status_retry = state.status_retry;
+        supervisor.check = state.check;
+        supervisor.upgraded(&release);
+        Ok(supervisor)
+    }
+}

@@ -1,0 +1,166 @@
+//! The state of a running supervisor, as one release writes it and the next reads it.
+//!
+//! A release has to understand what the one before it wrote. So: whatever is added later is
+//! `#[serde(default)]`; nothing is renamed or removed, and no meaning changes, without another
+//! [`FORMAT`]. An older release refuses fields that it does not know, for it would lose them.
+
+use std::os::fd::RawFd;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::control::SavedServer;
+use crate::files::SavedCommand;
+use crate::log::{self, SavedLines};
+use crate::machine::{self, Time};
+use crate::record::Record;
+use crate::sockets::SavedSocket;
+use crate::supervisor::Supervisor;
+use crate::supervisor::clients::{Clients, SavedClients};
+use crate::sys;
+use crate::sys::daemon::Launcher;
+use crate::sys::handover::Kept;
+use crate::systemd::SavedNotifier;
+use crate::units::Pid;
+use crate::worker::{SavedChannels, SavedEnvironment};
+
+/// The format of what follows.
+const FORMAT: u32 = 1;
+
+/// All that the command line does not say. Descriptors are given by number.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct State {
+    format: u32,
+    /// Who wrote this.
+    pub(super) release: String,
+    pub(super) pid: u32,
+    /// The first number above all sockets'.
+    pub(super) above: RawFd,
+    /// The limit of open files that we were started with, if we have raised it.
+    pub(super) open_files: Option<u64>,
+    /// The machine's time 0, on the monotonic clock.
+    pub(super) origin: Duration,
+    pub(super) machine: machine::Saved,
+    pub(super) record: Record,
+    pub(super) sockets: Vec<SavedSocket>,
+    pub(super) channels: SavedChannels,
+    pub(super) environment: SavedEnvironment,
+    pub(super) notifier: SavedNotifier,
+    pub(super) pid_file: Option<RawFd>,
+    /// The file that we have put there, if we have.
+    pub(super) status_file: Option<RawFd>,
+    pub(super) status_retry: Option<Time>,
+    pub(super) log_command: Option<SavedCommand>,
+    pub(super) log_lines: SavedLines,
+    pub(super) launcher: Option<RawFd>,
+    pub(super) last_failure: Option<String>,
+    pub(super) check: Option<Pid>,
+    pub(super) server: Option<SavedServer>,
+    pub(super) clients: SavedClients,
+}
+
+impl State {
+    /// # Errors
+    /// What is not understood, for people.
+    pub(super) fn parse(text: &[u8]) -> Result<State, String> {
+        /// What every format has.
+        #[derive(Deserialize)]
+        struct Head {
+            format: u32,
+            release: String,
+        }
+        let head: Head = serde_json::from_slice(text).map_err(|e| format!("no state: {e}"))?;
+        let Head { format, release } = head;
+        let ours = env!("CARGO_PKG_VERSION");
+        if format != FORMAT {
+            return Err(format!(
+                "release {ours} does not understand the state of release {release}: its format is \
+                 {format}, and {FORMAT} is known"
+            ));
+        }
+        serde_json::from_slice(text).map_err(|e| {
+            format!("release {ours} does not understand the state of release {release}: {e}")
+        })
+    }
+}
+
+impl Supervisor {
+    /// What the next program is to know, and to keep open.
+    pub(super) fn save(&self, kept: &mut Kept) -> State {
+        let Clients { server, .. } = &self.clients;
+        State {
+            format: FORMAT,
+            release: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            above: self.above,
+            open_files: sys::limits::raised_from(),
+            origin: self.origin,
+            machine: self.machine.save(),
+            record: self.record.clone(),
+            sockets: self.sockets.save(kept),
+            channels: self.channels.save(kept),
+            environment: self.environment.save(),
+            notifier: self.notifier.save(),
+            pid_file: self.pid_file.as_ref().map(|file| file.save(kept)),
+            status_file: self.status_file.as_ref().and_then(|file| file.save(kept)),
+            status_retry: self.status_retry,
+            log_command: self.log.save(kept),
+            log_lines: log::save(),
+            launcher: self
+                .launcher
+                .as_ref()
+                .map(|line: &Launcher| line.save(kept)),
+            last_failure: self.last_failure.clone(),
+            check: self.check,
+            server: server.as_ref().map(|server| server.save(kept)),
+            clients: self.clients.save(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    /// Written by release 0.1.0. Never to be changed: it is what is out there.
+    const FORMAT_1: &str = include_str!("format_1.json");
+
+    fn sample() -> Value {
+        serde_json::from_str(FORMAT_1).unwrap()
+    }
+
+    #[test]
+    fn what_the_first_release_wrote_is_understood_and_none_of_it_is_lost() {
+        let state = State::parse(FORMAT_1.as_bytes()).unwrap();
+        let mut written = serde_json::to_value(&state).unwrap();
+        let sample = sample();
+        // What has been added since may be there, too.
+        let known = sample.as_object().unwrap();
+        let fields = written.as_object_mut().unwrap();
+        fields.retain(|name, _| known.contains_key(name));
+        assert_eq!(written, sample);
+    }
+
+    #[test]
+    fn what_another_release_has_added_or_changed_is_refused() {
+        let mut newer = sample();
+        newer["release"] = json!("9.0");
+        newer["a_new_field"] = json!(1);
+        let refused = State::parse(newer.to_string().as_bytes()).unwrap_err();
+        assert!(refused.contains("release 9.0"), "{refused}");
+        assert!(refused.contains("a_new_field"), "{refused}");
+
+        let mut nested = sample();
+        nested["machine"]["workers"][0]["a_new_field"] = json!(1);
+        assert!(State::parse(nested.to_string().as_bytes()).is_err());
+
+        let other_format = json!({"format": 2, "release": "9.0", "anything": []});
+        let refused = State::parse(other_format.to_string().as_bytes()).unwrap_err();
+        assert!(refused.contains("its format is 2"), "{refused}");
+        for garbage in ["", "[]", "{}", "{\"format\":1}"] {
+            assert!(State::parse(garbage.as_bytes()).is_err(), "{garbage}");
+        }
+    }
+}

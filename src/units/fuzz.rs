@@ -1,0 +1,35 @@
+//! Garbage for signals and spans of time; see [`crate::fuzzing`].
+
+use std::time::Duration;
+
+use super::{Seconds, Signal, parse_seconds};
+
+/// What is read and written is read as the same.
+pub fn units(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    if let Ok(span) = parse_seconds(text) {
+        assert!(span <= Duration::from_secs(1_000_000_000), "{span:?}");
+        let written = Seconds(span).to_string();
+        assert_eq!(parse_seconds(&written), Ok(span), "{text:?}: {written}");
+        assert!(!text.contains(['-', '+']), "{text:?} is no span");
+    }
+    if let Ok(whole) = text.parse::<u32>() {
+        let plain = !text.starts_with('+') && whole <= 1_000_000_000;
+        let expected = plain.then(|| Duration::from_secs(whole.into()));
+        assert_eq!(parse_seconds(text).ok(), expected, "{text:?}");
+    }
+    let millis = text
+        .strip_suffix("ms")
+        .filter(|text| !text.starts_with('+'));
+    if let Some(Ok(millis)) = millis.map(str::parse::<u16>) {
+        let expected = Duration::from_millis(millis.into());
+        assert_eq!(parse_seconds(text), Ok(expected), "{text:?}");
+    }
+    if let Ok(signal) = text.parse::<Signal>() {
+        assert_eq!(Signal::from_number(signal.number()), Some(signal));
+        let written = signal.to_string();
+        assert_eq!(written.parse(), Ok(signal), "{text:?}: {written}");
+    }
+}

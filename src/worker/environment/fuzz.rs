@@ -1,0 +1,143 @@
+//! Garbage for the envdir; see [`crate::fuzzing`].
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::{Environment, RESERVED, Variables, overlay, read_dir};
+use crate::config::LiveConfig;
+use crate::machine::Time;
+
+/// Between two files.
+const SEPARATOR: u8 = 0x1c;
+
+/// A file a piece: its name is the first line. The first one of them had a value before.
+pub fn envdir(data: &[u8]) {
+    let mut files: BTreeMap<&[u8], &[u8]> = BTreeMap::new();
+    for piece in data.split(|byte| *byte == SEPARATOR).take(20) {
+        let end = piece.iter().position(|byte| *byte == b'\n');
+        let (name, content) = piece.split_at(end.unwrap_or(piece.len()));
+        let possible = !matches!(name, b"" | b"." | b"..") && name.len() <= 255;
+        if possible && !name.iter().any(|b| matches!(b, 0 | b'/')) {
+            files.insert(name, content.get(1..).unwrap_or_default());
+        }
+    }
+    let had = files.keys().next().map(|name| OsStr::from_bytes(name));
+    let before = had.map(|name| (name.to_owned(), "before".into()));
+
+    let dir = Directory::new();
+    for (name, content) in &files {
+        fs::write(dir.0.join(OsStr::from_bytes(name)), content).expect("a file");
+    }
+    let mut complaints = Vec::new();
+    let read = read_dir(
+        &dir.0,
+        before.clone().into_iter().collect(),
+        &mut complaints,
+    );
+
+    let mut expected = Variables::new();
+    let mut bad = 0;
+    for (name, content) in &files {
+        let line = content.split(|byte| *byte == b'\n').next();
+        let line = line.filter(|_| !content.is_empty());
+        let key = OsStr::from_bytes(name);
+        match line {
+            _ if name.starts_with(b".") => {}
+            _ if name.contains(&b'=') => bad += 1,
+            Some(line) if line.contains(&0) => {
+                bad += 1;
+                expected.extend(before.clone().filter(|(had, _)| had == key));
+            }
+            Some(line) => drop(expected.insert(key.into(), OsStr::from_bytes(line).into())),
+            None => {}
+        }
+    }
+    assert_eq!(
+        (&read, complaints.len()),
+        (&expected, bad),
+        "{complaints:?}"
+    );
+    block(read.clone());
+    rules(&read, &dir);
+}
+
+/// What execve(2) is given: each variable once, and none that is the spawner's.
+fn block(read: Variables) {
+    let inherited = [("HOME", "/"), ("LISTEN_FDS", "1")].map(|(n, v)| (n.into(), v.into()));
+    let mut expected = read.clone();
+    for (name, value) in inherited.clone() {
+        expected.entry(name).or_insert(value);
+    }
+    expected.retain(|name, _: &mut OsString| !RESERVED.iter().any(|reserved| name == reserved));
+    let environment = Environment {
+        inherited: inherited.into(),
+        dir: None,
+        watch: None,
+        read_at: Time::ZERO,
+        read,
+        complaints: Vec::new(),
+    };
+    let block = environment.block();
+    let pairs = block.iter().map(|variable| {
+        let bytes = variable.as_bytes();
+        let equals = bytes.iter().position(|byte| *byte == b'=').expect("a '='");
+        let (name, value) = (&bytes[..equals], &bytes[equals + 1..]);
+        (
+            OsStr::from_bytes(name).into(),
+            OsStr::from_bytes(value).into(),
+        )
+    });
+    assert_eq!(block.len(), expected.len());
+    assert_eq!(pairs.collect::<Variables>(), expected);
+}
+
+/// Nonsense changes nothing.
+fn rules(read: &Variables, dir: &Directory) {
+    let configured = LiveConfig {
+        auto_restart: true,
+        auto_restart_interval: Duration::from_secs(60),
+        kill_old_delay: None,
+    };
+    let mut complaints = Vec::new();
+    let live = overlay(&configured, read, &dir.0, &mut complaints);
+    let names = ["AUTO_RESTART_INTERVAL", "KILL_OLD_DELAY"];
+    let given = names
+        .iter()
+        .filter(|name| read.contains_key(OsStr::new(name)));
+    assert!(complaints.len() <= given.count(), "{complaints:?}");
+    let tuning = live.tuning();
+    let longest = Duration::from_secs(1_000_000_000);
+    assert!(tuning.kill_old_delay <= longest);
+    assert!(
+        tuning
+            .auto_restart
+            .is_none_or(|every| !every.is_zero() && every <= longest)
+    );
+    if !complaints.is_empty() {
+        let default = configured.auto_restart_interval == live.auto_restart_interval;
+        assert!(default || live.kill_old_delay.is_none());
+    }
+}
+
+/// One for each process and each input; gone with this.
+struct Directory(PathBuf);
+
+impl Directory {
+    fn new() -> Directory {
+        let thread = format!("{:?}", std::thread::current().id());
+        let name = format!("fuzz-envdir-{}-{thread}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        fs::create_dir(&path).expect("a directory");
+        Directory(path)
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}

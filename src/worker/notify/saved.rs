@@ -1,0 +1,76 @@
+//! The lines to live workers, handed to the next program in this process. What was said and not heard
+//! is still in the sockets.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::RawFd;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use serde::{Deserialize, Serialize};
+
+use super::channel::{Channel, SavedChannel};
+use super::place::Place;
+use super::{Channels, Words, message};
+use crate::sys::datagram::Inbox;
+use crate::sys::handover::Kept;
+use crate::units::Identity;
+
+/// All lines.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SavedChannels {
+    list: Vec<SavedChannel>,
+    /// Where the next one is made.
+    place: Option<OsString>,
+}
+
+/// Directories that several lines may have in common.
+#[derive(Default)]
+struct Places(BTreeMap<PathBuf, Rc<Place>>);
+
+impl Places {
+    fn get(&mut self, path: &Path) -> Rc<Place> {
+        let place = self.0.entry(path.to_owned());
+        Rc::clone(place.or_insert_with(|| Rc::new(Place::resume(path))))
+    }
+}
+
+impl Channels {
+    pub(crate) fn save(&self, kept: &mut Kept) -> SavedChannels {
+        SavedChannels {
+            list: self.list.iter().map(|line| line.save(kept)).collect(),
+            place: self.place.as_ref().map(|place| place.path().into()),
+        }
+    }
+
+    /// As [`Channels::prepare`] and all that came after it.
+    pub(crate) fn resume(
+        saved: SavedChannels,
+        indispensable: bool,
+        workers: Option<&Identity>,
+        stays: bool,
+        above: RawFd,
+    ) -> io::Result<Channels> {
+        let owner = workers.map(|who| (who.user, who.group));
+        let mut places = Places::default();
+        let place = saved.place.map(|path| places.get(Path::new(&path)));
+        let list = saved.list.into_iter();
+        let list = list.map(|line| {
+            let directory = line.directory().to_owned();
+            Channel::resume(line, places.get(&directory), owner)
+        });
+        let list: io::Result<Vec<Channel>> = list.collect();
+        Ok(Channels {
+            list: list?,
+            place,
+            indispensable,
+            owner,
+            stays,
+            above,
+            inbox: Inbox::new(message::LONGEST),
+            words: Words::new(),
+        })
+    }
+}

@@ -1,0 +1,98 @@
+//! A worker that means ill. What SECURITY.md says of it is shown here, where no other test does.
+
+mod better {
+    use std::fs;
+    use std::net::{Shutdown, TcpListener, TcpStream};
+    use std::os::fd::OwnedFd;
+    use std::os::unix::fs::PermissionsExt;
+    use std::path::Path;
+
+    use crate::harness::{SLEEPS, STRANGER, Setup, have_strangers};
+
+    #[test]
+    fn another_user_s_can_do_nothing_to_the_supervisor_or_its_files() {
+        if !have_strangers() {
+            return;
+        }
+        let tries = r#"
+            try() { if "$@" >/dev/null 2>&1; then echo "$*" >>could; fi; }
+            try true
+            try kill -0 $PPID
+            try kill -TERM $PPID
+            try kill -KILL $PPID
+            try ls /proc/$PPID/fd
+            try cat /proc/$PPID/environ
+            try cat /proc/$PPID/mem
+            try test -w /proc/$PPID/oom_score_adj
+            for file in pid status log a.sock control; do
+                try mv $file theirs
+                try ln -f pid $file
+                try rm $file
+            done
+            try test -w pid
+            try test -w status
+            try test -w log
+            try test -w control
+            try mv "$NOTIFY_SOCKET" "$NOTIFY_SOCKET.away"
+            try mkdir "${NOTIFY_SOCKET%/*}/2"
+            try mv "${NOTIFY_SOCKET%/*}" away
+            try ./start_server --stop --pid-file=pid
+            try ./start_server --stop --control=control
+            try ./start_server --restart --control=control
+            try ./start_server --status --control=control
+            up
+            exec sleep 1000"#;
+        let user = format!("--user={STRANGER}");
+        let group = format!("--group={STRANGER}");
+        let options = [
+            "--pid-file=DIR/pid",
+            "--log-file=DIR/log",
+            "--path=DIR/a.sock",
+            "--control=DIR/control",
+            &user,
+            &group,
+        ];
+        // The worker looks for the status file, so it has to be there: so for the second of them.
+        let setup = Setup::new(&options).copied().sh(tries).log("log");
+        fs::set_permissions(setup.path("."), fs::Permissions::from_mode(0o1777)).unwrap();
+        let s = setup.start();
+        s.hup();
+        s.wait_up(2);
+        assert_eq!(s.read("could"), "true\n".repeat(2));
+        s.stop();
+    }
+
+    #[test]
+    fn one_that_shuts_a_listening_socket_down_harms_the_service_alone() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let shared = TcpStream::from(OwnedFd::from(listener.try_clone().unwrap()));
+        let s = Setup::new(&["--pid-file=DIR/pid"])
+            .stdin(fs::File::from(OwnedFd::from(listener)))
+            .sh(SLEEPS)
+            .start();
+        assert!(TcpStream::connect(address).is_ok());
+        // Who has the descriptor can do it; in the worker it is the same open socket.
+        shared.shutdown(Shutdown::Both).unwrap();
+        assert!(TcpStream::connect(address).is_err());
+        s.hup();
+        s.wait_generation(2);
+        s.stop();
+    }
+
+    #[test]
+    fn what_security_md_names_is_there() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let text = fs::read_to_string(root.join("SECURITY.md")).unwrap();
+        // What is between backquotes is every second part.
+        let names = text.split('`').skip(1).step_by(2);
+        let tests: Vec<_> = names.filter_map(|name| name.split_once("::")).collect();
+        assert!(tests.len() > 20, "{tests:?}");
+        for (file, test) in tests {
+            let file = root.join(format!("tests/blackbox/{file}.rs"));
+            let tests = fs::read_to_string(&file).unwrap_or_default();
+            let found = tests.contains(&format!("fn {test}()"));
+            assert!(found, "{test} is not in {}", file.display());
+        }
+    }
+}
