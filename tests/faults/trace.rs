@@ -18,6 +18,8 @@ pub(crate) struct Call {
 pub(crate) struct Trace {
     /// From the first one of `main` on.
     pub(crate) calls: Vec<Call>,
+    /// What was made to fail was none of them, but of the C library's, which begins anew in an upgrade.
+    pub(crate) injected_elsewhere: bool,
     /// The process has ended, and this is all.
     pub(crate) complete: bool,
 }
@@ -31,6 +33,8 @@ impl Trace {
     pub(crate) fn parse(text: &str) -> Trace {
         let mut seen = std::collections::HashMap::<String, usize>::new();
         let mut calls = Vec::new();
+        let mut in_main = false;
+        let mut injected_elsewhere = false;
         for line in text.lines() {
             let Some((at, rest)) = line.split_once(' ') else {
                 continue;
@@ -44,6 +48,16 @@ impl Trace {
             }
             let nth = seen.entry(name.to_owned()).or_default();
             *nth += 1;
+            // An upgrade executes the next program, which begins like the first.
+            let handler = name == "rt_sigaction" && text.starts_with("SIGBUS, {");
+            let ends = ["execve", "sigaltstack"].contains(&name);
+            let ours = in_main && name != "sigaltstack";
+            let failed = text.contains(" = -1 ");
+            in_main = (in_main && (!ends || failed)) || handler;
+            if !ours {
+                injected_elsewhere |= text.ends_with("(INJECTED)");
+                continue;
+            }
             calls.push(Call {
                 at,
                 name: name.to_owned(),
@@ -52,16 +66,9 @@ impl Trace {
                 injected: text.ends_with("(INJECTED)"),
             });
         }
-        let handler = |c: &Call| {
-            c.name == "rt_sigaction"
-                && (c.text.starts_with("SIGSEGV") || c.text.starts_with("SIGBUS"))
-        };
-        let main = calls.iter().rposition(handler).map_or(0, |at| at + 1);
-        let mut calls = calls.split_off(main);
-        let end = calls.iter().position(|c| c.name == "sigaltstack");
-        calls.truncate(end.unwrap_or(calls.len()));
         Trace {
             calls,
+            injected_elsewhere,
             complete: text
                 .lines()
                 .next_back()
