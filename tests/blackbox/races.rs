@@ -395,7 +395,7 @@ mod better {
             let refused = as_user(like_tmp(&[command, &socket], ""), STRANGER).run();
             // All it sees is the end of the connection.
             refused.expect_failure(&[]);
-            s.wait_line("turned away a client of another user, Ok(4242)");
+            s.wait_line("turned away a client of another user, 4242");
         }
         assert_eq!(s.ups().len(), 1);
         s.stop();
