@@ -153,11 +153,22 @@ pub(crate) fn shape_of(text: &str) -> String {
         shape.push(c);
     }
     settle(&mut shape, &mut digits);
-    // mkdtemp(3)
-    let mut parts = shape.split("start_server-");
+    let shape = without_random("start_server-", &shape);
+    without_random("status.", &shape)
+}
+
+/// What mkdtemp(3) and mkstemp(3) have put behind this becomes `XXXXXX`, and a number below it `N`.
+fn without_random(before: &str, text: &str) -> String {
+    let mut parts = text.split(before);
     let first = parts.next().unwrap_or_default().to_owned();
     parts.fold(first, |all, part| {
-        let rest = part.get(6..).unwrap_or_default();
-        all + "start_server-XXXXXX" + rest
+        let random = part.bytes().take_while(|b| b.is_ascii_alphanumeric());
+        // A pid or an inode may have become an N among them.
+        let rest = part.get(random.count()..).unwrap_or_default();
+        let number = rest.strip_prefix('/').map(|rest| {
+            let rest = rest.trim_start_matches(|c: char| c.is_ascii_digit());
+            format!("/N{rest}")
+        });
+        all + before + "XXXXXX" + number.as_deref().unwrap_or(rest)
     })
 }

@@ -168,15 +168,16 @@ fn judge(
     if injected.is_empty() {
         return Ok(Outcome::NotReached);
     }
-    let usual: Vec<String> = record
-        .said
-        .lines()
-        .map(|l| people(l, &record.directory))
-        .collect();
+    let words = |line: &str, directory: &str| {
+        let digits = |c: char| c == 'N' || c.is_ascii_digit();
+        people(line, directory).replace(digits, "")
+    };
+    let directory = &record.directory;
+    let usual: Vec<String> = record.said.lines().map(|l| words(l, directory)).collect();
     let mut unusual: Vec<String> = said
         .lines()
+        .filter(|line| !usual.contains(&words(line, server.place.text())))
         .map(|line| people(line, server.place.text()))
-        .filter(|line| !usual.contains(line))
         .collect();
     unusual.dedup();
     Ok(Outcome::Served {
