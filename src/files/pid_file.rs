@@ -125,7 +125,7 @@ impl Drop for PidFile {
 /// Removes a file that we have made and could not use. Not if another supervisor has taken it meanwhile,
 /// or will: until it is removed we have the lock, and who gets that afterwards sees that it is gone.
 fn forsake(path: &Path) {
-    let Ok(file) = guard::open(path, OFlag::O_RDONLY, None).and_then(regular) else {
+    let Ok(file) = guard::open(path, OFlag::O_RDWR, None).and_then(regular) else {
         return;
     };
     let is_empty = file.metadata().is_ok_and(|meta| meta.len() == 0);

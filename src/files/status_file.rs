@@ -89,7 +89,6 @@ impl StatusFile {
         template.push(".XXXXXX");
         let (fd, temporary) = mkstemp(Path::new(&template))?;
         let mut file = File::from(fd);
-        fcntl(&file, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?; // which mkstemp(3) does not set
         match fill(&mut file, text) {
             Ok(()) => Ok((file, temporary)),
             Err(error) => {
@@ -100,8 +99,10 @@ impl StatusFile {
     }
 }
 
-/// With the permissions of a file that open(2) makes: mkstemp(3) grants nobody else any.
+/// With the permissions of a file that open(2) makes, mkstemp(3) grants nobody else any; and without
+/// reaching workers.
 fn fill(file: &mut File, text: &str) -> io::Result<()> {
+    fcntl(&*file, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
     let mask = umask(Mode::empty()); // there is no other way to ask for it
     umask(mask);
     fchmod(&*file, Mode::from_bits_truncate(0o644) & !mask)?;

@@ -19,6 +19,9 @@ use crate::trace::Trace;
 /// an exec may take.
 const PATIENCE: Duration = Duration::from_secs(8);
 
+/// What is said of an upgrade that cannot be.
+const FAILED: &str = "upgrade refused";
+
 /// How often at most, besides each call that fails.
 const TRIES: usize = 2;
 
@@ -91,6 +94,7 @@ impl Story {
                 Step::Death => self.death(),
                 Step::LogDeath => self.log_death(),
                 Step::Settings => self.settings(),
+                Step::Upgrade => self.upgrade(),
                 Step::Stop => self.stop(|story| {
                     story.server.signal(Signal::SIGTERM);
                     Ok(())
@@ -242,6 +246,25 @@ impl Story {
                 Ok(log.exists().then_some(()))
             })
         })
+    }
+
+    fn upgrade(&mut self) -> Result<(), String> {
+        let usr2 = |story: &mut Story| {
+            story.server.signal(Signal::SIGUSR2);
+            Ok(())
+        };
+        let lines = |server: &Server, what: &str| server.place.said().matches(what).count();
+        self.insist("USR2", usr2, |story, patience| {
+            let failures = lines(&story.server, FAILED);
+            let upgraded = story.server.look(patience, |server| {
+                server.ask()?;
+                let done = lines(server, " upgraded from ") > 0;
+                let over = done || lines(server, FAILED) > failures;
+                Ok(over.then_some(done))
+            })?;
+            Ok(upgraded.filter(|done| *done).map(drop))
+        })?;
+        self.settle(|_| true).map(drop)
     }
 
     fn death(&mut self) -> Result<(), String> {

@@ -23,8 +23,8 @@ pub(crate) enum Step {
     Stop,
     /// The same by `--stop`.
     AskToStop,
-    // The upgrade in place has its place here: `Upgrade`, SIGUSR2, until the same pid runs the new
-    // binary and has answered; see `Story::tell`. strace follows an exec, and goes on counting.
+    /// USR2, until it has executed itself anew, in the same process.
+    Upgrade,
 }
 
 impl Step {
@@ -40,6 +40,7 @@ impl Step {
             Step::Settings => "settings",
             Step::Stop => "stop",
             Step::AskToStop => "ask-to-stop",
+            Step::Upgrade => "upgrade",
         }
     }
 }
@@ -61,7 +62,7 @@ pub(crate) struct Life {
     pub(crate) steps: &'static [Step],
 }
 
-pub(crate) const LIVES: [Life; 5] = [
+pub(crate) const LIVES: [Life; 6] = [
     Life {
         name: "files",
         about: "TCP, UDP and a unix socket, all files (those of a dead supervisor are there), \
@@ -172,6 +173,27 @@ pub(crate) const LIVES: [Life; 5] = [
             Step::Reload,
             Step::Stop,
         ],
+    },
+    Life {
+        name: "upgrade",
+        about: "an upgrade in place, SIGUSR2, to the same program",
+        options: &[
+            "--port=127.0.0.1:0",
+            "--path=DIR/sock",
+            "--pid-file=DIR/pid",
+            "--status-file=DIR/status",
+            "--log-file=DIR/log",
+            "--control=DIR/control",
+            "--ready=notify",
+            "--interval=0",
+            "--stop-timeout=3",
+        ],
+        environment: &[],
+        leftovers: false,
+        as_root: false,
+        leaves: &[],
+        inherits: false,
+        steps: &[Step::Start, Step::Upgrade, Step::Reload, Step::Stop],
     },
     Life {
         name: "user",

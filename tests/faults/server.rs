@@ -36,6 +36,9 @@ pub(crate) struct Server {
     pub(crate) exited: Option<ExitStatus>,
     /// It has answered.
     pub(crate) served: bool,
+    /// A worker that runs may be killed: its supervisor waits in vain for the end of the pipe that
+    /// would tell so, because that was not closed.
+    may_kill: bool,
     /// What systemd would take it to be: it has said READY, and not RELOADING since.
     pub(crate) said_ready: bool,
 }
@@ -79,6 +82,7 @@ impl Server {
             child,
             exited: None,
             served: false,
+            may_kill: fault.is_some_and(|fault| fault.name == "close"),
             said_ready: false,
         }
     }
@@ -128,7 +132,7 @@ impl Server {
         let (answer, keys) = match self.ask_at_first() {
             Ok(found) => found,
             // The end of the supervisor is seen by who looks for it.
-            Err(e) if self.served && !self.has_exited() => {
+            Err(e) if self.served && !self.may_kill && !self.has_exited() => {
                 return Err(format!("a client was not served: {e}"));
             }
             Err(_) => return Ok(None),

@@ -74,6 +74,7 @@ pub(crate) fn write(results: &[Result]) -> String {
 
 fn described(outcome: &std::result::Result<Outcome, String>, errno: &str) -> String {
     let text = match outcome {
+        Ok(Outcome::Ended(message)) => format!("ended: {message}"),
         Ok(Outcome::Refused(message)) => format!("refused: {message}"),
         Ok(Outcome::NotReached) => "not reached in that run".to_owned(),
         Ok(Outcome::Served { said, again, left }) => {
@@ -98,25 +99,26 @@ fn described(outcome: &std::result::Result<Outcome, String>, errno: &str) -> Str
 }
 
 fn summary(results: &[Result], text: &mut String) {
-    let mut calls: BTreeMap<&str, [usize; 5]> = BTreeMap::new();
+    let mut calls: BTreeMap<&str, [usize; 6]> = BTreeMap::new();
     for result in results {
         let counts = calls.entry(&result.case.fault.name).or_default();
         let at = match &result.outcome {
             Ok(Outcome::Served { again, .. }) if again.is_empty() => 0,
             Ok(Outcome::Served { .. }) => 1,
             Ok(Outcome::Refused(_)) => 2,
-            Ok(Outcome::NotReached) => 3,
-            Err(_) => 4,
+            Ok(Outcome::Ended(_)) => 3,
+            Ok(Outcome::NotReached) => 4,
+            Err(_) => 5,
         };
         if let Some(count) = counts.get_mut(at) {
             *count += 1;
         }
     }
     text.push_str(
-        "| call | served | served, asked again | refused to start | not reached | **broken** |\n",
+        "| call | served | served, asked again | refused to start | ended | not reached | **broken** |\n",
     );
-    text.push_str("|---|--:|--:|--:|--:|--:|\n");
-    let mut all = [0; 5];
+    text.push_str("|---|--:|--:|--:|--:|--:|--:|\n");
+    let mut all = [0; 6];
     for (call, counts) in &calls {
         let cells: Vec<String> = counts.iter().map(usize::to_string).collect();
         let _ = writeln!(text, "| `{call}` | {} |", cells.join(" | "));
@@ -140,6 +142,8 @@ START_SERVER_FAULTS_TABLE=docs/faults.md cargo test --test faults`, which fails 
 - Or it **refused** to start, with status 1 (2 if what an option names could not be looked up) and a message with
   the reason (`…` is the error in
   strerror's words).
+- Or, in an upgrade and after its exec, when there is no way back, the next program could not take over:
+  it **ended** with status 1 and such a message. The service manager starts it anew.
 - Nothing of its own was left but what the fault kept from being removed, and nothing of others' was
   touched.
 - No panic, no hang, no spinning, no descriptor more than usual.

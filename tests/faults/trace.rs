@@ -18,6 +18,8 @@ pub(crate) struct Call {
 pub(crate) struct Trace {
     /// From the first one of `main` on.
     pub(crate) calls: Vec<Call>,
+    /// What was made to fail was none of them, but of the C library's, which begins anew in an upgrade.
+    pub(crate) injected_elsewhere: bool,
     /// The process has ended, and this is all.
     pub(crate) complete: bool,
 }
@@ -31,6 +33,8 @@ impl Trace {
     pub(crate) fn parse(text: &str) -> Trace {
         let mut seen = std::collections::HashMap::<String, usize>::new();
         let mut calls = Vec::new();
+        let mut in_main = false;
+        let mut injected_elsewhere = false;
         for line in text.lines() {
             let Some((at, rest)) = line.split_once(' ') else {
                 continue;
@@ -42,8 +46,19 @@ impl Trace {
             if !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
                 continue;
             }
+            // The one that starts the program is shown and not counted.
             let nth = seen.entry(name.to_owned()).or_default();
-            *nth += 1;
+            *nth += usize::from(name != "execve" || in_main);
+            // An upgrade executes the next program, which begins like the first.
+            let handler = name == "rt_sigaction" && text.starts_with("SIGBUS, {");
+            let ends = ["execve", "sigaltstack"].contains(&name);
+            let ours = in_main && name != "sigaltstack";
+            let failed = text.contains(" = -1 ");
+            in_main = (in_main && (!ends || failed)) || handler;
+            if !ours {
+                injected_elsewhere |= text.ends_with("(INJECTED)");
+                continue;
+            }
             calls.push(Call {
                 at,
                 name: name.to_owned(),
@@ -52,16 +67,9 @@ impl Trace {
                 injected: text.ends_with("(INJECTED)"),
             });
         }
-        let handler = |c: &Call| {
-            c.name == "rt_sigaction"
-                && (c.text.starts_with("SIGSEGV") || c.text.starts_with("SIGBUS"))
-        };
-        let main = calls.iter().rposition(handler).map_or(0, |at| at + 1);
-        let mut calls = calls.split_off(main);
-        let end = calls.iter().position(|c| c.name == "sigaltstack");
-        calls.truncate(end.unwrap_or(calls.len()));
         Trace {
             calls,
+            injected_elsewhere,
             complete: text
                 .lines()
                 .next_back()
@@ -124,6 +132,9 @@ pub(crate) fn shape_of(text: &str) -> String {
     let text = text
         .replace("AT_FDCWD</>, ", "")
         .replace("AT_FDCWD<>, ", "");
+    let me = std::env::current_exe().unwrap_or_default();
+    let text = text.replace(&*me.to_string_lossy(), "worker");
+    let text = text.replace(env!("CARGO_BIN_EXE_start_server"), "start_server");
     let mut shape = String::new();
     let mut digits = String::new();
     let settle = |shape: &mut String, digits: &mut String| {
@@ -146,11 +157,22 @@ pub(crate) fn shape_of(text: &str) -> String {
         shape.push(c);
     }
     settle(&mut shape, &mut digits);
-    // mkdtemp(3)
-    let mut parts = shape.split("start_server-");
+    let shape = without_random("start_server-", &shape);
+    without_random("status.", &shape)
+}
+
+/// What mkdtemp(3) and mkstemp(3) have put behind this becomes `XXXXXX`, and a number below it `N`.
+fn without_random(before: &str, text: &str) -> String {
+    let mut parts = text.split(before);
     let first = parts.next().unwrap_or_default().to_owned();
     parts.fold(first, |all, part| {
-        let rest = part.get(6..).unwrap_or_default();
-        all + "start_server-XXXXXX" + rest
+        let random = part.bytes().take_while(|b| b.is_ascii_alphanumeric());
+        // A pid or an inode may have become an N among them.
+        let rest = part.get(random.count()..).unwrap_or_default();
+        let number = rest.strip_prefix('/').map(|rest| {
+            let rest = rest.trim_start_matches(|c: char| c.is_ascii_digit());
+            format!("/N{rest}")
+        });
+        all + before + "XXXXXX" + number.as_deref().unwrap_or(rest)
     })
 }

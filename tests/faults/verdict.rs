@@ -4,6 +4,7 @@
 //!    moment of the fault may have failed; asked again, it was done.
 //! 2. Or it refused to start: before it served, with status 1 (2 for what an option names) and a message that gives the reason in
 //!    the words of the error.
+//!    Or, in an upgrade, the next program could not take over: it ended with status 1 and such a message.
 //! 3. Nothing of its own is left: no file, no socket, no process, and no descriptor while it lived.
 //!    What the fault itself kept from being removed may be.
 //! 4. Nothing of others' was touched.
@@ -31,6 +32,9 @@ pub(crate) enum Outcome {
     },
     /// It did not start, and said why.
     Refused(String),
+    /// The next program could not take over, after the exec of an upgrade: there is no way back then.
+    /// It has ended, and said why.
+    Ended(String),
     /// In this run there were fewer calls.
     NotReached,
 }
@@ -42,6 +46,10 @@ pub(crate) fn of(
     story: &mut Story,
 ) -> (Option<Call>, Result<Outcome, String>) {
     let told = story.tell();
+    if told.is_err() {
+        // It may be about to end.
+        let _ = story.server.look::<()>(PATIENCE / 5, |_| Ok(None));
+    }
     if !story.server.has_exited() {
         let why = told.err().unwrap_or_default();
         return (
@@ -54,6 +62,16 @@ pub(crate) fn of(
         Err(why) => return (None, Err(why)),
     };
     let injected = trace.injected();
+    if injected.is_empty() && trace.injected_elsewhere {
+        return (None, Ok(Outcome::NotReached));
+    }
+    let executed = |call: &Call| call.name == "execve" && call.text.ends_with(" = 0");
+    let executed = trace.calls.iter().position(executed);
+    let at = trace.calls.iter().position(|call| call.injected);
+    if told.is_err() && executed.is_some_and(|executed| at > Some(executed)) {
+        let ended = ended(case, story);
+        return (injected.into_iter().next(), ended);
+    }
     let outcome = judge(case, record, story, told, &injected).and_then(|outcome| {
         let (calls, usual) = (trace.calls.len(), record.trace.calls.len());
         match calls > 4 * usual + 400 {
@@ -63,6 +81,21 @@ pub(crate) fn of(
     });
     let outcome = outcome.map_err(|why| format!("{why}\n    {}", story.server.last_words()));
     (injected.into_iter().next(), outcome)
+}
+
+fn ended(case: &Case, story: &Story) -> Result<Outcome, String> {
+    let status = story.server.exited.and_then(|status| status.code());
+    let said = story.server.place.said();
+    let message = said
+        .lines()
+        .rev()
+        .find(|l| l.starts_with("start_server: failed to"));
+    match message.filter(|message| message.contains(&words(case.fault.errno))) {
+        Some(message) if status == Some(1) => {
+            Ok(Outcome::Ended(people(message, story.server.place.text())))
+        }
+        _ => Err(format!("ended after an upgrade, with status {status:?}")),
+    }
 }
 
 fn judge(
@@ -135,15 +168,16 @@ fn judge(
     if injected.is_empty() {
         return Ok(Outcome::NotReached);
     }
-    let usual: Vec<String> = record
-        .said
-        .lines()
-        .map(|l| people(l, &record.directory))
-        .collect();
+    let words = |line: &str, directory: &str| {
+        let digits = |c: char| c == 'N' || c.is_ascii_digit();
+        people(line, directory).replace(digits, "")
+    };
+    let directory = &record.directory;
+    let usual: Vec<String> = record.said.lines().map(|l| words(l, directory)).collect();
     let mut unusual: Vec<String> = said
         .lines()
+        .filter(|line| !usual.contains(&words(line, server.place.text())))
         .map(|line| people(line, server.place.text()))
-        .filter(|line| !usual.contains(line))
         .collect();
     unusual.dedup();
     Ok(Outcome::Served {
