@@ -262,6 +262,13 @@ impl Supervisor {
         None
     }
 
+    /// Takes the envdir's settings in, and begins to watch it, before anything has happened.
+    fn tune(&mut self, now: Time) {
+        if let Some(tuning) = self.environment.refresh(&self.live, now) {
+            self.machine.handle(Event::Tuned(tuning), now); // which asks for nothing
+        }
+    }
+
     fn spawn(&mut self, generation: Generation) -> Event {
         let spawned = self
             .channels

@@ -360,6 +360,31 @@ mod better {
         s.stop();
     }
 
+    #[test]
+    fn an_envdir_s_settings_stay_in_force_and_its_changes_are_seen() {
+        let setup = setup(&["--envdir=DIR/env", "--kill-old-delay=0"]);
+        let setup = setup.file("env/AUTO_RESTART_INTERVAL", "3\n");
+        let s = setup
+            .file("env/ENABLE_AUTO_RESTART", "1\n")
+            .sh(SLEEPS)
+            .start();
+        s.wait_generation(1);
+        s.signal(Signal::SIGUSR2);
+        wait_upgrades(&s, 1);
+        let newest = || s.status().last().map_or(0, |(generation, _)| *generation);
+        s.eventually("it goes on by the interval", || newest() >= 2); // and nothing else has happened
+        std::fs::remove_file(s.path("env/ENABLE_AUTO_RESTART")).unwrap();
+        s.signal(Signal::SIGUSR2);
+        wait_upgrades(&s, 2);
+        s.write("env/AUTO_RESTART_INTERVAL", "0.2\n");
+        s.write("env/ENABLE_AUTO_RESTART", "1\n");
+        let before = newest();
+        s.eventually("it goes on by the new one", || newest() >= before + 2);
+        std::fs::remove_file(s.path("env/ENABLE_AUTO_RESTART")).unwrap();
+        s.process().signal(Signal::SIGTERM);
+        s.expect_exit(0);
+    }
+
     /// The soft limit of open files is raised for ourselves alone, whoever of us did that.
     #[test]
     fn workers_have_the_limits_that_they_had() {
