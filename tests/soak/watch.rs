@@ -15,6 +15,7 @@ pub(crate) struct Watched {
     pub(crate) looks: u64,
     /// Until the control socket had answered.
     pub(crate) longest: Duration,
+    /// That of the last reload.
     generation: u64,
     since: Option<u64>,
     counters: HashMap<String, u64>,
@@ -58,11 +59,15 @@ impl Watched {
             return wrong(&format!("it was started at {:?}", self.since));
         }
         self.since = since;
+        // Before a reload is over, the new one may die, and the one before serves on.
+        let over = status
+            .pointer("/lastReload/generation")
+            .and_then(Value::as_u64);
+        self.generation = self.generation.max(over.unwrap_or(0));
         let generation = number(status, "generation");
         if generation.is_some_and(|now| now < self.generation) {
-            return wrong(&format!("generation {} was there before", self.generation));
+            return wrong(&format!("generation {} has taken over", self.generation));
         }
-        self.generation = generation.unwrap_or(self.generation);
         let workers = status.get("workers").and_then(Value::as_array);
         let workers = workers.map(Vec::as_slice).unwrap_or_default();
         let starting = |worker: &&Value| worker.get("state") == Some(&"starting".into());
