@@ -26,8 +26,7 @@ impl CrashLoop {
     /// A worker that was ready since `ready` has died `now`: how long to wait before its
     /// replacement is started. Nothing after the first quick death, then 0.2 s, 0.4 s, … 30 s.
     pub(super) fn pause_after_death(&mut self, ready: Time, now: Time) -> Duration {
-        if now.saturating_sub(ready) >= STABLE_AFTER {
-            self.quick_deaths = 0;
+        if self.served(ready, now) {
             return Duration::ZERO;
         }
         let pause = match self.quick_deaths {
@@ -39,6 +38,16 @@ impl CrashLoop {
         // Past the longest pause nothing changes any more.
         self.quick_deaths = (self.quick_deaths + 1).min(12);
         pause
+    }
+
+    /// A worker that was ready since `ready` serves no more, `now`, whatever the reason: whether it did
+    /// so for long. Deaths before it are no row with those after it, then.
+    pub(super) fn served(&mut self, ready: Time, now: Time) -> bool {
+        let stable = now.saturating_sub(ready) >= STABLE_AFTER;
+        if stable {
+            self.quick_deaths = 0;
+        }
+        stable
     }
 }
 

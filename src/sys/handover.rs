@@ -70,6 +70,19 @@ fn seals() -> SealFlag {
     SealFlag::F_SEAL_SEAL | SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_WRITE
 }
 
+/// The path that execve(2) was given for this program; none: the kernel does not say.
+pub(crate) fn executed_as() -> Option<OsString> {
+    // SAFETY: getauxval(3) reads what the kernel has put on the stack at exec.
+    let address = unsafe { libc::getauxval(libc::AT_EXECFN) };
+    let path = std::ptr::with_exposed_provenance::<libc::c_char>(usize::try_from(address).ok()?);
+    if path.is_null() {
+        return None;
+    }
+    // SAFETY: it is a string that ends with a NUL byte, and stays there as long as the process.
+    let path = unsafe { CStr::from_ptr(path) };
+    Some(OsString::from_vec(path.to_bytes().to_vec()))
+}
+
 /// What was left to us, if anything was. To be called while there is one thread: the variable is
 /// removed.
 pub(crate) fn legacy() -> Option<io::Result<Vec<u8>>> {

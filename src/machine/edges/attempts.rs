@@ -160,6 +160,9 @@ impl Machine {
         report(todo, Report::KillingOld);
         let newest = self.workers.current().map_or(0, |w| w.generation);
         for pid in self.workers.older_than(newest) {
+            if let Some(Stage::Ready { since }) = self.workers.get_mut(pid).map(|w| w.stage) {
+                self.crashes.served(since, now);
+            }
             self.tell_to_leave(pid, self.rules.signal_on_hup, now, todo);
         }
         self.serve(Outcome::TakenOver(newest), now, todo);

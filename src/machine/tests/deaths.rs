@@ -49,6 +49,20 @@ fn quick_deaths_are_replaced_ever_more_slowly_and_a_hup_cuts_the_pause_short() {
 }
 
 #[test]
+fn quick_deaths_are_no_row_across_a_worker_that_served_long_and_was_replaced() {
+    let mut bench = Bench::serving(rules());
+    for _ in 0..5 {
+        let (_, pid) = bench.live()[0];
+        bench.exit(pid, 9).pass(secs(5)).pass(secs(1));
+    }
+    let (_, pid) = bench.live()[0];
+    bench.pass(secs(20)).hup().pass(secs(1)).exit(pid, 0);
+    let (last, pid) = bench.live()[0];
+    bench.exit(pid, 9);
+    assert_eq!(bench.spawned().last(), Some(&(last + 1)), "at once");
+}
+
+#[test]
 fn the_new_worker_dies_during_the_delay_and_the_old_ones_stay() {
     let tuning = Tuning {
         auto_restart: None,

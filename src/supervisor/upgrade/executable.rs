@@ -7,6 +7,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use crate::sys;
+
 /// What the kernel runs as us.
 const OURSELVES: &str = "/proc/self/exe";
 
@@ -25,8 +27,15 @@ pub(super) struct Version {
 }
 
 impl Executable {
-    /// To be called before anybody can have replaced it. `called_as` is the first argument.
+    /// `called_as` is the first argument, which may say anything: it counts if it leads to us. By then
+    /// somebody may have replaced our file already, or the link to it, and nothing does. So what the
+    /// kernel was told to execute comes next; what it executes would be a file that has gone, or that
+    /// of the release before.
     pub(super) fn find(called_as: &OsStr) -> Executable {
+        Executable::find_by(called_as, executed_as())
+    }
+
+    fn find_by(called_as: &OsStr, executed_as: Option<PathBuf>) -> Executable {
         let ours = fs::metadata(OURSELVES).ok();
         let is_ours = |path: &PathBuf| match (&ours, fs::metadata(path)) {
             (Some(ours), Ok(found)) => same(ours, &found),
@@ -34,7 +43,8 @@ impl Executable {
             (Some(_), Err(_)) => false,
         };
         let by_name = candidates(called_as).into_iter().find(is_ours);
-        let path = by_name.or_else(|| fs::read_link(OURSELVES).ok());
+        let path = by_name.or(executed_as);
+        let path = path.or_else(|| fs::read_link(OURSELVES).ok());
         Executable(path.unwrap_or_else(|| called_as.into()))
     }
 
@@ -52,6 +62,13 @@ impl Executable {
             changed: (found.ctime(), found.ctime_nsec()),
         })
     }
+}
+
+/// None: it was a descriptor, or whatever this very process ran, and no name that lasts.
+fn executed_as() -> Option<PathBuf> {
+    let path = std::path::absolute(sys::handover::executed_as()?).ok()?;
+    let passing = ["/proc", "/dev/fd"].iter().any(|of| path.starts_with(of));
+    (!passing).then_some(path)
 }
 
 fn same(one: &Metadata, other: &Metadata) -> bool {
@@ -91,6 +108,23 @@ mod tests {
         for lie in ["/bin/sh", "sh", "a login name", ""] {
             assert_eq!(Executable::find(OsStr::new(lie)).path(), ours, "{lie}");
         }
+    }
+
+    /// Between exec and this.
+    #[test]
+    fn by_the_name_it_was_executed_by_when_its_file_has_been_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("program");
+        fs::write(&path, "the next release").unwrap();
+        let found = Executable::find_by(path.as_os_str(), Some(path.clone()));
+        assert_eq!(found.path(), path);
+    }
+
+    #[test]
+    fn the_kernel_knows_by_what_name_it_was_executed() {
+        let path = executed_as().unwrap();
+        let ours = std::env::current_exe().unwrap();
+        assert_eq!(fs::canonicalize(path).unwrap(), ours);
     }
 
     #[test]
