@@ -118,6 +118,10 @@ impl Contender {
             .map(|output| String::from_utf8_lossy(&output.stdout).into_owned())
             .unwrap_or_default();
         let version = text.lines().next().unwrap_or("tells no version");
+        // Where it was built tells nobody anything.
+        if path == Path::new(env!("CARGO_BIN_EXE_start_server")) {
+            return version.to_owned();
+        }
         format!("{} ({version})", path.display())
     }
 

@@ -125,10 +125,11 @@ pub(crate) fn processor() -> String {
     name.unwrap_or(std::env::consts::ARCH).to_owned()
 }
 
-/// The kernel's release.
+/// The kernel's version, without what its builder has added.
 pub(crate) fn kernel() -> String {
     let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    release.trim().to_owned()
+    let version = release.trim().split('-').next();
+    version.unwrap_or_default().to_owned()
 }
 
 /// Load average of the last minute.
