@@ -112,18 +112,20 @@ fn failing_check(life: &mut Life<'_>, _: &mut Random) -> Done {
     let failed = life.server.run(&["--restart", TIMEOUT], 1).map(drop);
     fs::remove_file(&file).unwrap();
     match failed {
-        // With no worker to keep nothing is checked.
+        // With no worker to keep nothing is checked; nor is a start that is between two attempts.
         Err(_) if before.is_none() || before != deaths(life)? => Ok(()),
         failed => failed,
     }
 }
 
-/// How many have died while they served; none: nobody serves now.
+/// How many have died while they served, or before; none: nobody serves now.
 fn deaths(life: &Life<'_>) -> Result<Option<u64>, String> {
     let status = life.server.status().map_err(|e| e.to_string())?;
     let serves = status.get("generation").is_some_and(|g| g.is_u64());
-    let deaths = status.pointer("/counters/unexpectedDeaths");
-    Ok(deaths.and_then(|deaths| deaths.as_u64()).filter(|_| serves))
+    let counters = ["/counters/unexpectedDeaths", "/counters/startsFailed"];
+    let deaths = counters.map(|name| status.pointer(name)?.as_u64());
+    let deaths: Option<u64> = deaths.into_iter().sum();
+    Ok(deaths.filter(|_| serves))
 }
 
 /// Puts another file into the place of the supervisor's.
