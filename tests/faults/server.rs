@@ -50,7 +50,8 @@ impl Server {
         let me = std::env::current_exe().unwrap();
         let output = |name: &str| File::create(place.path(name)).unwrap();
         let mut command = Command::new("strace");
-        command.args(["-D", "-y", "-ttt", "-o"]);
+        // Strings in full: what differs from run to run in them is replaced later.
+        command.args(["-D", "-y", "-ttt", "-s", "512", "-o"]);
         command.arg(place.path("trace"));
         if let Some(fault) = fault {
             let (name, errno, when) = (&fault.name, fault.errno, fault.when());
