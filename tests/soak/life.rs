@@ -50,6 +50,8 @@ pub(crate) struct Life<'a> {
     pub(crate) shared: &'a Shared,
     /// What was done when.
     pub(crate) log: Vec<String>,
+    /// It is shown as it goes.
+    verbose: bool,
     pub(crate) counts: BTreeMap<&'static str, u64>,
     pub(crate) rests: Vec<(Duration, Rest)>,
     /// Connections to the control socket that say nothing more.
@@ -85,6 +87,7 @@ pub(crate) fn live(plan: &Plan) -> ExitCode {
         server: &server,
         shared: &shared,
         log: Vec::new(),
+        verbose: std::env::var_os("START_SERVER_SOAK_VERBOSE").is_some(),
         counts: BTreeMap::new(),
         rests: Vec::new(),
         held: Vec::new(),
@@ -198,7 +201,11 @@ impl Life<'_> {
 
     pub(crate) fn write(&mut self, what: &str) {
         let at = self.shared.start.elapsed().as_secs_f64();
-        self.log.push(format!("{at:8.3} {what}"));
+        let line = format!("{at:8.3} {what}");
+        if self.verbose {
+            say(&line);
+        }
+        self.log.push(line);
     }
 
     fn still_there(&self) -> Result<(), String> {

@@ -13,6 +13,8 @@
 //! START_SERVER_SOAK_RELOADS=10000 cargo test --release --test soak   # reloads, and nothing else
 //! ```
 //!
+//! `START_SERVER_SOAK_VERBOSE=1` shows what is done as it goes.
+//!
 //! Left out is the clock: it cannot be set for one process alone (a time namespace has a monotonic
 //! clock of its own, but no time of day), and the machine's is not ours to set.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
