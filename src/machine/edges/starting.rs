@@ -121,7 +121,11 @@ impl Machine {
             Stage::Ready { since } => since,
             Stage::Starting | Stage::Leaving | Stage::GivenUp => now,
         };
-        let pause = self.crashes.pause_after_death(since, now);
+        let mut pause = self.crashes.pause_after_death(since, now);
+        // As with a HUP that comes in the pause: who wants a new generation need not wait it out.
+        if self.reload_wanted.is_some() || matches!(self.phase, Phase::Checking { .. }) {
+            pause = pause.min(self.next_attempt().saturating_sub(now));
+        }
         let Worker {
             generation, pid, ..
         } = dead;

@@ -49,6 +49,36 @@ fn quick_deaths_are_replaced_ever_more_slowly_and_a_hup_cuts_the_pause_short() {
 }
 
 #[test]
+fn a_hup_cuts_the_pause_short_if_it_came_before_the_death_too() {
+    let check = Some(secs(10));
+    for check in [None, check] {
+        let mut bench = Bench::serving(Rules { check, ..rules() });
+        for _ in 0..6 {
+            let (_, pid) = bench.live()[0];
+            bench.exit(pid, 9);
+            while bench.live().is_empty() {
+                bench.pass(bench.machine.deadline().expect("a start") - bench.now);
+            }
+        }
+        let (generation, pid) = bench.live()[0];
+        bench.pass(secs(1)).done.clear();
+        if check.is_some() {
+            bench.hup().exit(pid, 9); // while it is being checked
+            assert_eq!(bench.spawned(), [generation + 1], "at once");
+        } else {
+            let delay = Tuning {
+                auto_restart: None,
+                kill_old_delay: secs(5),
+            };
+            bench.event(Event::Tuned(delay));
+            bench.hup().pass(secs(1)).hup(); // ready, and another one is wanted
+            bench.pass(secs(1)).exit(pid, 9).exit(pid + 1, 9);
+            assert_eq!(bench.spawned(), [generation + 1, generation + 2], "at once");
+        }
+    }
+}
+
+#[test]
 fn quick_deaths_are_no_row_across_a_worker_that_served_long_and_was_replaced() {
     let mut bench = Bench::serving(rules());
     for _ in 0..5 {
