@@ -27,7 +27,15 @@ pub fn upgrade(request: &Upgrade) -> Result<String, Error> {
     let deadline = Deadline::after(request.timeout);
     let mut client = Client::connect(&request.socket, deadline)?;
     let pid = client.supervisor().unwrap_or_default();
-    match client.ask("Upgrade", deadline)? {
+    let answer = client
+        .ask("Upgrade", deadline)
+        .map_err(|error| match error {
+            Error::TimedOut(why) => Error::TimedOut(format!(
+                "{why}; the upgrade may still come about (its log says)"
+            )),
+            error => error,
+        })?;
+    match answer {
         Next::Results(results, _) => {
             let upgraded = serde_json::from_value(results);
             let upgraded: Upgraded = upgraded.map_err(|e| Error::NotDone(e.to_string()))?;

@@ -287,6 +287,7 @@ impl LogCommand {
                 Some(out.as_fd()),
                 Some(err.as_fd()),
             ],
+            exact: false,
             own_group: true,
         };
         self.child = Some(sys::process::spawn(&program).map_err(|e| io::Error::from(e.errno))?);

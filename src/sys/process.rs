@@ -19,7 +19,8 @@ use crate::units::{Identity, Pid, Signal};
 
 /// A program to be started.
 pub(crate) struct Program<'a> {
-    /// Its arguments; the first is the program, looked up in `environment`'s PATH, execvp(3).
+    /// Its arguments; the first is the program, looked up in `environment`'s PATH, execvp(3), which
+    /// gives a file that is no program to the shell.
     pub(crate) argv: &'a [CString],
     /// `NAME=VALUE`, all of them.
     pub(crate) environment: &'a [CString],
@@ -33,6 +34,8 @@ pub(crate) struct Program<'a> {
     pub(crate) keep: &'a [RawFd],
     /// What to put on 0, 1 and 2; none: what we have there. Their own numbers are above 2.
     pub(crate) stdio: [Option<BorrowedFd<'a>>; 3],
+    /// The first argument is its path, and a file that is no program is an error, execve(2).
+    pub(crate) exact: bool,
     /// Whether it leads a process group of its own, out of the reach of the terminal's Ctrl-C.
     pub(crate) own_group: bool,
 }
@@ -192,7 +195,10 @@ unsafe fn become_program(
         own_pid.iter_mut().for_each(OwnPid::fill_in);
         environ = environment;
         super::signals::unblock_all();
-        libc::execvp(*argv, argv);
+        match program.exact {
+            true => libc::execve(*argv, argv, environment),
+            false => libc::execvp(*argv, argv),
+        };
     }
     failed(Step::Exec)
 }

@@ -158,6 +158,7 @@ impl Spawner {
             identity: self.identity.as_ref(),
             keep: &self.keep,
             stdio: [None, None, None],
+            exact: false,
             own_group,
         };
         process::spawn(&program).map_err(|error| self.explain(argv, error))

@@ -232,7 +232,11 @@ mod better {
                 script(&format!("echo \"{usage}\" >&2; exit 2")),
                 "(exit code 2): error: unexpected",
             ),
-            ("echo text >next".to_owned(), "has failed its trial"),
+            // No program, and given to no shell either.
+            (
+                "echo \"touch $PWD/ran\" >next".to_owned(),
+                "Exec format error",
+            ),
             (
                 "echo '#!/nonexistent/interpreter' >next".to_owned(),
                 "No such file or directory",
@@ -248,6 +252,7 @@ mod better {
                 .expect(1, &["upgrade refused, nothing has changed", reason]);
             assert_eq!(s.client().hello(), (1, worker), "{by}");
         }
+        assert!(!s.path("ran").exists());
         let gone = std::fs::remove_dir(s.path("start_server"));
         gone.unwrap();
         s.command(&UPGRADE)
@@ -315,6 +320,22 @@ mod better {
         s.process().signal(Signal::SIGTERM);
         upgrade.wait().expect(3, &[]);
         s.expect_exit(0); // and leaves nobody
+    }
+
+    #[test]
+    fn a_stop_under_way_leaves_no_time_for_one() {
+        let s = setup(&[]).sh(crate::harness::STUBBORN).start();
+        let worker = s.wait_generation(1);
+        s.term();
+        s.wait_line(&format!(
+            "received TERM, sending TERM to all workers:{worker}"
+        ));
+        s.command(&UPGRADE).expect(3, &["has been told to stop"]);
+        s.wait_line("no upgrade any more: everything is being stopped");
+        let tried = s.lines().iter().any(|line| line.contains("trying"));
+        assert!(!tried);
+        worker.signal(Signal::SIGKILL);
+        s.expect_exit(0);
     }
 
     #[test]

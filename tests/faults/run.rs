@@ -39,6 +39,10 @@ pub(crate) fn all(filters: &[String], thorough: bool) -> ExitCode {
         false => quick(&all),
     };
     let cases: VecDeque<Case> = all.into_iter().filter(wanted).collect();
+    if cases.is_empty() {
+        say("faults: no case is called that; START_SERVER_FAULTS=all has more of them");
+        return ExitCode::FAILURE;
+    }
     let trying = cases.len();
     say(&format!("faults: {trying} of {there_are} cases"));
 

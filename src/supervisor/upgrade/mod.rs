@@ -83,6 +83,10 @@ impl Supervisor {
     /// the outcome: the file that is run is the one that is there at the end.
     pub(super) fn upgrade_asked(&mut self, call: Option<CallId>) {
         self.clients.upgrades.extend(call);
+        if self.machine.state() == About::Stopping {
+            tracing::info!("no upgrade any more: everything is being stopped");
+            return self.upgrade_is_pointless();
+        }
         if self.upgrade.trial.is_none() && self.upgrade.due.is_none() {
             self.try_upgrade();
         }
@@ -133,6 +137,7 @@ impl Supervisor {
             identity: None,
             keep: &[legacy.number()],
             stdio: [None, Some(write_end.as_fd()), Some(write_end.as_fd())],
+            exact: true,
             own_group: true,
         };
         let pid = sys::process::spawn(&program).map_err(|failed| {
@@ -198,17 +203,23 @@ impl Supervisor {
 
     /// A trial that has had its time has failed; a stop makes it pointless.
     pub(super) fn look_after_trial(&mut self, now: Time) {
-        if self.machine.state() == About::Stopping {
+        let under_way = self.upgrade.trial.is_some() || self.upgrade.due.is_some();
+        if under_way && self.machine.state() == About::Stopping {
+            tracing::info!("the upgrade is given up: everything is being stopped");
             self.end_trial();
             self.upgrade.due = None;
-            for call in std::mem::take(&mut self.clients.upgrades) {
-                self.clients.finish::<()>(call, Err(&Failure::Stopping));
-            }
+            self.upgrade_is_pointless();
         } else if self.upgrade.deadline().is_some_and(|until| until <= now) {
             self.end_trial();
             let seconds = TRIAL_TIME.as_secs();
             let reason = format!("{} was still busy after {seconds} s", self.successor());
             self.upgrade_failed(&reason);
+        }
+    }
+
+    fn upgrade_is_pointless(&mut self) {
+        for call in std::mem::take(&mut self.clients.upgrades) {
+            self.clients.finish::<()>(call, Err(&Failure::Stopping));
         }
     }
 

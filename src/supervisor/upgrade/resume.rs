@@ -36,7 +36,7 @@ pub fn try_state(config: &Config) -> Result<String, Error> {
 
 fn understand(legacy: io::Result<Vec<u8>>) -> Result<State, Error> {
     let legacy = legacy.map_err(|source| Error::System {
-        action: "read the state of the supervisor before",
+        action: "read the state of the supervisor before, which START_SERVER_STATE tells of",
         source,
     })?;
     State::parse(&legacy).map_err(Error::NotDone)
