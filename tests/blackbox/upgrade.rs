@@ -8,7 +8,7 @@ mod better {
 
     use crate::harness::{
         GRACEFUL, Process, SLEEPS, Setup, Supervisor, Voice, binary, eventually,
-        have_pid_namespaces, hello,
+        have_pid_namespaces, hello, skipped,
     };
     use crate::under_load::under_load;
 
@@ -392,11 +392,33 @@ mod better {
         s.wait_generation(1);
         s.command(&UPGRADE).expect(0, &[]);
         s.hup();
-        let limits = s.wait_generation(2).read("limits");
-        let open = limits
-            .lines()
-            .find(|line| line.starts_with("Max open files"));
-        assert_eq!(open.unwrap().split_whitespace().nth(3), Some("77"));
+        assert_eq!(open_files_allowed(s.wait_generation(2)), "77");
         s.stop();
+    }
+
+    /// Nor does it undo what somebody wants for workers to come, prlimit(1).
+    #[test]
+    fn workers_have_the_limits_that_somebody_has_set_since() {
+        let s = setup(&[]).before("ulimit -Sn 77").sh(SLEEPS).start();
+        s.wait_generation(1);
+        let mut prlimit = Command::new("prlimit");
+        prlimit.args([format!("--pid={}", s.process()), "--nofile=99:".to_owned()]);
+        if !prlimit.status().is_ok_and(|status| status.success()) {
+            skipped("prlimit(1) is needed");
+            return s.stop();
+        }
+        for _ in 0..2 {
+            s.command(&UPGRADE).expect(0, &[]);
+        }
+        s.hup();
+        assert_eq!(open_files_allowed(s.wait_generation(2)), "99");
+        s.stop();
+    }
+
+    fn open_files_allowed(worker: Process) -> String {
+        let limits = worker.read("limits");
+        let mut lines = limits.lines();
+        let open = lines.find(|line| line.starts_with("Max open files"));
+        open.unwrap().split_whitespace().nth(3).unwrap().to_owned()
     }
 }
