@@ -421,4 +421,18 @@ mod better {
         let open = lines.find(|line| line.starts_with("Max open files"));
         open.unwrap().split_whitespace().nth(3).unwrap().to_owned()
     }
+
+    /// As the loader does of a library in LD_PRELOAD that is not there.
+    #[test]
+    fn a_warning_before_its_word_is_no_refusal() {
+        let s = setup(&[]).sh(SLEEPS).start();
+        let worker = s.wait_generation(1);
+        std::fs::copy(binary(), s.path("real")).unwrap();
+        let real = s.path("real");
+        let warns = format!("echo a warning >&2; exec {} \"$@\"", real.display());
+        replace(&s, &script(&warns));
+        s.command(&UPGRADE).expect(0, &[]);
+        assert_eq!(s.wait_generation(1), worker);
+        s.stop();
+    }
 }
