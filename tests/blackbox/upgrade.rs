@@ -2,7 +2,13 @@
 
 mod better {
     use std::collections::BTreeMap;
+    use std::fs::File;
+    use std::io::{BufRead, BufReader, Read, Write};
+    use std::os::unix::net::UnixStream;
     use std::process::Command;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::time::Duration;
 
     use nix::sys::signal::Signal;
 
@@ -434,5 +440,46 @@ mod better {
         s.command(&UPGRADE).expect(0, &[]);
         assert_eq!(s.wait_generation(1), worker);
         s.stop();
+    }
+
+    /// Lines that wait for a slow reader are written by one program or by the next.
+    #[test]
+    fn no_line_is_written_twice() {
+        const CALLS: usize = 3000;
+        const CALL: &[u8] = b"{\"method\":\"org.serverstarter.Supervisor.Upgrade\"}\0";
+        let s = setup(&[]).before("mkfifo lines; exec 2<>lines");
+        let s = s.sh(SLEEPS).start();
+        let mut lines = File::open(s.path("lines")).unwrap();
+        // Two lines each, far more than the fifo takes.
+        std::fs::rename(s.path("start_server"), s.path("away")).unwrap();
+        let mut client = BufReader::new(UnixStream::connect(s.path("control")).unwrap());
+        for _ in 0..CALLS {
+            client.get_mut().write_all(CALL).unwrap();
+            assert_ne!(client.read_until(0, &mut Vec::new()).unwrap(), 0);
+        }
+        std::fs::rename(s.path("away"), s.path("start_server")).unwrap();
+
+        let hurry = Arc::new(AtomicBool::new(false));
+        let hurries = Arc::clone(&hurry);
+        let reader = std::thread::spawn(move || {
+            let mut text = Vec::new();
+            let mut buffer = [0; 512];
+            while let Ok(read @ 1..) = lines.read(&mut buffer) {
+                text.extend_from_slice(&buffer[..read]);
+                if !hurries.load(Ordering::Relaxed) {
+                    std::thread::sleep(Duration::from_millis(1)); // slow is what it is to be
+                }
+            }
+            String::from_utf8(text).unwrap()
+        });
+        let upgraded = s.command(&UPGRADE);
+        hurry.store(true, Ordering::Relaxed);
+        upgraded.expect(0, &[]);
+        s.stop();
+        let text = reader.join().unwrap();
+        let count = |of: &str| text.lines().filter(|line| line.starts_with(of)).count();
+        assert_eq!(count("upgrade refused"), CALLS);
+        assert_eq!(count("asked to upgrade"), CALLS + 1);
+        assert_eq!(count("start_server (pid:"), 2);
     }
 }

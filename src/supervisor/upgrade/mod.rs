@@ -235,10 +235,10 @@ impl Supervisor {
         let path = c_string(executable.path().into());
         let words = std::iter::once(&called.program).chain(&called.args);
         let argv: Vec<CString> = words.cloned().map(c_string).collect();
+        log::flush(); // not after it is settled which lines are still to be written
         let mut kept = Kept::default();
         let reason = match self.legacy(&mut kept) {
             Ok(legacy) => {
-                log::flush();
                 let errno = sys::handover::exec(&path, &argv, &kept, &legacy);
                 format!("failed to exec {}: {}", self.successor(), why(errno))
             }
