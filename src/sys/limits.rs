@@ -38,9 +38,12 @@ pub(crate) fn raise() {
     }
 }
 
-/// What the soft limit was before [`raise`]; none: the same.
+/// What the soft limit was before [`raise`], for the next program in this process; none: the same, or
+/// somebody has changed it meanwhile, and what they want for workers stays, see [`Allowance::take`].
 pub(crate) fn raised_from() -> Option<u64> {
-    RAISED.get().map(|raised| raised.from)
+    let raised = RAISED.get()?;
+    let untouched = get().is_none_or(|limit| limit.rlim_cur == raised.to);
+    untouched.then_some(raised.from)
 }
 
 /// As if [`raise`] had been called in this program, when it was in the one before it, in the same

@@ -2,13 +2,19 @@
 
 mod better {
     use std::collections::BTreeMap;
+    use std::fs::File;
+    use std::io::{BufRead, BufReader, Read, Write};
+    use std::os::unix::net::UnixStream;
     use std::process::Command;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::time::Duration;
 
     use nix::sys::signal::Signal;
 
     use crate::harness::{
         GRACEFUL, Process, SLEEPS, Setup, Supervisor, Voice, binary, eventually,
-        have_pid_namespaces, hello,
+        have_pid_namespaces, hello, skipped,
     };
     use crate::under_load::under_load;
 
@@ -413,11 +419,88 @@ mod better {
         s.wait_generation(1);
         s.command(&UPGRADE).expect(0, &[]);
         s.hup();
-        let limits = s.wait_generation(2).read("limits");
-        let open = limits
-            .lines()
-            .find(|line| line.starts_with("Max open files"));
-        assert_eq!(open.unwrap().split_whitespace().nth(3), Some("77"));
+        assert_eq!(open_files_allowed(s.wait_generation(2)), "77");
         s.stop();
+    }
+
+    /// Nor does it undo what somebody wants for workers to come, prlimit(1).
+    #[test]
+    fn workers_have_the_limits_that_somebody_has_set_since() {
+        let s = setup(&[]).before("ulimit -Sn 77").sh(SLEEPS).start();
+        s.wait_generation(1);
+        let mut prlimit = Command::new("prlimit");
+        prlimit.args([format!("--pid={}", s.process()), "--nofile=99:".to_owned()]);
+        if !prlimit.status().is_ok_and(|status| status.success()) {
+            skipped("prlimit(1) is needed");
+            return s.stop();
+        }
+        for _ in 0..2 {
+            s.command(&UPGRADE).expect(0, &[]);
+        }
+        s.hup();
+        assert_eq!(open_files_allowed(s.wait_generation(2)), "99");
+        s.stop();
+    }
+
+    fn open_files_allowed(worker: Process) -> String {
+        let limits = worker.read("limits");
+        let mut lines = limits.lines();
+        let open = lines.find(|line| line.starts_with("Max open files"));
+        open.unwrap().split_whitespace().nth(3).unwrap().to_owned()
+    }
+
+    /// As the loader does of a library in LD_PRELOAD that is not there.
+    #[test]
+    fn a_warning_before_its_word_is_no_refusal() {
+        let s = setup(&[]).sh(SLEEPS).start();
+        let worker = s.wait_generation(1);
+        std::fs::copy(binary(), s.path("real")).unwrap();
+        let real = s.path("real");
+        let warns = format!("echo a warning >&2; exec {} \"$@\"", real.display());
+        replace(&s, &script(&warns));
+        s.command(&UPGRADE).expect(0, &[]);
+        assert_eq!(s.wait_generation(1), worker);
+        s.stop();
+    }
+
+    /// Lines that wait for a slow reader are written by one program or by the next.
+    #[test]
+    fn no_line_is_written_twice() {
+        const CALLS: usize = 3000;
+        const CALL: &[u8] = b"{\"method\":\"org.serverstarter.Supervisor.Upgrade\"}\0";
+        let s = setup(&[]).before("mkfifo lines; exec 2<>lines");
+        let s = s.sh(SLEEPS).start();
+        let mut lines = File::open(s.path("lines")).unwrap();
+        // Two lines each, far more than the fifo takes.
+        std::fs::rename(s.path("start_server"), s.path("away")).unwrap();
+        let mut client = BufReader::new(UnixStream::connect(s.path("control")).unwrap());
+        for _ in 0..CALLS {
+            client.get_mut().write_all(CALL).unwrap();
+            assert_ne!(client.read_until(0, &mut Vec::new()).unwrap(), 0);
+        }
+        std::fs::rename(s.path("away"), s.path("start_server")).unwrap();
+
+        let hurry = Arc::new(AtomicBool::new(false));
+        let hurries = Arc::clone(&hurry);
+        let reader = std::thread::spawn(move || {
+            let mut text = Vec::new();
+            let mut buffer = [0; 512];
+            while let Ok(read @ 1..) = lines.read(&mut buffer) {
+                text.extend_from_slice(&buffer[..read]);
+                if !hurries.load(Ordering::Relaxed) {
+                    std::thread::sleep(Duration::from_millis(1)); // slow is what it is to be
+                }
+            }
+            String::from_utf8(text).unwrap()
+        });
+        let upgraded = s.command(&UPGRADE);
+        hurry.store(true, Ordering::Relaxed);
+        upgraded.expect(0, &[]);
+        s.stop();
+        let text = reader.join().unwrap();
+        let count = |of: &str| text.lines().filter(|line| line.starts_with(of)).count();
+        assert_eq!(count("upgrade refused"), CALLS);
+        assert_eq!(count("asked to upgrade"), CALLS + 1);
+        assert_eq!(count("start_server (pid:"), 2);
     }
 }

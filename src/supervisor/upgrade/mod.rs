@@ -172,7 +172,8 @@ impl Supervisor {
         let _ = std::fs::File::from(trial.says)
             .take(4096)
             .read_to_end(&mut said);
-        if status == 0 && said == UNDERSTOOD.as_bytes() {
+        // Before it others may have had a word: the loader, of a library that it cannot find.
+        if status == 0 && said.ends_with(UNDERSTOOD.as_bytes()) {
             self.upgrade.due = Some(trial.version);
             return true;
         }
@@ -245,10 +246,10 @@ impl Supervisor {
         let path = c_string(executable.path().into());
         let words = std::iter::once(&called.program).chain(&called.args);
         let argv: Vec<CString> = words.cloned().map(c_string).collect();
+        log::flush(); // not after it is settled which lines are still to be written
         let mut kept = Kept::default();
         let reason = match self.legacy(&mut kept) {
             Ok(legacy) => {
-                log::flush();
                 let errno = sys::handover::exec(&path, &argv, &kept, &legacy);
                 format!("failed to exec {}: {}", self.successor(), why(errno))
             }
