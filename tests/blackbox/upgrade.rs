@@ -41,6 +41,15 @@ mod better {
     /// A release like the one that runs, but another file.
     const NEXT: &str = "cp \"$1\" next";
 
+    /// `DIR/real`, for scripts. Written by another process, for the same reason.
+    #[track_caller]
+    fn put_real(s: &Supervisor) -> std::path::PathBuf {
+        let real = s.path("real");
+        let done = Command::new("cp").arg(binary()).arg(&real).status();
+        assert!(done.unwrap().success());
+        real
+    }
+
     fn script(text: &str) -> String {
         format!("printf '%s\\n' '#!/bin/sh' '{text}' >next")
     }
@@ -282,8 +291,7 @@ mod better {
     fn what_is_replaced_after_its_trial_is_tried_again() {
         let s = setup(&[]).sh(SLEEPS).start();
         replace(&s, &script("exit 1"));
-        let real = s.path("real");
-        std::fs::copy(binary(), &real).unwrap();
+        let real = put_real(&s);
         let trap = format!(
             "cp start_server bad; cp real new; chmod 755 new; mv new start_server; \
              exec {} \"$@\"",
@@ -454,8 +462,7 @@ mod better {
     fn a_warning_before_its_word_is_no_refusal() {
         let s = setup(&[]).sh(SLEEPS).start();
         let worker = s.wait_generation(1);
-        std::fs::copy(binary(), s.path("real")).unwrap();
-        let real = s.path("real");
+        let real = put_real(&s);
         let warns = format!("echo a warning >&2; exec {} \"$@\"", real.display());
         replace(&s, &script(&warns));
         s.command(&UPGRADE).expect(0, &[]);
