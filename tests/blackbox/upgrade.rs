@@ -470,6 +470,19 @@ mod better {
         s.stop();
     }
 
+    /// Its trial would go well. After exec it is no child of the supervisor's, which is a shell by then.
+    #[test]
+    fn a_script_that_does_not_exec_the_release_is_refused() {
+        let s = setup(&[]).sh(SLEEPS).start();
+        let worker = s.wait_generation(1);
+        std::fs::copy(binary(), s.path("real")).unwrap();
+        let real = s.path("real");
+        replace(&s, &script(&format!("{} \"$@\"; exit $?", real.display())));
+        s.command(&UPGRADE).expect(1, &["has to exec it"]);
+        assert_eq!(s.wait_generation(1), worker);
+        s.stop();
+    }
+
     /// Lines that wait for a slow reader are written by one program or by the next.
     #[test]
     fn no_line_is_written_twice() {

@@ -1,6 +1,7 @@
 //! The other end of an upgrade: a supervisor that goes on where the program before it has stopped.
 
 use std::io;
+use std::os::unix::process::parent_id;
 
 use super::UNDERSTOOD;
 use super::state::State;
@@ -30,7 +31,17 @@ pub fn try_state(config: &Config) -> Result<String, Error> {
     parts::check(config)?;
     let legacy = handover::legacy();
     let legacy = legacy.unwrap_or_else(|| Err(io::Error::other("there is none")));
-    understand(legacy)?;
+    let state = understand(legacy)?;
+    // What is between us now would be between the supervisor's process and us then, too, and then
+    // there is no way back.
+    let (pid, parent) = (state.pid, parent_id());
+    if pid != parent {
+        let message = format!(
+            "started by process {parent}, not by the supervisor, {pid}: a script that stands for this \
+             program has to exec it"
+        );
+        return Err(Error::NotDone(message));
+    }
     Ok(UNDERSTOOD.to_owned())
 }
 
