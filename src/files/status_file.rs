@@ -171,7 +171,8 @@ pub(crate) fn read_status(path: &Path, supervisor: u32) -> io::Result<Vec<Genera
     if let Some(user) = found.stranger.filter(|user| *user != supervisor) {
         return Err(guard::belongs_to(user));
     }
-    let text = read(found.file)?.unwrap_or_default();
+    let text = read(found.file)?;
+    let text = text.ok_or_else(|| io::Error::other("it holds something else than a status"))?;
     let numbers = text
         .lines()
         .filter_map(|line| line.split_once(':')?.0.parse().ok());

@@ -475,8 +475,7 @@ mod better {
     fn a_script_that_does_not_exec_the_release_is_refused() {
         let s = setup(&[]).sh(SLEEPS).start();
         let worker = s.wait_generation(1);
-        std::fs::copy(binary(), s.path("real")).unwrap();
-        let real = s.path("real");
+        let real = put_real(&s);
         replace(&s, &script(&format!("{} \"$@\"; exit $?", real.display())));
         s.command(&UPGRADE).expect(1, &["has to exec it"]);
         assert_eq!(s.wait_generation(1), worker);
