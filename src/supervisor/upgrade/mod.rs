@@ -240,15 +240,17 @@ impl Supervisor {
         let Some((executable, called)) = &self.upgrade.again else {
             return;
         };
-        if executable.version().ok() != Some(tried) {
-            return self.try_upgrade(); // it has been replaced since
-        }
         let path = c_string(executable.path().into());
         let words = std::iter::once(&called.program).chain(&called.args);
         let argv: Vec<CString> = words.cloned().map(c_string).collect();
         log::flush(); // not after it is settled which lines are still to be written
         let mut kept = Kept::default();
-        let reason = match self.legacy(&mut kept) {
+        let legacy = self.legacy(&mut kept);
+        // As late as can be, for the state may be long.
+        if executable.version().ok() != Some(tried) {
+            return self.try_upgrade(); // it has been replaced since
+        }
+        let reason = match legacy {
             Ok(legacy) => {
                 let errno = sys::handover::exec(&path, &argv, &kept, &legacy);
                 format!("failed to exec {}: {}", self.successor(), why(errno))
