@@ -48,6 +48,7 @@ pub(super) fn belongs_to(user: u32) -> io::Error {
 /// Like [`open`], for who can tell which strangers may be trusted.
 pub(super) fn find(path: &Path, flags: OFlag, create: Option<Mode>) -> io::Result<Found> {
     let flags = flags | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+    let flags = flags | OFlag::O_LARGEFILE; // logs grow, on machines of 32 bits, too
     let parent = path.parent().map(|parent| match parent.as_os_str() {
         here if here.is_empty() => Path::new("."),
         _ => parent,

@@ -83,7 +83,8 @@ pub(crate) fn bind(
     let made = UnixPath {
         path: path.to_owned(),
         device: found.st_dev,
-        inode: found.st_ino,
+        #[allow(clippy::useless_conversion)] // not on machines of 32 bits
+        inode: found.st_ino.into(),
     };
     if access.user.is_some() || access.group.is_some() {
         // Of what we hold: another could have the name by now.

@@ -39,7 +39,7 @@ pub(crate) fn local_date(at: u64) -> String {
 }
 
 fn local(at: u64) -> libc::tm {
-    let at = libc::time_t::try_from(at).unwrap_or_default();
+    let at = at.try_into().unwrap_or_default();
     // SAFETY: localtime_r reads `at` and writes to `parts`, which outlive it, and a zeroed tm is a
     // valid one.
     unsafe {

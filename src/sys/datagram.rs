@@ -55,7 +55,7 @@ impl Inbox {
         message.msg_iov = &mut part;
         message.msg_iovlen = 1;
         message.msg_control = self.control.as_mut_ptr().cast();
-        message.msg_controllen = self.control.len() * size_of::<u64>();
+        message.msg_controllen = (self.control.len() * size_of::<u64>()) as _; // musl has u32 here
         let flags = libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC;
         let fd = from.as_fd().as_raw_fd();
         let length = loop {
@@ -90,9 +90,11 @@ unsafe fn close_fds_and_find_sender(message: &libc::msghdr) -> Option<libc::ucre
                 cmsg_len,
                 cmsg_level,
                 cmsg_type,
+                .. // musl pads it
             } = ptr::read_unaligned(header);
             let data = libc::CMSG_DATA(header);
-            let length = cmsg_len.saturating_sub(libc::CMSG_LEN(0) as usize);
+            #[allow(clippy::unnecessary_cast)] // not with musl
+            let length = (cmsg_len as usize).saturating_sub(libc::CMSG_LEN(0) as usize);
             match (cmsg_level, cmsg_type) {
                 (libc::SOL_SOCKET, libc::SCM_RIGHTS) => {
                     let fds = data.cast::<RawFd>();

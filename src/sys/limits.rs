@@ -14,25 +14,25 @@ pub(crate) const ROOM: RawFd = 16;
 
 /// No soft limit is raised beyond this. To use a number the kernel makes a table up to it, and
 /// `--port=80=1000000000` would have it make one of 8 GB, where the hard limit is that high.
-const ENOUGH: libc::rlim_t = 1 << 20;
+const ENOUGH: u64 = 1 << 20;
 
 /// What [`raise`] has done; never undone.
 static RAISED: OnceLock<Raised> = OnceLock::new();
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Raised {
-    from: libc::rlim_t,
-    to: libc::rlim_t,
+    from: u64,
+    to: u64,
 }
 
 /// Raises the soft limit, as far as that goes.
 pub(crate) fn raise() {
     let Some(mut limit) = get() else { return };
-    let (from, to) = (limit.rlim_cur, limit.rlim_max.min(ENOUGH));
+    let (from, to) = (limit.soft, limit.hard.min(ENOUGH));
     if from >= to {
         return;
     }
-    limit.rlim_cur = to;
+    limit.soft = to;
     if set(&limit) {
         let _ = RAISED.set(Raised { from, to }); // the first is the one to give back
     }
@@ -42,7 +42,7 @@ pub(crate) fn raise() {
 /// somebody has changed it meanwhile, and what they want for workers stays, see [`Allowance::take`].
 pub(crate) fn raised_from() -> Option<u64> {
     let raised = RAISED.get()?;
-    let untouched = get().is_none_or(|limit| limit.rlim_cur == raised.to);
+    let untouched = get().is_none_or(|limit| limit.soft == raised.to);
     untouched.then_some(raised.from)
 }
 
@@ -50,14 +50,14 @@ pub(crate) fn raised_from() -> Option<u64> {
 /// process.
 pub(crate) fn was_raised(from: Option<u64>) {
     if let (Some(from), Some(limit)) = (from, get()) {
-        let to = limit.rlim_cur;
+        let to = limit.soft;
         let _ = RAISED.set(Raised { from, to });
     }
 }
 
 /// The first number that cannot be opened. If that cannot be told, whoever opens it will see.
 pub(crate) fn first_beyond() -> RawFd {
-    let soft = get().and_then(|limit| RawFd::try_from(limit.rlim_cur).ok());
+    let soft = get().and_then(|limit| RawFd::try_from(limit.soft).ok());
     soft.unwrap_or(RawFd::MAX)
 }
 
@@ -65,7 +65,7 @@ pub(crate) fn first_beyond() -> RawFd {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Allowance {
     raised: Raised,
-    soft: libc::rlim_t,
+    soft: u64,
 }
 
 impl Allowance {
@@ -84,8 +84,8 @@ impl Allowance {
     /// somebody wants for workers to come, and stays. For a forked child: allocates nothing.
     pub(super) fn take(self) {
         let Some(mut limit) = get() else { return };
-        if limit.rlim_cur == self.raised.to {
-            limit.rlim_cur = self.soft.min(limit.rlim_max);
+        if limit.soft == self.raised.to {
+            limit.soft = self.soft.min(limit.hard);
             set(&limit); // lowers it, which is always allowed
         }
     }
@@ -95,11 +95,11 @@ impl Raised {
     /// The old limit, if enough numbers below it are free. With none no program could be loaded, nor
     /// accept a connection: then as many as before, above its sockets.
     fn allow(self, keep: &[RawFd]) -> Allowance {
-        let number = |fd: &RawFd| libc::rlim_t::try_from(*fd).unwrap_or(0);
+        let number = |fd: &RawFd| u64::try_from(*fd).unwrap_or(0);
         let taken = keep.iter().map(number);
         let taken = taken.filter(|fd| (3..self.from).contains(fd)).count() + 3;
         let above = keep.iter().map(|fd| number(fd) + 1).max().unwrap_or(0);
-        let enough = self.from >= (taken + ROOM as usize) as libc::rlim_t;
+        let enough = self.from >= (taken + ROOM as usize) as u64;
         let soft = if enough { self.from } else { self.from + above };
         Allowance {
             raised: self,
@@ -108,20 +108,35 @@ impl Raised {
     }
 }
 
-fn get() -> Option<libc::rlimit> {
+/// A struct rlimit, whose numbers are of another size on other machines.
+struct Limit {
+    soft: u64,
+    hard: u64,
+}
+
+#[allow(clippy::useless_conversion)] // not on machines of 32 bits
+fn get() -> Option<Limit> {
     let mut limit = libc::rlimit {
         rlim_cur: 0,
         rlim_max: 0,
     };
     // SAFETY: writes to our structure.
     let got = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) };
-    (got == 0).then_some(limit)
+    (got == 0).then(|| Limit {
+        soft: limit.rlim_cur.into(),
+        hard: limit.rlim_max.into(),
+    })
 }
 
 /// Says whether that was allowed.
-fn set(limit: &libc::rlimit) -> bool {
+#[allow(clippy::useless_conversion, irrefutable_let_patterns)] // not on machines of 32 bits
+fn set(limit: &Limit) -> bool {
+    let (Ok(rlim_cur), Ok(rlim_max)) = (limit.soft.try_into(), limit.hard.try_into()) else {
+        return false;
+    };
+    let limit = libc::rlimit { rlim_cur, rlim_max };
     // SAFETY: reads our structure.
-    unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, limit) == 0 }
+    unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) == 0 }
 }
 
 #[cfg(test)]

@@ -2,6 +2,9 @@
 
 use crate::harness::{SLEEPS, Setup, Supervisor, exports, have_ipv6};
 
+/// "Address already in use" in the words of glibc, "Address in use" in those of musl.
+const IN_USE: &str = "in use";
+
 /// Key and bound address of each export, in the order exported. `PORT`… are not filled in.
 #[track_caller]
 fn told(s: &Supervisor) -> Vec<(String, String)> {
@@ -210,7 +213,7 @@ fn an_address_in_use_is_named() {
     let s = Supervisor::start(&["--port=127.0.0.1:PORT"], SLEEPS);
     let address = format!("127.0.0.1:{}", s.port(0));
     let second = s.command(&["--port=127.0.0.1:PORT", "--", "sleep", "1000"]);
-    second.expect_failure(&[&address, "Address already in use"]);
+    second.expect_failure(&[&address, IN_USE]);
     assert!(!second.stderr.contains("starting new worker"), "{second}");
     s.stop();
 }
@@ -225,7 +228,7 @@ fn a_host_that_is_not_found_is_named() {
 }
 
 mod better {
-    use super::check;
+    use super::{IN_USE, check};
     use crate::harness::{SLEEPS, Setup, Supervisor, exports};
 
     #[test]
@@ -326,7 +329,7 @@ mod better {
         let s = Supervisor::start(&["--port=127.0.0.1:uPORT"], SLEEPS);
         let address = format!("127.0.0.1:{}", s.port(0));
         let second = s.command(&["--port=127.0.0.1:uPORT", "--", "sleep", "1000"]);
-        second.expect(1, &[&address, "Address already in use"]);
+        second.expect(1, &[&address, IN_USE]);
         s.stop();
     }
 
@@ -335,7 +338,7 @@ mod better {
         let s = Supervisor::start(&["--port=127.0.0.1:PORT"], SLEEPS);
         let address = format!("127.0.0.1:{}", s.port(0));
         let second = s.command(&["--port=127.0.0.1:PORT", "--", "sleep", "1000"]);
-        second.expect(1, &[&address, "Address already in use"]);
+        second.expect(1, &[&address, IN_USE]);
         let options = ["--port", "no.such.host.invalid:PORT"];
         Setup::new(&options)
             .program(["--", "true"])

@@ -17,12 +17,13 @@ pub(crate) fn own_id() -> Option<u64> {
     let pid = libc::pid_t::try_from(std::process::id()).ok()?;
     // SAFETY: pidfd_open(2) takes two numbers and touches no memory of ours.
     let result = Errno::result(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) }).ok()?;
+    #[allow(clippy::useless_conversion)] // not on machines of 64 bits
     let fd = i32::try_from(result).ok()?;
     // SAFETY: the kernel has just made this descriptor for us (close-on-exec, as all pidfds).
     let pidfd = unsafe { OwnedFd::from_raw_fd(fd) };
     if fstatfs(&pidfd).ok()?.filesystem_type() != PID_FS {
         return None;
     }
-    #[allow(clippy::useless_conversion)] // 32 bits wide elsewhere
+    #[allow(clippy::useless_conversion)] // 32 bits wide on machines of 32 bits
     Some(u64::from(fstat(&pidfd).ok()?.st_ino))
 }
