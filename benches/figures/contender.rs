@@ -12,6 +12,9 @@ use crate::options::Options;
 use crate::ports::Port;
 use crate::roles::Role;
 
+/// The label of our static program.
+pub(crate) const STATIC: &str = "ours, static";
+
 const PERL: &str = "/usr/bin/start_server";
 
 /// One program to measure.
@@ -63,12 +66,12 @@ pub(crate) enum Wait {
 }
 
 impl Contender {
-    /// The floor, ours, Perl's if it is there, and the others; and what is to be said about those that are not.
+    /// The floor, ours, Perl's if it is there, the others, and last our static one; and what is to be said about those that are not.
     pub(crate) fn all(options: &Options) -> (Vec<Self>, Vec<String>) {
         let named = |label: &str, path: &Path| Self {
             label: label.to_owned(),
             path: Some(path.to_owned()),
-            ours: label == "ours",
+            ours: label == "ours" || label == STATIC,
         };
         let mut all = vec![
             Self {
@@ -90,6 +93,8 @@ impl Contender {
                 .iter()
                 .map(|path| named(&path.display().to_string(), path)),
         );
+        let without_libraries = options.without_libraries.as_deref();
+        all.extend(without_libraries.map(|path| named(STATIC, path)));
         (all, absent)
     }
 
@@ -101,6 +106,11 @@ impl Contender {
     /// Whether it is the one that this is about.
     pub(crate) fn is_ours(&self) -> bool {
         self.ours
+    }
+
+    /// Whether it is that one once more, without libraries.
+    pub(crate) fn is_static(&self) -> bool {
+        self.label == STATIC
     }
 
     /// A command of the same program, with a bare environment.
@@ -119,7 +129,7 @@ impl Contender {
             .unwrap_or_default();
         let version = text.lines().next().unwrap_or("tells no version");
         // Where it was built tells nobody anything.
-        if path == Path::new(env!("CARGO_BIN_EXE_start_server")) {
+        if path == Path::new(env!("CARGO_BIN_EXE_start_server")) || self.is_static() {
             return version.to_owned();
         }
         format!("{} ({version})", path.display())

@@ -13,6 +13,7 @@
 //! - **floor**: bind, listen, fork, exec, wait, and nothing else ([`roles::floor`]). It cannot reload.
 //! - **ours**: the `start_server` cargo has just built, or the one `--ours PATH` names.
 //! - **Perl**: `/usr/bin/start_server`, when that is the Perl one; left out with a word otherwise.
+//! - **ours, static**: `--static PATH`, the program of `packaging/build static`; in the part `start`.
 //! - every `--start-server PATH`, under its path.
 //!
 //! All of them run the same worker: this very binary, started again with another first argument ([`roles`]).

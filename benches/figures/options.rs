@@ -16,6 +16,7 @@ Compares start_server with the Perl one and with a bare bind+listen+fork+exec.
   --output DIRECTORY    write a page with tables and pictures there
   --markdown            print the tables as Markdown
   --ours PATH           the start_server to measure, instead of the one just built
+  --static PATH         the same release without libraries (packaging/build static), for the part start
   --start-server PATH   another one to compare with; repeatable
   --help                this text
 ";
@@ -32,6 +33,8 @@ pub(crate) struct Options {
     pub(crate) markdown: bool,
     /// The binary this repository is about.
     pub(crate) ours: PathBuf,
+    /// The same as a static program.
+    pub(crate) without_libraries: Option<PathBuf>,
     /// More binaries to compare with.
     pub(crate) others: Vec<PathBuf>,
 }
@@ -56,6 +59,7 @@ pub(crate) fn parse(mut arguments: impl Iterator<Item = OsString>) -> Result<Opt
         output: None,
         markdown: false,
         ours: PathBuf::from(env!("CARGO_BIN_EXE_start_server")),
+        without_libraries: None,
         others: Vec::new(),
     };
     let mut run_by_cargo_bench = false;
@@ -83,7 +87,7 @@ pub(crate) fn parse(mut arguments: impl Iterator<Item = OsString>) -> Result<Opt
                 Some(path) => options.output = Some(path.into()),
                 None => return Err(refuse("--output: a directory is missing")),
             },
-            ("--ours" | "--start-server", _) => {
+            ("--ours" | "--static" | "--start-server", _) => {
                 let Some(path) = joined.or_else(|| arguments.next()) else {
                     return Err(refuse(&format!("{name}: a path is missing")));
                 };
@@ -92,10 +96,11 @@ pub(crate) fn parse(mut arguments: impl Iterator<Item = OsString>) -> Result<Opt
                 if !path.is_file() {
                     return Err(refuse(&format!("{name}={}: no such file", path.display())));
                 }
-                if name == "--ours" {
-                    options.ours = path;
-                } else if !options.others.contains(&path) {
-                    options.others.push(path);
+                match name {
+                    "--ours" => options.ours = path,
+                    "--static" => options.without_libraries = Some(path),
+                    _ if options.others.contains(&path) => {}
+                    _ => options.others.push(path),
                 }
             }
             _ => {

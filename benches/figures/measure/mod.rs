@@ -25,10 +25,17 @@ pub(crate) fn all(
     options: &Options,
     sections: &mut Vec<Section>,
 ) -> Result<(), String> {
-    let bench = Bench {
-        contenders,
-        ports: Ports::find(contenders.len())?,
-        quick: options.quick,
+    let bench = |contenders| -> Result<_, String> {
+        Ok(Bench {
+            contenders,
+            ports: Ports::find(contenders.len())?,
+            quick: options.quick,
+        })
+    };
+    // It differs in how it is loaded alone.
+    let dynamic = match contenders.split_last() {
+        Some((last, others)) if last.is_static() => others,
+        _ => contenders,
     };
     let measures = [
         start::measure,
@@ -40,7 +47,12 @@ pub(crate) fn all(
     ];
     for (part, measure) in PARTS.iter().zip(measures) {
         if options.wants(part) {
-            sections.push(measure(&bench)?);
+            let contenders = if *part == "start" {
+                contenders
+            } else {
+                dynamic
+            };
+            sections.push(measure(&bench(contenders)?)?);
         }
     }
     Ok(())
