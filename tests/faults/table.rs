@@ -139,9 +139,8 @@ START_SERVER_FAULTS_TABLE=docs/faults.md cargo test --test faults`, which fails 
 
 - It **served** throughout and stopped with status 0 when told to; every connection was answered. What
   was being asked of it at that moment may have had to be asked **again**.
-- Or it **refused** to start, with status 1 (2 if what an option names could not be looked up) and a message with
-  the reason (`…` is the error in
-  strerror's words).
+- Or it **refused** to start, with status 1 (2 if what an option names could not be looked up) and a
+  message with the reason (`…` is the error in strerror's words).
 - Or, in an upgrade and after its exec, when there is no way back, the next program could not take over:
   it **ended** with status 1 and such a message. The service manager starts it anew.
 - Nothing of its own was left but what the fault kept from being removed, and nothing of others' was
