@@ -16,6 +16,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
+use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory, FromArgMatches};
 use server_starter::control::{Address, Format, Restart, Status, Stop, Upgrade};
 use server_starter::units::Identity;
@@ -74,8 +75,32 @@ fn called() -> Option<CommandLine> {
     Some(CommandLine { program, args })
 }
 
+/// Options that mean something with some of the commands only, and those.
+const MODIFIERS: [(&str, &[&str]); 5] = [
+    ("json", &["status"]),
+    ("metrics", &["status"]),
+    ("until", &["restart"]),
+    ("timeout", &["restart", "stop", "status", "upgrade"]),
+    ("name", &["generate"]),
+];
+
+/// Refuses options that would be ignored: who gives one takes it to have an effect. (Those of a start
+/// are welcome with every command, for scripts give the same ones to all.)
+fn refuse_strays(matches: &ArgMatches) -> Result<(), String> {
+    let given = |id: &str| matches.value_source(id) == Some(ValueSource::CommandLine);
+    for (option, commands) in MODIFIERS {
+        if given(option) && !commands.iter().any(|command| given(command)) {
+            let commands: Vec<String> = commands.iter().map(|name| format!("--{name}")).collect();
+            let commands = commands.join(" or ");
+            return Err(format!("--{option} means nothing without {commands}"));
+        }
+    }
+    Ok(())
+}
+
 impl Options {
     fn into_command(self, matches: &ArgMatches) -> Result<Command, String> {
+        refuse_strays(matches)?;
         if let Some(product) = self.generate {
             return generate::generate(product, &self, matches).map(Command::Print);
         }

@@ -199,11 +199,11 @@ pub(super) struct Options {
     pub(super) upgrade: bool,
 
     /// With --status: as JSON, for programs
-    #[arg(long, requires = "status", conflicts_with = "metrics", help_heading = COMMANDS)]
+    #[arg(long, conflicts_with = "metrics", help_heading = COMMANDS)]
     pub(super) json: bool,
 
     /// With --status: as Prometheus reads it
-    #[arg(long, requires = "status", help_heading = COMMANDS)]
+    #[arg(long, help_heading = COMMANDS)]
     pub(super) metrics: bool,
 
     /// What --restart waits for: `ready`, the new workers have taken over, or `drained`, the old
@@ -229,7 +229,7 @@ pub(super) struct Options {
     pub(super) generate: Option<Product>,
 
     /// Name of the units. Default: the name of the program
-    #[arg(long, value_name = "NAME", requires = "generate", help_heading = PRODUCTS)]
+    #[arg(long, value_name = "NAME", help_heading = PRODUCTS)]
     pub(super) name: Option<String>,
 
     /// The server program and its arguments

@@ -35,10 +35,11 @@ const LONGEST: u64 = 128 * 1024;
 const REST: Duration = Duration::from_millis(100);
 
 /// Variables that are for the spawner to set, or nobody.
-const RESERVED: [&str; 8] = [
+const RESERVED: [&str; 9] = [
     "SERVER_STARTER_PORT",
     "SERVER_STARTER_GENERATION",
     "LISTEN_PID",
+    "LISTEN_PIDFDID",
     "LISTEN_FDS",
     "LISTEN_FDNAMES",
     "NOTIFY_SOCKET",

@@ -216,9 +216,26 @@ mod better {
             failed.expect(3, &["/control", "no such socket"]);
         }
         Setup::bare(&["--status"]).run().expect(2, &["--control"]);
-        Setup::bare(&["--json", CONTROL])
-            .run()
-            .expect(2, &["--status"]);
+    }
+
+    #[test]
+    fn an_option_without_its_command_is_refused() {
+        let cases = [
+            (
+                &["--json", CONTROL][..],
+                "--json means nothing without --status",
+            ),
+            (&["--restart", "--metrics", CONTROL], "--metrics means"),
+            (&["--stop", "--until=ready", CONTROL], "without --restart"),
+            (
+                &["--timeout=3", "--port=0", "true"],
+                "--restart or --stop or",
+            ),
+            (&["--name=web", "--port=0", "true"], "without --generate"),
+        ];
+        for (options, message) in cases {
+            Setup::bare(options).run().expect(2, &[message]);
+        }
     }
 
     #[test]
