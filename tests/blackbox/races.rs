@@ -1,32 +1,18 @@
 //! Another user at the places of our files: they have been there first, or they come in between. What is not ours is
-//! neither written to nor removed, and nobody is waited for.
+//! neither written to nor removed.
 
 mod better {
     use std::fs;
     use std::io::Write;
-    use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
-    use std::os::unix::net::UnixListener;
+    use std::os::unix::fs::{MetadataExt, chown, symlink};
     use std::path::Path;
-    use std::process::{Child, Command, Stdio};
 
-    use nix::fcntl::{AT_FDCWD, Flock, FlockArg, RenameFlags, renameat2};
+    use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 
     use crate::harness::{
-        Bait, Nuisance, Process, SLEEPS, STRANGER, Setup, Voice, as_stranger, have_strangers,
-        what_is,
+        Bait, Nuisance, OTHER, SLEEPS, STRANGER, Setup, Voice, as_stranger, as_user,
+        have_strangers, like_tmp, what_is,
     };
-
-    /// A third user.
-    const OTHER: u32 = 4243;
-
-    /// In a directory like /tmp, with one of ours in it: `safe/`, and a file there, `safe/victim`.
-    fn like_tmp(options: &[&str], victim: &str) -> Setup {
-        let setup = Setup::bare(options);
-        fs::set_permissions(setup.path("."), fs::Permissions::from_mode(0o1777)).unwrap();
-        let setup = setup.file("safe/victim", victim);
-        fs::set_permissions(setup.path("safe"), fs::Permissions::from_mode(0o700)).unwrap();
-        setup
-    }
 
     /// With a directory of the stranger's, too.
     fn with_theirs(setup: Setup) -> Setup {
@@ -45,13 +31,6 @@ mod better {
         assert_eq!(fs::read_to_string(&path).unwrap(), victim, "{when}");
         let meta = path.metadata().unwrap();
         assert_eq!((meta.uid(), meta.mode() & 0o777), (0, 0o644), "{when}");
-    }
-
-    /// The supervisor becomes another user, by way of a shell that makes itself at home first.
-    fn as_user(setup: Setup, user: u32) -> Setup {
-        setup.copied().before(&format!(
-            "set -- setpriv --reuid={user} --regid={user} --clear-groups \"$@\""
-        ))
     }
 
     #[test]
@@ -270,163 +249,5 @@ mod better {
             ));
             s.stop();
         }
-    }
-
-    /// A process of ours that has nothing to do with it.
-    struct Bystander(Child);
-
-    impl Drop for Bystander {
-        fn drop(&mut self) {
-            let _ = self.0.kill();
-            let _ = self.0.wait();
-        }
-    }
-
-    #[test]
-    fn a_stranger_cannot_have_somebody_stopped() {
-        if !have_strangers() {
-            return;
-        }
-        let setup = like_tmp(&["--stop", "--pid-file=DIR/pid"], "");
-        let path = setup.path("pid");
-        let mut file = as_stranger(|| fs::File::create(&path).unwrap());
-        let sleep = Command::new("sleep")
-            .arg("1000")
-            .stdin(Stdio::from(fs::File::open(&path).unwrap()))
-            .spawn();
-        let bystander = Bystander(sleep.unwrap());
-        writeln!(file, "{}", bystander.0.id()).unwrap();
-        let _lock = Flock::lock(file, FlockArg::LockExclusiveNonblock).unwrap();
-        setup.run().expect(3, &["not by process "]);
-        let sleep = Process(i32::try_from(bystander.0.id()).unwrap());
-        assert!(sleep.is_alive());
-    }
-
-    #[test]
-    fn a_restart_believes_no_status_of_a_strangers_and_waits_for_none() {
-        if !have_strangers() {
-            return;
-        }
-        let options = [
-            "--interval=0",
-            "--pid-file=DIR/pid",
-            "--status-file=DIR/status",
-        ];
-        let s = like_tmp(&options, "").sh(SLEEPS).start();
-        s.wait_generation(1);
-        let restart = |name: &str| {
-            let status = format!("--status-file=DIR/{name}");
-            s.command(&["--restart", "--pid-file=DIR/pid", &status])
-        };
-        for (bait, why) in [
-            (Bait::File, "it belongs to user 4242"),
-            (Bait::Fifo, "it belongs to user 4242"),
-            (Bait::Symlink, "it is a symbolic link"),
-        ] {
-            let name = format!("{bait:?}");
-            let _open = bait.lay(&s.path(&name), &s.path("safe"));
-            restart(&name).expect(1, &["cannot use status file ", why]);
-        }
-        assert_eq!(s.ups().len(), 1, "nothing was restarted");
-        restart("status").expect(0, &[]);
-        s.stop();
-    }
-
-    #[test]
-    fn root_may_ask_for_a_restart_of_anybodys() {
-        if !have_strangers() {
-            return;
-        }
-        let options = [
-            "--interval=0",
-            "--pid-file=DIR/pid",
-            "--status-file=DIR/status",
-            "--control=DIR/control",
-        ];
-        let s = as_user(like_tmp(&options, ""), OTHER)
-            .program(["--", "sleep", "1000"])
-            .start();
-        s.eventually("it is up", || s.status().len() == 1);
-        assert_eq!(s.path("pid").metadata().unwrap().uid(), OTHER);
-        s.command(&[
-            "--restart",
-            "--pid-file=DIR/pid",
-            "--status-file=DIR/status",
-        ])
-        .expect(0, &[]);
-        s.command(&["--restart", "--control=DIR/control"])
-            .expect(0, &[]);
-        s.command(&["--stop", "--pid-file=DIR/pid"]).expect(0, &[]);
-        s.expect_exit(0);
-    }
-
-    #[test]
-    fn what_listens_in_the_supervisors_place_is_not_believed() {
-        if !have_strangers() {
-            return;
-        }
-        let options = ["--interval=0", "--control=DIR/control"];
-        let sleep = ["--", "sleep", "1000"];
-        let theirs = as_user(like_tmp(&options, ""), STRANGER).program(sleep);
-        let theirs = theirs.spawn();
-        theirs.eventually("it listens", || theirs.path("control").exists());
-        let all = || fs::Permissions::from_mode(0o777);
-        fs::set_permissions(theirs.path("control"), all()).unwrap();
-        let socket = format!("--control={}", theirs.path("control").display());
-        let refused = as_user(like_tmp(&["--status", &socket], ""), OTHER).run();
-        let words = "is no supervisor of ours: it is user 4242's";
-        refused.expect(1, &["what listens at ", words]);
-        theirs.stop();
-    }
-
-    #[test]
-    fn a_control_socket_answers_nobody_else_even_if_they_can_connect() {
-        if !have_strangers() {
-            return;
-        }
-        let s = like_tmp(&["--interval=0", "--control=DIR/control"], "").sh(SLEEPS);
-        let s = s.start();
-        let mode = s.path("control").metadata().unwrap().mode();
-        assert_eq!(mode & 0o777, 0o600);
-        let all = fs::Permissions::from_mode(0o777);
-        fs::set_permissions(s.path("control"), all).unwrap();
-        let socket = format!("--control={}", s.path("control").display());
-        for command in ["--restart", "--status"] {
-            let refused = as_user(like_tmp(&[command, &socket], ""), STRANGER).run();
-            // All it sees is the end of the connection.
-            refused.expect_failure(&[]);
-            s.wait_line("turned away a client of another user, 4242");
-        }
-        assert_eq!(s.ups().len(), 1);
-        s.stop();
-    }
-
-    #[test]
-    fn nobody_is_waited_for_who_does_not_answer() {
-        if !have_strangers() {
-            return;
-        }
-        // There is no room in its queue.
-        let options = ["--status", "--control=DIR/control", "--timeout=0.2"];
-        let setup = like_tmp(&options, "");
-        let listener = UnixListener::bind(setup.path("control")).unwrap();
-        nix::sys::socket::listen(&listener, nix::sys::socket::Backlog::new(0).unwrap()).unwrap();
-        let _waits = std::os::unix::net::UnixStream::connect(setup.path("control")).unwrap();
-        setup.run().expect(4, &["nobody has answered at "]);
-    }
-
-    #[test]
-    fn who_never_ends_is_not_listened_to_for_ever() {
-        if !have_strangers() {
-            return;
-        }
-        let setup = like_tmp(&["--status", "--control=DIR/control"], "");
-        let listener = UnixListener::bind(setup.path("control")).unwrap();
-        let talker = std::thread::spawn(move || {
-            let (mut client, _) = listener.accept().unwrap();
-            while client.write_all(&[b' '; 1 << 16]).is_ok() {}
-        });
-        setup.run().expect(1, &["what answers at ", " never ends"]);
-        talker.join().unwrap();
     }
 }

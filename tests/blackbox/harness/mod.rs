@@ -5,6 +5,7 @@ mod lines;
 mod namespace;
 mod net;
 mod process;
+pub(crate) mod release;
 mod setup;
 mod stranger;
 mod supervisor;
@@ -18,9 +19,11 @@ pub(crate) use namespace::{Inmate, have_pid_namespaces};
 pub(crate) use net::{Client, connects, exports, have_ipv6};
 pub(crate) use process::Process;
 pub(crate) use setup::{Setup, binary};
-pub(crate) use stranger::{Bait, Nuisance, STRANGER, as_stranger, have_strangers, what_is};
+pub(crate) use stranger::{
+    Bait, Nuisance, OTHER, STRANGER, as_stranger, as_user, have_strangers, like_tmp, what_is,
+};
 pub(crate) use supervisor::Supervisor;
-pub(crate) use voice::Voice;
+pub(crate) use voice::{NOTIFY, Voice, serving, starting};
 pub(crate) use worker::{FAILS, FAILS_ON_DEMAND, GRACEFUL, SLEEPS, STUBBORN, hello};
 
 /// How long any event may take. Far above what it needs on a busy machine; only a failing test ever waits that long.

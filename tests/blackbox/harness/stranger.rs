@@ -13,7 +13,7 @@ use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 use nix::unistd::{Gid, Uid, mkfifo, setfsgid, setfsuid};
 
-use super::skipped;
+use super::{Setup, skipped};
 
 /// Their user and group; nobody else's, it is hoped.
 pub(crate) const STRANGER: u32 = 4242;
@@ -173,4 +173,23 @@ impl Drop for Nuisance {
         self.over.store(true, Ordering::Relaxed);
         let _ = self.thread.take().map(JoinHandle::join);
     }
+}
+
+/// A third user.
+pub(crate) const OTHER: u32 = 4243;
+
+/// In a directory like /tmp, with one of ours in it: `safe/`, and a file there, `safe/victim`.
+pub(crate) fn like_tmp(options: &[&str], victim: &str) -> Setup {
+    let setup = Setup::bare(options);
+    fs::set_permissions(setup.path("."), fs::Permissions::from_mode(0o1777)).unwrap();
+    let setup = setup.file("safe/victim", victim);
+    fs::set_permissions(setup.path("safe"), fs::Permissions::from_mode(0o700)).unwrap();
+    setup
+}
+
+/// The supervisor becomes another user, by way of a shell that makes itself at home first.
+pub(crate) fn as_user(setup: Setup, user: u32) -> Setup {
+    setup.copied().before(&format!(
+        "set -- setpriv --reuid={user} --regid={user} --clear-groups \"$@\""
+    ))
 }

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use nix::fcntl::OFlag;
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 
-use super::Process;
+use super::{Process, SLEEPS, Setup, Supervisor};
 
 /// A connection to the notification socket of one worker.
 pub(crate) struct Voice {
@@ -71,4 +71,21 @@ impl Voice {
     pub(crate) fn into_fd(self) -> OwnedFd {
         self.socket.into()
     }
+}
+
+/// Nothing but READY counts, and there is time for it.
+pub(crate) const NOTIFY: [&str; 2] = ["--ready=notify", "--start-timeout=1000"];
+
+/// A worker that will say READY when the test does.
+pub(crate) fn starting(s: &Supervisor, generation: u32) -> (Process, Voice) {
+    let worker = s.wait_up(generation);
+    (worker, Voice::of(worker))
+}
+
+/// With these options, generation 1 serves by its own word.
+pub(crate) fn serving(options: &[&str]) -> Supervisor {
+    let s = Setup::new(options).sh(SLEEPS).spawn();
+    starting(&s, 1).1.say("READY=1");
+    s.wait_generation(1);
+    s
 }

@@ -1,0 +1,159 @@
+//! Releases that are tried and would not do, or are given up.
+
+mod better {
+    use nix::sys::signal::Signal;
+
+    use crate::harness::release::{NEXT, UPGRADE, put_real, replace, script, setup, upgrades};
+    use crate::harness::{SLEEPS, STUBBORN, hello};
+
+    #[test]
+    fn a_release_that_will_not_do_is_refused_and_nothing_happens() {
+        let s = setup(&["--port=127.0.0.1:PORT"])
+            .program(["--"])
+            .program([hello()]);
+        let s = s.start();
+        let (pid, worker) = (s.process(), s.wait_generation(1));
+        let usage = "error: unexpected argument ''\\''--try-state'\\'' found";
+        let cases = [
+            (
+                script("echo oops; kill -SEGV $$"),
+                "has failed its trial (killed by SEGV): oops",
+            ),
+            (
+                script("exit 0"),
+                "has not said that it understands our state",
+            ),
+            (
+                script(&format!("echo \"{usage}\" >&2; exit 2")),
+                "(exit code 2): error: unexpected",
+            ),
+            // No program, and given to no shell either.
+            (
+                "echo \"touch $PWD/ran\" >next".to_owned(),
+                "Exec format error",
+            ),
+            (
+                "echo '#!/nonexistent/interpreter' >next".to_owned(),
+                "No such file or directory",
+            ),
+            (
+                "rm -f start_server; mkdir -p next".to_owned(),
+                "Permission denied",
+            ),
+        ];
+        for (by, reason) in cases {
+            replace(&s, &by);
+            s.command(&UPGRADE)
+                .expect(1, &["upgrade refused, nothing has changed", reason]);
+            assert_eq!(s.client().hello(), (1, worker), "{by}");
+        }
+        assert!(!s.path("ran").exists());
+        let gone = std::fs::remove_dir(s.path("start_server"));
+        gone.unwrap();
+        s.command(&UPGRADE)
+            .expect(1, &["cannot find ", "No such file or directory"]);
+
+        // One that may not be executed. The shell's chmod comes before ours.
+        replace(&s, NEXT);
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+        std::fs::set_permissions(s.path("start_server"), mode).unwrap();
+        s.command(&UPGRADE)
+            .expect(1, &["failed to exec ", "Permission denied"]);
+
+        replace(&s, NEXT);
+        s.command(&UPGRADE).expect(0, &[]);
+        assert_eq!((s.process(), s.client().hello()), (pid, (1, worker)));
+        s.stop();
+    }
+
+    /// It passes its trial and is another file by the time it is wanted: that one is tried, too.
+    #[test]
+    fn what_is_replaced_after_its_trial_is_tried_again() {
+        let s = setup(&[]).sh(SLEEPS).start();
+        replace(&s, &script("exit 1"));
+        let real = put_real(&s);
+        let trap = format!(
+            "cp start_server bad; cp real new; chmod 755 new; mv new start_server; \
+             exec {} \"$@\"",
+            real.display()
+        );
+        replace(&s, &script(&trap));
+        s.command(&UPGRADE).expect(0, &[]);
+        assert_eq!(upgrades(&s), 1);
+        let trials = s
+            .lines()
+            .iter()
+            .filter(|l| l.starts_with("upgrade: trying "))
+            .count();
+        assert_eq!(trials, 2);
+        s.stop();
+    }
+
+    #[test]
+    fn one_that_hangs_is_given_up_in_the_end() {
+        let s = setup(&[]).sh(SLEEPS).start();
+        let worker = s.wait_generation(1);
+        replace(&s, &script("exec sleep 1000"));
+        // Who comes while it is tried gets the same answer.
+        let first = s.spawn_command(&UPGRADE);
+        s.wait_line_starting("upgrade: trying ");
+        let second = s.spawn_command(&UPGRADE);
+        let busy = ["was still busy after 10 s"];
+        first.wait().expect(1, &busy);
+        second.wait().expect(1, &busy);
+        s.eventually("it has been killed", || s.survivors() == [worker]);
+        s.stop();
+    }
+
+    #[test]
+    fn a_stop_is_not_kept_waiting_by_it() {
+        let s = setup(&[]).sh(SLEEPS).start();
+        replace(&s, &script("exec sleep 1000"));
+        let upgrade = s.spawn_command(&UPGRADE);
+        s.wait_line_starting("upgrade: trying ");
+        s.process().signal(Signal::SIGTERM);
+        upgrade.wait().expect(3, &[]);
+        s.expect_exit(0); // and leaves nobody
+    }
+
+    #[test]
+    fn a_stop_under_way_leaves_no_time_for_one() {
+        let s = setup(&[]).sh(STUBBORN).start();
+        let worker = s.wait_generation(1);
+        s.term();
+        s.wait_line(&format!(
+            "received TERM, sending TERM to all workers:{worker}"
+        ));
+        s.command(&UPGRADE).expect(3, &["has been told to stop"]);
+        s.wait_line("no upgrade any more: everything is being stopped");
+        let tried = s.lines().iter().any(|line| line.contains("trying"));
+        assert!(!tried);
+        worker.signal(Signal::SIGKILL);
+        s.expect_exit(0);
+    }
+
+    /// As the loader does of a library in LD_PRELOAD that is not there.
+    #[test]
+    fn a_warning_before_its_word_is_no_refusal() {
+        let s = setup(&[]).sh(SLEEPS).start();
+        let worker = s.wait_generation(1);
+        let real = put_real(&s);
+        let warns = format!("echo a warning >&2; exec {} \"$@\"", real.display());
+        replace(&s, &script(&warns));
+        s.command(&UPGRADE).expect(0, &[]);
+        assert_eq!(s.wait_generation(1), worker);
+        s.stop();
+    }
+
+    /// Its trial would go well. After exec it is no child of the supervisor's, which is a shell by then.
+    #[test]
+    fn a_script_that_does_not_exec_the_release_is_refused() {
+        let s = setup(&[]).sh(SLEEPS).start();
+        let worker = s.wait_generation(1);
+        let real = put_real(&s);
+        replace(&s, &script(&format!("{} \"$@\"; exit $?", real.display())));
+        s.command(&UPGRADE).expect(1, &["has to exec it"]);
+        assert_eq!(s.wait_generation(1), worker);
+        s.stop();
+    }
+}
