@@ -15,4 +15,5 @@ pub(crate) mod limits;
 mod own_pid;
 pub(crate) mod pidfd;
 pub(crate) mod process;
+mod search;
 pub(crate) mod signals;

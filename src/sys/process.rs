@@ -15,12 +15,13 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::limits::Allowance;
 use super::own_pid::{self, OwnPid};
+use super::search::Search;
 use crate::units::{Identity, Pid, Signal};
 
 /// A program to be started.
 pub(crate) struct Program<'a> {
-    /// Its arguments; the first is the program, looked up in `environment`'s PATH, execvp(3), which
-    /// gives a file that is no program to the shell.
+    /// Its arguments; the first is the program, looked up in `environment`'s PATH; a file that is no
+    /// program is given to the shell, execvp(3).
     pub(crate) argv: &'a [CString],
     /// `NAME=VALUE`, all of them.
     pub(crate) environment: &'a [CString],
@@ -59,12 +60,8 @@ pub(crate) enum Step {
     Identity,
     /// chdir(2).
     Chdir,
-    /// execvp(3).
+    /// execve(2).
     Exec,
-}
-
-unsafe extern "C" {
-    static mut environ: *const *const libc::c_char;
 }
 
 /// Starts a program and returns once it runs, or has failed to.
@@ -80,6 +77,7 @@ pub(crate) fn spawn(program: &Program<'_>) -> Result<Pid, SpawnError> {
         .map(|name| OwnPid::new(name))
         .collect();
     let environment = own_pid::block(program.environment.iter(), &own_pid);
+    let mut search = (!program.exact).then(|| Search::new(program.argv, program.environment));
     let allowance = Allowance::of(program.keep);
     // Closed by a successful exec; carries step and errno of a failed one.
     let (verdict, tell) = nix::unistd::pipe2(OFlag::O_CLOEXEC).map_err(at_fork)?;
@@ -90,8 +88,11 @@ pub(crate) fn spawn(program: &Program<'_>) -> Result<Pid, SpawnError> {
         0 => {
             let (argv, environment) = (argv.as_ptr(), environment.as_ptr());
             // SAFETY: we are in the child; the vectors are null-terminated and outlive the call.
-            let failed =
-                unsafe { become_program(program, allowance, &mut own_pid, argv, environment) };
+            let failed = unsafe {
+                let own_pid = &mut own_pid;
+                let search = search.as_mut();
+                become_program(program, allowance, own_pid, search, argv, environment)
+            };
             let word = [failed.step as u8]
                 .into_iter()
                 .chain((failed.errno as i32).to_ne_bytes());
@@ -153,6 +154,7 @@ unsafe fn become_program(
     program: &Program<'_>,
     allowance: Option<Allowance>,
     own_pid: &mut [OwnPid],
+    search: Option<&mut Search>,
     argv: *const *const libc::c_char,
     environment: *const *const libc::c_char,
 ) -> SpawnError {
@@ -160,9 +162,8 @@ unsafe fn become_program(
         step,
         errno: Errno::last(),
     };
-    // SAFETY: plain system calls on integers and on memory that outlives them; `environ` is ours
-    // alone, for there is one thread in a forked child.
-    unsafe {
+    // SAFETY: plain system calls on integers and on memory that outlives them.
+    let errno = unsafe {
         super::signals::reset_dispositions();
         if program.own_group {
             libc::setpgid(0, 0);
@@ -193,14 +194,19 @@ unsafe fn become_program(
             }
         }
         own_pid.iter_mut().for_each(OwnPid::fill_in);
-        environ = environment;
         super::signals::unblock_all();
-        match program.exact {
-            true => libc::execve(*argv, argv, environment),
-            false => libc::execvp(*argv, argv),
-        };
+        match search {
+            Some(search) => search.exec(environment),
+            None => {
+                libc::execve(*argv, argv, environment);
+                Errno::last()
+            }
+        }
+    };
+    SpawnError {
+        step: Step::Exec,
+        errno,
     }
-    failed(Step::Exec)
 }
 
 /// Says whether it has, else errno says why not.

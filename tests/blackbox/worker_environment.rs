@@ -204,6 +204,24 @@ fn signals_go_to_the_worker_not_to_its_group() {
     assert!(child.is_alive(), "the worker's own child was signalled too");
 }
 
+/// As execvp(3) has it.
+#[test]
+fn a_file_that_is_no_program_is_given_to_the_shell() {
+    let script = "echo \"$0 $*\" >>\"$DIR/said\"\nexec sleep 1000\n";
+    for (name, found) in [
+        ("DIR/bin/web", "/bin/web a  b\n"),
+        ("web", "/bin/web a  b\n"),
+    ] {
+        let setup = Setup::new(&[]).executable("bin/web", script);
+        let path = format!("{}:/usr/bin:/bin", setup.path("bin").display());
+        let name = name.replace("DIR", &setup.path("").display().to_string());
+        let setup = setup.env("PATH", path).program(["--", &name, "a  b"]);
+        let s = setup.spawn();
+        s.eventually("it runs", || s.read("said").ends_with(found));
+        s.stop();
+    }
+}
+
 mod better {
     use crate::harness::{Process, SLEEPS, Setup, exports, skipped};
 
