@@ -10,6 +10,9 @@ use std::{mem, ptr};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{getsockopt, sockopt};
+
+use crate::units::Signal;
 
 /// The most descriptors that one message can carry, SCM_MAX_FD in Linux.
 const MOST_FDS: usize = 253;
@@ -98,10 +101,10 @@ unsafe fn close_fds_and_find_sender(message: &libc::msghdr) -> Option<libc::ucre
             match (cmsg_level, cmsg_type) {
                 (libc::SOL_SOCKET, libc::SCM_RIGHTS) => {
                     let fds = data.cast::<RawFd>();
-                    (0..length / size_of::<RawFd>()).for_each(|at| {
+                    release((0..length / size_of::<RawFd>()).map(|at| {
                         let fd = ptr::read_unaligned(fds.add(at));
-                        release(OwnedFd::from_raw_fd(fd));
-                    });
+                        OwnedFd::from_raw_fd(fd)
+                    }));
                 }
                 (libc::SOL_SOCKET, libc::SCM_CREDENTIALS) if length >= size_of::<libc::ucred>() => {
                     sender = Some(ptr::read_unaligned(data.cast::<libc::ucred>()));
@@ -123,28 +126,59 @@ pub(crate) fn takes_more(connected: &UnixDatagram) -> io::Result<bool> {
     Ok(fd.revents() == Some(PollFlags::POLLOUT))
 }
 
-/// Closes a descriptor of somebody's without waiting. The last close of a connection that lingers,
-/// SO_LINGER of socket(7), would wait for its peer. The end of a process does not: so let that of
-/// a child be the last.
-pub(crate) fn release(fd: OwnedFd) {
-    let is_socket =
-        nix::sys::stat::fstat(&fd).is_ok_and(|stat| stat.st_mode & libc::S_IFMT == libc::S_IFSOCK);
-    if is_socket {
-        // SAFETY: the child does nothing but end. It is reaped as any that is no worker.
+/// Closes descriptors of somebody's without waiting. The last close of a connection that lingers,
+/// SO_LINGER of socket(7), waits for its peer, as long as its owner likes; the end of a process that
+/// has it open does not. So a child has them, too, until we have closed ours.
+pub(crate) fn release(fds: impl Iterator<Item = OwnedFd>) {
+    let mut witness = None;
+    let mut held: [Option<OwnedFd>; MOST_FDS] = [const { None }; MOST_FDS];
+    for (place, fd) in held.iter_mut().zip(fds) {
+        *place = Some(fd);
+    }
+    // Whether it lingers is its owner's to change while we look.
+    let is_socket = |fd: &OwnedFd| getsockopt(fd, sockopt::SockType).is_ok();
+    if held.iter().flatten().any(is_socket) {
+        witness = Witness::call();
+    }
+    drop(held);
+    drop(witness);
+}
+
+/// A child that has everything open that we had, and does nothing. It is reaped as any that is no
+/// worker.
+struct Witness(libc::pid_t);
+
+impl Witness {
+    fn call() -> Option<Witness> {
+        let we = std::process::id();
+        // SAFETY: the child makes only system calls, and never returns.
         unsafe {
-            if libc::fork() == 0 {
-                libc::_exit(0);
+            match libc::fork() {
+                0 => {
+                    // It must not outlive us, with our sockets open.
+                    libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+                    while libc::getppid() as u32 == we {
+                        libc::pause();
+                    }
+                    libc::_exit(0)
+                }
+                pid => (pid > 0).then_some(Witness(pid)),
             }
         }
     }
-    drop(fd);
+}
+
+impl Drop for Witness {
+    fn drop(&mut self) {
+        let _ = super::process::kill(self.0, Signal::KILL);
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg, setsockopt, sockopt};
-    use std::io::IoSlice;
+    use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg, setsockopt};
+    use std::io::{IoSlice, Write};
 
     #[test]
     fn text_sender_and_closed_descriptors() {
@@ -170,5 +204,39 @@ mod tests {
         theirs.send(b"").unwrap();
         let datagram = inbox.receive(&ours).unwrap().unwrap();
         assert_eq!(datagram.text, Some(&b""[..]));
+    }
+    /// Each of them would be waited for a long time.
+    #[test]
+    fn connections_that_linger_are_closed_at_once() {
+        let (ours, theirs) = UnixDatagram::pair().unwrap();
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        setsockopt(&listener, sockopt::RcvBuf, &4096).unwrap(); // of the peers, too
+        let address = listener.local_addr().unwrap();
+        let linger = libc::linger {
+            l_onoff: 1,
+            l_linger: 1000,
+        };
+        let mut inbox = Inbox::new(8);
+        let mut peers = Vec::new();
+        for _ in 0..10 {
+            let mut lingering = Vec::new();
+            for _ in 0..3 {
+                let connection = std::net::TcpStream::connect(address).unwrap();
+                setsockopt(&connection, sockopt::Linger, &linger).unwrap();
+                // More than the peer takes, who does not read.
+                connection.set_nonblocking(true).unwrap();
+                while (&connection).write(&[0; 1 << 14]).is_ok() {}
+                lingering.push(connection);
+                peers.push(listener.accept().unwrap());
+            }
+            let fds: Vec<RawFd> = lingering.iter().map(AsRawFd::as_raw_fd).collect();
+            let rights = [ControlMessage::ScmRights(&fds)];
+            let parts = [IoSlice::new(b"x")];
+            sendmsg::<()>(theirs.as_raw_fd(), &parts, &rights, MsgFlags::empty(), None).unwrap();
+            release(lingering.into_iter().map(OwnedFd::from)); // of the sender's, too
+            let start = std::time::Instant::now();
+            assert!(inbox.receive(&ours).unwrap().is_some());
+            assert!(start.elapsed().as_secs() < 100, "it has lingered");
+        }
     }
 }
