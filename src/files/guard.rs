@@ -6,15 +6,18 @@
 //! not have been, and it does so in sticky directories only. What is found is judged by the open
 //! descriptor: a name may mean something else the next moment.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
-use nix::sys::stat::{FileStat, Mode, fstat};
+use nix::sys::stat::Mode;
 use nix::unistd::geteuid;
+
+use crate::sys;
 
 /// How often a name is tried that comes and goes.
 const TRIES: u32 = 100;
@@ -59,7 +62,7 @@ pub(super) fn find(path: &Path, flags: OFlag, create: Option<Mode>) -> io::Resul
     // Held, so that it is judged and used as one.
     let directory = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let directory = nix::fcntl::open(parent, directory, Mode::empty())?;
-    let found_in = fstat(&directory)?;
+    let found_in = sys::fd::metadata(&directory)?;
     let open = |more: OFlag| {
         let mode = create.unwrap_or(Mode::empty());
         openat(&directory, name.as_bytes(), flags | more, mode).map(File::from)
@@ -89,20 +92,20 @@ pub(super) fn find(path: &Path, flags: OFlag, create: Option<Mode>) -> io::Resul
     Err(refusal("it comes and goes"))
 }
 
-fn judge(file: File, found_in: &FileStat) -> io::Result<Found> {
-    let found = fstat(&file)?;
-    if found.st_nlink > 1 {
+fn judge(file: File, found_in: &Metadata) -> io::Result<Found> {
+    let found = sys::fd::metadata(&file)?;
+    if found.nlink() > 1 {
         return Err(refusal("it has another name (a hard link)"));
     }
     // Whom the directory belongs to could have made any file of it theirs.
-    let trusted = [0, geteuid().as_raw(), found_in.st_uid];
-    let stranger = Some(found.st_uid).filter(|user| !trusted.contains(user));
+    let trusted = [0, geteuid().as_raw(), found_in.uid()];
+    let stranger = Some(found.uid()).filter(|user| !trusted.contains(user));
     Ok(Found { file, stranger })
 }
 
 /// Whether somebody besides root and us can decide what a name in this directory means.
-fn is_open_to_others(directory: &FileStat) -> bool {
-    let (mode, owner) = (directory.st_mode, directory.st_uid);
+fn is_open_to_others(directory: &Metadata) -> bool {
+    let (mode, owner) = (directory.mode(), directory.uid());
     let sticky = mode & libc::S_ISVTX != 0;
     // A group without a sticky bit is one that somebody has chosen, as for /var/log.
     let written = mode & libc::S_IWOTH != 0 || (sticky && mode & libc::S_IWGRP != 0);
@@ -111,7 +114,7 @@ fn is_open_to_others(directory: &FileStat) -> bool {
 
 /// In a user namespace, root's directories outside of it seem to be the overflow user's.
 fn owns_the_root(user: u32) -> bool {
-    nix::sys::stat::stat("/").is_ok_and(|root| root.st_uid == user)
+    std::fs::metadata("/").is_ok_and(|root| root.uid() == user)
 }
 
 fn refusal(what: &str) -> io::Error {

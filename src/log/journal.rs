@@ -7,12 +7,12 @@
 
 use std::io;
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixDatagram;
 use std::str::FromStr;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use nix::sys::stat::fstat;
 use tracing_journald::{Layer, Priority, PriorityMappings};
 
 use crate::error::Why;
@@ -130,6 +130,6 @@ pub(crate) fn stderr_is_the_journal() -> bool {
     let Some((device, inode)) = stream.split_once(':') else {
         return false;
     };
-    fstat(std::io::stderr())
-        .is_ok_and(|stat| device.parse() == Ok(stat.st_dev) && inode.parse() == Ok(stat.st_ino))
+    sys::fd::metadata(&std::io::stderr())
+        .is_ok_and(|is| device.parse() == Ok(is.dev()) && inode.parse() == Ok(is.ino()))
 }

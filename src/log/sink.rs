@@ -9,13 +9,12 @@ use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{MsgFlags, send};
-use nix::sys::stat::fstat;
 use serde::{Deserialize, Serialize};
 
 use crate::sys;
@@ -193,7 +192,7 @@ pub(crate) fn to_stderr(above: RawFd) {
     sink.waiting = VecDeque::new();
     drop(sink);
     let stderr = io::stderr();
-    match fstat(&stderr).map(|stat| stat.st_mode & libc::S_IFMT) {
+    match sys::fd::metadata(&stderr).map(|is| is.mode() & libc::S_IFMT) {
         Ok(libc::S_IFIFO) => into_pipe(stderr, above),
         Ok(libc::S_IFCHR) if stderr.is_terminal() => into_pipe(stderr, above), // Ctrl-S stops it
         Ok(libc::S_IFSOCK) => {

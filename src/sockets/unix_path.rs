@@ -12,7 +12,7 @@ use nix::fcntl::{AtFlags, OFlag, open};
 use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, UnixAddr, bind as bind_to, connect, socket,
 };
-use nix::sys::stat::{FileStat, Mode, fstat, umask};
+use nix::sys::stat::{Mode, umask};
 use nix::unistd::{Gid, Uid, fchownat};
 use serde::{Deserialize, Serialize};
 
@@ -82,9 +82,8 @@ pub(crate) fn bind(
     })?;
     let made = UnixPath {
         path: path.to_owned(),
-        device: found.st_dev,
-        #[allow(clippy::useless_conversion)] // not on machines of 32 bits
-        inode: found.st_ino.into(),
+        device: found.dev(),
+        inode: found.ino(),
     };
     if access.user.is_some() || access.group.is_some() {
         // Of what we hold: another could have the name by now.
@@ -97,11 +96,11 @@ pub(crate) fn bind(
 }
 
 /// The file of a socket, held. Whoever can write to the directory may have put something else there.
-fn take_hold(path: &Path) -> io::Result<(OwnedFd, FileStat)> {
+fn take_hold(path: &Path) -> io::Result<(OwnedFd, fs::Metadata)> {
     let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let file = open(path, flags, Mode::empty())?;
-    let found = fstat(&file)?;
-    if found.st_mode & libc::S_IFMT != libc::S_IFSOCK || found.st_nlink > 1 {
+    let found = sys::fd::metadata(&file)?;
+    if !found.file_type().is_socket() || found.nlink() > 1 {
         return Err(io::Error::other(
             "somebody has put something else into its place",
         ));

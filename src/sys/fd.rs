@@ -1,9 +1,18 @@
 //! Descriptors by number: where a descriptor sits matters to workers, which are told so.
 
+use std::fs::{File, Metadata};
 use std::io;
+use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
+
+/// What is open, fstat(2); with sizes and inode numbers of 64 bits on machines of 32 bits, too.
+pub(crate) fn metadata(fd: &impl AsFd) -> io::Result<Metadata> {
+    // SAFETY: it is borrowed for longer than the file lives, which does not close it.
+    let file = unsafe { File::from_raw_fd(fd.as_fd().as_raw_fd()) };
+    ManuallyDrop::new(file).metadata()
+}
 
 /// What to do with descriptors that our parent left open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

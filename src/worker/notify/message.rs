@@ -11,6 +11,9 @@ pub(super) const LONGEST: usize = 4096;
 /// A longer STATUS is cut, in bytes: it has to fit into ours.
 const LONGEST_STATUS: usize = 300;
 
+/// As long as an option may say, parse_seconds(): machines of 32 bits count no further.
+const LONGEST_EXTENSION: Duration = Duration::from_secs(1_000_000_000);
+
 /// One field that is understood.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Field {
@@ -33,7 +36,9 @@ fn field(line: &[u8]) -> Option<Field> {
         (b"READY", b"1") => Word::Ready,
         (b"WATCHDOG", b"1") => Word::Ping,
         (b"WATCHDOG", b"trigger") => Word::Stuck,
-        (b"EXTEND_TIMEOUT_USEC", usec) => Word::Extend(Duration::from_micros(number(usec)?)),
+        (b"EXTEND_TIMEOUT_USEC", usec) => {
+            Word::Extend(Duration::from_micros(number(usec)?).min(LONGEST_EXTENSION))
+        }
         (b"ERRNO", errno) => return number(errno).map(Field::Errno),
         (b"STATUS", text) => return Some(Field::Status(status(text))),
         _ => return None,
