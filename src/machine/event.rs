@@ -20,6 +20,8 @@ pub enum Event {
     Hup,
     /// The same, by somebody who waits for what becomes of it.
     Asked(Request),
+    /// That somebody has gone, and is to be told nothing more. The reload goes on.
+    Left(RequestId),
     /// The check that [`Action::Check`] began has found nothing wrong.
     CheckPassed,
     /// It has found something, or could not be made.

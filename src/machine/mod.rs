@@ -159,6 +159,7 @@ impl Machine {
                 self.requests.add(request);
                 self.reload_asked(Trigger::Request, now, &mut todo)
             }
+            (_, Left(id)) => self.requests.forget(id),
 
             (Checking { .. }, CheckPassed) => self.spawn(now, &mut todo),
             (Checking { .. }, CheckFailed) => self.check_failed(None, now, &mut todo),

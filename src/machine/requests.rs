@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::event::{Action, Answer, Generation, Request, Until};
+use super::event::{Action, Answer, Generation, Request, RequestId, Until};
 
 /// The requests that have not had their last answer, in the order in which they came.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -33,6 +33,11 @@ impl Requests {
             request,
             stage: Stage::Waiting,
         });
+    }
+
+    /// Nobody wants its answer any more.
+    pub(super) fn forget(&mut self, id: RequestId) {
+        self.0.retain(|pending| pending.request.id != id);
     }
 
     /// A start, or another attempt of one, begins now.

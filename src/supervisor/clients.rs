@@ -62,6 +62,18 @@ impl Clients {
         self.server.as_mut()?.next_call()
     }
 
+    /// Forgets who has gone without an answer.
+    fn take_forsaken(&mut self) -> Vec<CallId> {
+        let server = self.server.as_mut();
+        let gone = server.map(Server::take_forsaken).unwrap_or_default();
+        if !gone.is_empty() {
+            self.reloads.retain(|(call, _)| !gone.contains(call));
+            self.stops.retain(|call| !gone.contains(call));
+            self.upgrades.retain(|call| !gone.contains(call));
+        }
+        gone
+    }
+
     fn progress(&mut self, progress: &Progress) {
         if let Some(server) = &mut self.server {
             for (call, _) in &self.reloads {
@@ -113,6 +125,12 @@ impl Supervisor {
                 }
             };
             if let Some(code) = self.handle(event) {
+                return Some(code);
+            }
+        }
+        // Last, for some have gone right after their call.
+        for call in self.clients.take_forsaken() {
+            if let Some(code) = self.handle(Event::Left(call)) {
                 return Some(code);
             }
         }

@@ -283,6 +283,26 @@ mod better {
     }
 
     #[test]
+    fn all_calls_are_answered_even_if_no_more_will_come() {
+        let s = Supervisor::start(&[CONTROL], SLEEPS);
+        let info = "{\"method\":\"org.varlink.service.GetInfo\"}\0".to_owned();
+        let status = call("Status", "{}", false);
+        let mut client = connect(&s);
+        let calls = [&status, &info, &info, &info, &status, &info];
+        client
+            .write_all(calls.map(String::as_str).concat().as_bytes())
+            .unwrap();
+        client.shutdown(std::net::Shutdown::Write).unwrap();
+        for (number, asked) in calls.into_iter().enumerate() {
+            let answer = hear(&mut client);
+            let answer = answer.unwrap_or_else(|| panic!("no answer to call {number}"));
+            assert_eq!(answer.contains("serving"), *asked == status, "{answer}");
+        }
+        assert_eq!(hear(&mut client), None);
+        s.stop();
+    }
+
+    #[test]
     fn a_crowd_that_says_nothing_or_reads_nothing_keeps_nobody_waiting() {
         let s = Supervisor::start(&[CONTROL], SLEEPS);
         s.wait_generation(1);

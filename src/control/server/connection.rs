@@ -189,9 +189,14 @@ impl Connection {
         self.heard.len()
     }
 
+    /// Whether it has nothing to be answered and nothing to read.
+    pub(super) fn wants_nothing(&self) -> bool {
+        self.current.is_none() && !self.has_call() && self.unsent.is_empty()
+    }
+
     /// Whether there is nothing left to do for it.
     pub(super) fn is_over(&self) -> bool {
-        let silent = self.said_all && self.current.is_none() && self.unsent.is_empty();
+        let silent = self.said_all && self.wants_nothing();
         self.lost || silent
     }
 }

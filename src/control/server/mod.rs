@@ -47,6 +47,8 @@ pub(crate) struct Server {
     connections: Vec<Connection>,
     last_call: CallId,
     calls: VecDeque<(CallId, Method)>,
+    /// Whose clients have gone before they were answered.
+    forsaken: Vec<CallId>,
     /// Nobody is let in until then.
     rests_until: Option<Time>,
 }
@@ -89,6 +91,7 @@ impl Server {
             connections: Vec::new(),
             last_call: 0,
             calls: VecDeque::new(),
+            forsaken: Vec::new(),
             rests_until: None,
         })
     }
@@ -114,6 +117,7 @@ impl Server {
             connections: connections?,
             last_call: saved.last_call,
             calls: VecDeque::new(),
+            forsaken: Vec::new(),
             rests_until: saved.rests_until,
         })
     }
@@ -157,6 +161,11 @@ impl Server {
         self.calls.pop_front()
     }
 
+    /// The calls that nobody wants to be answered any more, for their clients have gone.
+    pub(crate) fn take_forsaken(&mut self) -> Vec<CallId> {
+        std::mem::take(&mut self.forsaken)
+    }
+
     /// One of several replies, for who wants several.
     pub(crate) fn progress(&mut self, call: CallId, parameters: &impl Serialize) {
         if let Some(client) = self.client(call).filter(|client| client.wants_more()) {
@@ -194,7 +203,9 @@ impl Server {
                 self.calls.push_back((self.last_call, method));
             }
         }
-        !client.is_over()
+        let over = client.is_over();
+        self.forsaken.extend(client.call().filter(|_| over));
+        !over
     }
 
     fn let_in(&mut self, now: Time) {
@@ -249,9 +260,11 @@ impl Server {
         }
     }
 
-    /// Drops the first client that waits for no answer.
+    /// Drops the first client that wants nothing; else the first that is not being answered, for it
+    /// does not read what it has been answered.
     fn make_room(&mut self) -> bool {
-        let idle = self.connections.iter().position(|c| c.call().is_none());
+        let first = |which: fn(&Connection) -> bool| self.connections.iter().position(which);
+        let idle = first(Connection::wants_nothing).or_else(|| first(|c| c.call().is_none()));
         idle.map(|at| self.connections.remove(at)).is_some()
     }
 }

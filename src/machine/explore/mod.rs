@@ -26,6 +26,8 @@ struct State {
 enum Step {
     Hup,
     Ask(Until),
+    /// Who has asked goes without an answer.
+    Leave(RequestId),
     /// The check that is running ends: nothing, or something, is wrong.
     Checked(bool),
     Term,
@@ -51,6 +53,7 @@ impl State {
         if self.world.may_ask() {
             steps.extend([Step::Ask(Until::Ready), Step::Ask(Until::Drained)]);
         }
+        steps.extend(self.world.askers().map(Step::Leave));
         if self.world.checking {
             steps.extend([Step::Checked(true), Step::Checked(false)]);
         }
@@ -74,6 +77,7 @@ impl State {
         let event = match step {
             Step::Hup => Event::Hup,
             Step::Ask(until) => Event::Asked(self.world.next_request(until)),
+            Step::Leave(id) => Event::Left(id),
             Step::Checked(true) => Event::CheckPassed,
             Step::Checked(false) => Event::CheckFailed,
             Step::Term => Event::Stop(Signal::TERM),

@@ -39,6 +39,8 @@ const PATIENCE: Duration = Duration::from_secs(90);
 enum Step {
     Hup,
     Ask(Until),
+    /// Somebody who has asked goes without an answer.
+    Leave(u8),
     Checked(bool),
     Stop(Signal),
     /// Time passes until the next deadline.
@@ -154,6 +156,13 @@ impl Life {
         match step {
             Step::Hup => self.feed(Event::Hup),
             Step::Ask(until) => self.feed(Event::Asked(self.world.next_request(until))),
+            Step::Leave(place) => {
+                let mut askers = self.world.askers();
+                if let Some(id) = askers.nth(usize::from(place)) {
+                    drop(askers);
+                    self.feed(Event::Left(id));
+                }
+            }
             Step::Checked(well) if self.world.checking => self.feed(match well {
                 true => Event::CheckPassed,
                 false => Event::CheckFailed,
@@ -321,6 +330,7 @@ fn step(wild: bool) -> impl Strategy<Value = Step> {
         10 => (0..6000_u64).prop_map(Step::Pass),
         10 => Just(Step::Hup),
         8 => until.prop_map(Step::Ask),
+        2 => (0..3_u8).prop_map(Step::Leave),
         8 => any::<bool>().prop_map(Step::Checked),
         4 => (0..3000_u64).prop_map(Step::Oversleep),
         2 => tuning().prop_map(Step::Tuned),

@@ -85,6 +85,11 @@ impl Watcher {
         Request { id, until }
     }
 
+    /// Those who wait for an answer.
+    pub(super) fn askers(&self) -> impl Iterator<Item = RequestId> {
+        self.asked.keys().copied()
+    }
+
     fn begins(&mut self) {
         self.hup_unanswered = false;
         self.asked.values_mut().for_each(|asked| asked.begun = true);
@@ -138,6 +143,7 @@ impl Watcher {
                 };
                 self.asked.insert(*id, asked);
             }
+            Event::Left(id) => drop(self.asked.remove(id)),
             Event::CheckPassed | Event::CheckFailed => self.checking = false,
             Event::Stop(_) => self.stop_asked = true,
             Event::Exited(pid, _) => {

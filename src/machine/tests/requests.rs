@@ -121,6 +121,20 @@ fn checked() -> Rules {
     }
 }
 
+/// Attempts may go on for ever: whoever has given up waiting for them must not be remembered as long.
+#[test]
+fn who_has_gone_is_forgotten_and_the_reload_goes_on() {
+    let mut bench = Bench::serving(rules());
+    for id in 1..=3 {
+        ask(&mut bench, id, Until::Drained);
+        bench.event(Event::Left(id));
+    }
+    assert_eq!(bench.machine.requests, Requests::default());
+    bench.exit(102, 256).pass(secs(1)).pass(secs(1));
+    assert_eq!(bench.spawned()[..2], [2, 3]);
+    assert_eq!(answers(&bench), []);
+}
+
 #[test]
 fn a_failed_check_burns_no_generation() {
     let mut bench = Bench::serving(checked());
