@@ -64,6 +64,8 @@ struct Supervisor {
     /// The latest reason why a worker did not start, for the launcher.
     last_failure: Option<String>,
     status_file: Option<StatusFile>,
+    /// It is to be written anew, before anybody can know why.
+    status_due: bool,
     /// When to try again to write it.
     status_retry: Option<Time>,
     /// Waiting fails, and that has been said.
@@ -86,7 +88,9 @@ impl Supervisor {
     /// Turns until the machine has come to its end; returns the exit status.
     fn run(mut self) -> u8 {
         let code = loop {
-            if let Some(code) = self.turn() {
+            let end = self.turn();
+            self.settle_status();
+            if let Some(code) = end {
                 break code;
             }
             self.upgrade_if_due();
@@ -161,12 +165,10 @@ impl Supervisor {
         self.log.tick(now);
         self.notifier
             .tick(now, self.machine.current(), &self.record);
-        if self.status_retry.is_some_and(|at| at <= now) {
-            self.publish_status();
-        }
+        self.status_due |= self.status_retry.is_some_and(|at| at <= now);
         if self.machine.deadline().is_some_and(|at| at <= self.now()) {
             // Nobody's time is up because we were slow: who has died or spoken meanwhile comes first.
-            self.channels.listen_to_all();
+            self.look(now, Some(Duration::ZERO));
             return self.catch_up().or_else(|| self.handle(Event::Tick));
         }
         match self.environment.changed(now) {
@@ -245,7 +247,7 @@ impl Supervisor {
                 match action {
                     Action::Spawn(generation) => events.push_front(self.spawn(generation)),
                     Action::Signal(pid, signal) => self.signal(pid, signal),
-                    Action::PublishStatus => self.publish_status(),
+                    Action::PublishStatus => self.status_due = true,
                     Action::Check(generation) => {
                         self.tell_of_check();
                         self.begin_check(generation)
@@ -253,7 +255,10 @@ impl Supervisor {
                             .for_each(|event| events.push_front(event));
                     }
                     Action::EndCheck => self.end_check(),
-                    Action::Answer(id, answer) => self.answer(id, answer),
+                    Action::Answer(id, answer) => {
+                        self.settle_status();
+                        self.answer(id, answer);
+                    }
                     Action::Report(report) => self.report(&report),
                     Action::Exit(code) => return Some(code),
                 }
@@ -301,7 +306,12 @@ impl Supervisor {
         }
     }
 
-    fn publish_status(&mut self) {
+    /// Writes the status file, if that is due: once for all that have died in a turn, but before
+    /// anybody is told of something who may look into it.
+    fn settle_status(&mut self) {
+        if !std::mem::take(&mut self.status_due) {
+            return;
+        }
         let Some(file) = &mut self.status_file else {
             return;
         };
@@ -319,6 +329,9 @@ impl Supervisor {
     }
 
     fn report(&mut self, report: &Report) {
+        if matches!(report, Report::Ready { .. }) {
+            self.settle_status();
+        }
         log::tell(report);
         let current = self.machine.current();
         let generation = current.map(|(generation, _)| generation);

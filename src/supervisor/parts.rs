@@ -60,6 +60,7 @@ impl Parts {
             launcher: None,
             last_failure: None,
             status_file: self.status_file,
+            status_due: false,
             status_retry: None,
             deaf: false,
             check_command: config.check_command,

@@ -30,7 +30,12 @@ impl Supervisor {
             self.clients.server.as_ref().and_then(Server::deadline),
         ];
         let deadline = deadlines.into_iter().flatten().min();
-        let left = self.time_out(deadline, now).map(TimeSpec::from);
+        let left = self.time_out(deadline, now);
+        self.look(now, left);
+    }
+
+    /// Looks who has news, for so long at most that there is none; none: as long as it takes.
+    pub(super) fn look(&mut self, now: Time, wait: Option<Duration>) {
         let pending = log::pending();
         let readable = |fd| PollFd::new(fd, PollFlags::POLLIN);
         let writable = |fd| PollFd::new(fd, PollFlags::POLLOUT);
@@ -43,7 +48,7 @@ impl Supervisor {
         fds.extend(self.alarm.as_ref().map(|alarm| readable(alarm.as_fd())));
         fds.extend(self.environment.changes(now).map(readable));
         fds.extend(pending.as_ref().map(|pipe| writable(pipe.as_fd())));
-        match ppoll(&mut fds, left, None) {
+        match ppoll(&mut fds, wait.map(TimeSpec::from), None) {
             Ok(_) => {
                 let news = fds.iter().take(channels + clients);
                 let news: Vec<PollFlags> = news.map(flags).collect();
@@ -59,6 +64,7 @@ impl Supervisor {
                 if !std::mem::replace(&mut self.deaf, true) {
                     tracing::error!("failed to wait for news: {}", why(errno));
                 }
+                self.channels.listen_to_all();
                 std::thread::sleep(BREATH);
             }
         }
