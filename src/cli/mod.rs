@@ -19,6 +19,7 @@ use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory, FromArgMatches};
 use server_starter::control::{Address, Format, Restart, Status, Stop, Upgrade};
+use server_starter::machine::Readiness;
 use server_starter::units::Identity;
 use server_starter::{CommandLine, Config, PathAccess};
 use tracing_subscriber::filter::LevelFilter;
@@ -138,12 +139,37 @@ impl Options {
             let socket = self.socket("--upgrade")?;
             return Ok(Command::Upgrade(Upgrade { socket, timeout }));
         }
+        self.refuse_idle(matches)?;
         let trial = self.try_state;
         let config = Box::new(self.into_config()?);
         Ok(match trial {
             true => Command::TryState(config),
             false => Command::Start(config),
         })
+    }
+
+    /// Refuses options that the others leave without an effect.
+    fn refuse_idle(&self, matches: &ArgMatches) -> Result<(), String> {
+        let has_path = !self.path.is_empty();
+        let is_told = self.ready == Readiness::Notify;
+        let has_check = self.check_cmd.is_some();
+        for (option, name, needed, is_there) in [
+            ("path_mode", "--path-mode", "--path", has_path),
+            ("path_user", "--path-user", "--path", has_path),
+            ("path_group", "--path-group", "--path", has_path),
+            (
+                "start_timeout",
+                "--start-timeout",
+                "--ready=notify",
+                is_told,
+            ),
+            ("check_timeout", "--check-timeout", "--check-cmd", has_check),
+        ] {
+            if !is_there && matches.value_source(option) == Some(ValueSource::CommandLine) {
+                return Err(format!("{name} means nothing without {needed}"));
+            }
+        }
+        Ok(())
     }
 
     /// Where the supervisor is that a command is for.

@@ -11,7 +11,7 @@ use server_starter::units::{Signal, find_group, find_user, parse_seconds};
 use server_starter::{Destination, LogTarget, PathSpec, PortSpec};
 use tracing_subscriber::filter::LevelFilter;
 
-use super::values::{LogParser, PathParser, Product, parse_mode, parse_span};
+use super::values::{LogParser, PathParser, Product, one_of, parse_mode, parse_span};
 
 /// Run a server, and restart it without losing a connection
 #[derive(Parser)]
@@ -80,7 +80,8 @@ pub(super) struct Options {
 
     /// What makes a new worker count as started: `notify`, it says READY=1, sd_notify(3); `alive`,
     /// it lives for --interval; `auto`, whichever comes first
-    #[arg(long, value_name = "HOW", default_value = "auto", help_heading = RELOADS)]
+    #[arg(long, value_name = "HOW", default_value = "auto", hide_possible_values = true,
+          value_parser = one_of::<Readiness>(&["auto", "alive", "notify"]), help_heading = RELOADS)]
     pub(super) ready: Readiness,
 
     /// With --ready=notify: how long a new worker has to say READY=1. Then it is stopped, and has
@@ -164,7 +165,8 @@ pub(super) struct Options {
 
     /// Where this program's own lines go: `journal` (with fields), `stderr`, or `auto`: the journal
     /// if standard error leads there
-    #[arg(long, value_name = "WHERE", default_value = "auto", help_heading = FILES)]
+    #[arg(long, value_name = "WHERE", default_value = "auto", hide_possible_values = true,
+          value_parser = one_of::<Destination>(&["auto", "journal", "stderr"]), help_heading = FILES)]
     pub(super) log_target: Destination,
 
     /// Run in the background; returns when the first workers are ready (status 0) or have failed.
@@ -177,7 +179,8 @@ pub(super) struct Options {
     pub(super) verbose: u8,
 
     /// Least important messages shown: off, error, warn, info, debug or trace. Default: info
-    #[arg(long, value_name = "LEVEL", help_heading = FILES)]
+    #[arg(long, value_name = "LEVEL", hide_possible_values = true, help_heading = FILES,
+          value_parser = one_of::<LevelFilter>(&["off", "error", "warn", "info", "debug", "trace"]))]
     pub(super) log_level: Option<LevelFilter>,
 
     /// Have a running supervisor replace its workers, wait for it, and fail if it has failed. Needs
@@ -208,7 +211,8 @@ pub(super) struct Options {
 
     /// What --restart waits for: `ready`, the new workers have taken over, or `drained`, the old
     /// ones have gone, too
-    #[arg(long, value_name = "STATE", default_value = "drained", help_heading = COMMANDS)]
+    #[arg(long, value_name = "STATE", default_value = "drained", hide_possible_values = true,
+          value_parser = one_of::<Until>(&["ready", "drained"]), help_heading = COMMANDS)]
     pub(super) until: Until,
 
     /// How long these commands wait. Default: as long as it takes; by files, as long as the

@@ -78,8 +78,9 @@ fn service_unit(
     let supervisor = std::env::current_exe().map_err(|e| format!("where is this program? {e}"))?;
     let (arguments, mut left_out) = arguments(options, matches);
     let program = options.program.first().map(Path::new);
-    let programs = [Some(&*supervisor), program];
-    left_out.extend(programs.into_iter().flatten().filter_map(hidden));
+    let envdir = options.envdir.as_deref();
+    let paths = [Some(&*supervisor), program, options.dir.as_deref(), envdir];
+    left_out.extend(paths.into_iter().flatten().filter_map(hidden));
     let supervisor = quote(supervisor.as_os_str());
     let attempts = match given(matches, "start_attempts") {
         true => options.start_attempts,
@@ -189,9 +190,9 @@ SystemCallFilter=@system-service
 SystemCallFilter=~@privileged @resources
 ";
 
-/// What to say of a program in a place that the unit hides.
-fn hidden(program: &Path) -> Option<String> {
-    let by = match program {
+/// What to say of something in a place that the unit hides.
+fn hidden(path: &Path) -> Option<String> {
+    let by = match path {
         it if ["/home", "/root", "/run/user"]
             .iter()
             .any(|dir| it.starts_with(dir)) =>
@@ -201,9 +202,9 @@ fn hidden(program: &Path) -> Option<String> {
         it if ["/tmp", "/var/tmp"].iter().any(|dir| it.starts_with(dir)) => "PrivateTmp=",
         _ => return None,
     };
-    let program = program.display();
+    let path = path.display();
     Some(format!(
-        "{by} below hides {program} from the service: install it elsewhere, or loosen that line."
+        "{by} below hides {path} from the service: have it elsewhere, or loosen that line."
     ))
 }
 
@@ -318,12 +319,15 @@ mod tests {
     }
 
     #[test]
-    fn a_program_that_the_unit_hides_is_named() {
-        let text = generate(&["/home/me/web"]).unwrap();
-        assert!(
-            text.contains("# ProtectHome= below hides /home/me/web from"),
-            "{text}"
-        );
+    fn what_the_unit_hides_is_named() {
+        let text = generate(&["--envdir=/tmp/env", "--dir=/root", "/home/me/web"]).unwrap();
+        for note in [
+            "# ProtectHome= below hides /home/me/web from",
+            "# ProtectHome= below hides /root from",
+            "# PrivateTmp= below hides /tmp/env from",
+        ] {
+            assert!(text.contains(note), "{note}\n{text}");
+        }
         assert_eq!(hidden(Path::new("/srv/tmp/web")), None);
     }
 

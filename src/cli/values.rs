@@ -1,9 +1,11 @@
 //! Values of options, and how those are read that clap does not know.
 
 use std::ffi::OsStr;
+use std::str::FromStr;
 use std::time::Duration;
 
 use clap::ValueEnum;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::error::ErrorKind;
 use server_starter::units::parse_seconds;
 use server_starter::{LogTarget, PathSpec};
@@ -25,6 +27,14 @@ pub(super) enum Product {
     CompleteFish,
     /// A .service and a .socket for systemd, from the other options given
     Units,
+}
+
+/// A value that is one of these words; completions know them, too.
+pub(super) fn one_of<T>(words: &'static [&str]) -> impl TypedValueParser<Value = T>
+where
+    T: FromStr<Err: ToString> + Clone + Send + Sync + 'static,
+{
+    PossibleValuesParser::new(words).try_map(|word| word.parse().map_err(|e: T::Err| e.to_string()))
 }
 
 pub(super) fn parse_mode(text: &str) -> Result<u32, String> {

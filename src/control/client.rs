@@ -2,6 +2,7 @@
 
 use std::io::{self, Read, Write};
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -200,12 +201,20 @@ impl Client {
     }
 }
 
+fn is_socket(path: &Path) -> bool {
+    path.metadata()
+        .is_ok_and(|meta| meta.file_type().is_socket())
+}
+
 /// Waits, for there may be no room in the queue of who listens; and then sees who that is.
 fn connect(path: &Path, deadline: Deadline) -> Result<UnixStream, Error> {
     let shown = path.display();
     let stream = try_connect(path, deadline).map_err(|errno| match errno {
         Errno::ENOENT => Error::NotRunning(format!(
             "no supervisor is running at {shown}: no such socket"
+        )),
+        Errno::ECONNREFUSED if !is_socket(path) => Error::NotDone(format!(
+            "{shown} is not a control socket, but something else"
         )),
         Errno::ECONNREFUSED => Error::NotRunning(format!(
             "no supervisor is running at {shown}: nobody listens there"

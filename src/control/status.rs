@@ -64,7 +64,10 @@ fn text(status: &interface::Status, now: u64) -> String {
         State::Stopping => "stopping",
     };
     let interface::Status { version, pid, .. } = status;
-    let up = age(now.saturating_sub(status.since) as f64);
+    let up = match now.saturating_sub(status.since) {
+        seconds @ 0..10 => format!("{seconds} s"), // no more is known
+        seconds => age(seconds as f64),
+    };
     let _ = writeln!(text, "start_server {version} (pid {pid}), up {up}: {doing}");
     for worker in status.workers.iter().rev() {
         let interface::Worker {

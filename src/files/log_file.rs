@@ -91,6 +91,8 @@ pub(crate) struct LogCommand {
     child: Option<Pid>,
     started: Time,
     restart_at: Option<Time>,
+    /// It ends as soon as it has been started, and that has been said.
+    complained: bool,
 }
 
 /// A log command, as the next program in this process gets it.
@@ -160,6 +162,7 @@ impl LogFile {
                     child: saved.child,
                     started: saved.started,
                     restart_at: saved.restart_at,
+                    complained: false,
                 })
             }
             (Some(LogTarget::File(path)), _) => LogFile::File {
@@ -186,7 +189,7 @@ impl LogFile {
     }
 
     /// Whether this was the log command; if so, another is started, in [`tick`](LogFile::tick).
-    pub(crate) fn died(&mut self, pid: Pid, now: Time) -> bool {
+    pub(crate) fn died(&mut self, pid: Pid, status: i32, now: Time) -> bool {
         let LogFile::Command(log) = self else {
             return false;
         };
@@ -194,6 +197,7 @@ impl LogFile {
             return false;
         }
         log.child = None;
+        log.complain(status, now);
         log.restart_at = Some(now.max(log.started + RESTART_PAUSE));
         true
     }
@@ -249,6 +253,7 @@ impl LogCommand {
             child: None,
             started: now,
             restart_at: None,
+            complained: false,
         };
         log.start(now).map_err(error("start the log command"))?;
         redirect_output(&write_end).map_err(error("redirect the log"))?;
@@ -292,6 +297,25 @@ impl LogCommand {
         };
         self.child = Some(sys::process::spawn(&program).map_err(|e| io::Error::from(e.errno))?);
         Ok(())
+    }
+
+    /// Where it does not read lines nobody would see the one that says so: so that goes where its own
+    /// complaints go. Once, and only if it can be written at once.
+    fn complain(&mut self, status: i32, now: Time) {
+        let short_lived = now < self.started + RESTART_PAUSE;
+        if std::mem::replace(&mut self.complained, short_lived) || !short_lived {
+            return;
+        }
+        let how = sys::process::describe_status(status);
+        let line = format!(
+            "start_server: the log command ended at once ({how}), and is started again and again; \
+             workers that write more than its pipe holds will wait for it\n"
+        );
+        let [_, err] = &self.outer;
+        let mut fds = [PollFd::new(err.as_fd(), PollFlags::POLLOUT)];
+        if poll(&mut fds, PollTimeout::ZERO) == Ok(1) {
+            let _ = nix::unistd::write(err, line.as_bytes());
+        }
     }
 
     fn close(mut self, now: Time) {

@@ -144,7 +144,7 @@ fn clear_the_way(path: &Path) -> Result<(), Error> {
         Err(Errno::EACCES | Errno::EPERM) => return Err(taken("it is a socket of somebody else")),
         // Its queue is full, or it is of another type: somebody has it.
         Ok(()) | Err(Errno::EAGAIN | Errno::EPROTOTYPE) => {
-            return Err(taken("somebody listens on it"));
+            return Err(taken("somebody listens on it (ss -lpx shows who)"));
         }
         Err(errno) => {
             return Err(socket_error("find out who listens on", path.display())(

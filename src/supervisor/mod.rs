@@ -218,7 +218,7 @@ impl Supervisor {
         if self.trial_died(pid, status) {
             return None;
         }
-        if !self.log.died(pid, self.now()) {
+        if !self.log.died(pid, status, self.now()) {
             tracing::debug!(pid, status, "reaped an orphan");
         } else if self.launcher.is_some() {
             // Whoever waits would never read why nothing is logged.

@@ -219,7 +219,7 @@ mod better {
     }
 
     #[test]
-    fn an_option_without_its_command_is_refused() {
+    fn an_option_that_nothing_would_come_of_is_refused() {
         let cases = [
             (
                 &["--json", CONTROL][..],
@@ -232,6 +232,12 @@ mod better {
                 "--restart or --stop or",
             ),
             (&["--name=web", "--port=0", "true"], "without --generate"),
+            (
+                &["--start-timeout=3", "--", "true"],
+                "--start-timeout means nothing without --ready=notify",
+            ),
+            (&["--check-timeout=3", "--", "true"], "without --check-cmd"),
+            (&["--path-mode=700", "--", "true"], "without --path"),
         ];
         for (options, message) in cases {
             Setup::bare(options).run().expect(2, &[message]);

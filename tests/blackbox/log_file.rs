@@ -184,6 +184,17 @@ mod better {
         assert_eq!(s.wait_exit().code(), Some(0));
     }
 
+    /// It would not be seen in the log.
+    #[test]
+    fn a_log_command_that_cannot_run_is_complained_about_where_it_complains_itself() {
+        let setup = Setup::new(&["--log-file=| exit 3"]).sh(SLEEPS);
+        let s = setup.spawn();
+        s.wait_line_starting("start_server: the log command ended at once (exit code 3)");
+        s.wait_generation(1);
+        s.term();
+        assert_eq!(s.wait_exit().code(), Some(0));
+    }
+
     #[test]
     fn the_log_command_is_not_a_worker() {
         let s = Setup::new(&["--log-file", LOGGER])

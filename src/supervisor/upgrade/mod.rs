@@ -178,7 +178,7 @@ impl Supervisor {
             return true;
         }
         let how = match status {
-            0 => "has not said that it understands our state".to_owned(),
+            0 => "has not said that it understands our state (is it a start_server?)".to_owned(),
             _ => format!("has failed its trial ({})", describe_status(status)),
         };
         let said = String::from_utf8_lossy(&said);
