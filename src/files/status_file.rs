@@ -1,5 +1,6 @@
 //! The status file: a line `GENERATION:PID` for each live worker, in numeric order.
 
+use std::fmt::Write as _;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::fd::RawFd;
@@ -70,9 +71,10 @@ impl StatusFile {
         &mut self,
         live: impl Iterator<Item = (Generation, Pid)>,
     ) -> io::Result<()> {
-        let lines: String = live
-            .map(|(generation, pid)| format!("{generation}:{pid}\n"))
-            .collect();
+        let mut lines = String::new();
+        for (generation, pid) in live {
+            let _ = writeln!(lines, "{generation}:{pid}");
+        }
         let (file, temporary) = self.write_temporary(&lines)?;
         if let Err(error) = fs::rename(&temporary, &self.path) {
             let _ = fs::remove_file(&temporary);

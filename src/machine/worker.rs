@@ -60,6 +60,20 @@ pub(super) enum Stage {
     GivenUp,
 }
 
+impl Worker {
+    /// Moves it to [`Stage::Leaving`]. The time-out counts from the first signal.
+    fn told_to_leave(&mut self, now: Time, timeout: Option<Duration>) {
+        if matches!(self.stage, Stage::Leaving | Stage::GivenUp) {
+            return;
+        }
+        self.stage = Stage::Leaving;
+        self.ping_by = None;
+        // A stuck one may have less time already.
+        let in_time = timeout.map(|after| Kill::in_time(now, after));
+        self.kill = self.kill.take().or(in_time);
+    }
+}
+
 /// All live workers, in the order of their generations.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct Workers(Vec<Worker>);
@@ -94,9 +108,28 @@ impl Workers {
             .find(|w| matches!(w.stage, Stage::Ready { .. }))
     }
 
-    /// Those whose generation is below `generation`, whatever their stage.
+    /// Those whose generation is below `generation`, whatever their stage, in numeric order.
     pub(super) fn older_than(&self, generation: Generation) -> Vec<Pid> {
         self.pids(|w| w.generation < generation)
+    }
+
+    /// Moves all whose generation is below `generation` to [`Stage::Leaving`], whatever their stage.
+    /// Says what that was, in numeric order.
+    pub(super) fn tell_older(
+        &mut self,
+        generation: Generation,
+        now: Time,
+        timeout: Option<Duration>,
+    ) -> Vec<(Pid, Stage)> {
+        let older = self.0.iter_mut().filter(|w| w.generation < generation);
+        let tell = |worker: &mut Worker| {
+            let stage = worker.stage;
+            worker.told_to_leave(now, timeout);
+            (worker.pid, stage)
+        };
+        let mut told: Vec<(Pid, Stage)> = older.map(tell).collect();
+        told.sort_unstable_by_key(|(pid, _)| *pid);
+        told
     }
 
     /// Everyone, in numeric order.
@@ -133,18 +166,10 @@ impl Workers {
         self.0.iter_mut().find(|w| w.generation == generation)
     }
 
-    /// Moves a worker to [`Stage::Leaving`]. The time-out counts from the first signal.
+    /// Moves a worker to [`Stage::Leaving`].
     pub(super) fn told_to_leave(&mut self, pid: Pid, now: Time, timeout: Option<Duration>) {
         if let Some(worker) = self.get_mut(pid) {
-            if !matches!(worker.stage, Stage::Leaving | Stage::GivenUp) {
-                worker.stage = Stage::Leaving;
-                worker.ping_by = None;
-                // A stuck one may have less time already.
-                worker.kill = worker
-                    .kill
-                    .take()
-                    .or(timeout.map(|after| Kill::in_time(now, after)));
-            }
+            worker.told_to_leave(now, timeout);
         }
     }
 

@@ -159,11 +159,12 @@ impl Machine {
     fn kill_old(&mut self, now: Time, todo: &mut Todo) {
         report(todo, Report::KillingOld);
         let newest = self.workers.current().map_or(0, |w| w.generation);
-        for pid in self.workers.older_than(newest) {
-            if let Some(Stage::Ready { since }) = self.workers.get_mut(pid).map(|w| w.stage) {
+        let (timeout, signal) = (self.rules.stop_timeout, self.rules.signal_on_hup);
+        for (pid, stage) in self.workers.tell_older(newest, now, timeout) {
+            if let Stage::Ready { since } = stage {
                 self.crashes.served(since, now);
             }
-            self.tell_to_leave(pid, self.rules.signal_on_hup, now, todo);
+            todo.push(Action::Signal(pid, signal));
         }
         self.serve(Outcome::TakenOver(newest), now, todo);
     }

@@ -40,7 +40,9 @@ fn second_reading(line: &[u8]) -> Option<Field> {
         return i32::try_from(integer(errno)?).ok().map(Field::Errno);
     }
     if let Some(micros) = line.strip_prefix(b"EXTEND_TIMEOUT_USEC=") {
-        let micros = u64::try_from(integer(micros)?).ok()?.min(1_000_000_000_000_000);
+        let micros = u64::try_from(integer(micros)?)
+            .ok()?
+            .min(1_000_000_000_000_000);
         let signed = line.contains(&b'-'); // not even -0
         return (!signed).then(|| Field::Word(Word::Extend(Duration::from_micros(micros))));
     }
