@@ -103,6 +103,7 @@ impl Options {
     fn into_command(self, matches: &ArgMatches) -> Result<Command, String> {
         refuse_strays(matches)?;
         if let Some(product) = self.generate {
+            self.refuse_idle(matches)?; // units that would not start are none
             return generate::generate(product, &self, matches).map(Command::Print);
         }
         let timeout = self.timeout;

@@ -205,6 +205,7 @@ mod tests {
         let datagram = inbox.receive(&ours).unwrap().unwrap();
         assert_eq!(datagram.text, Some(&b""[..]));
     }
+
     /// Each of them would be waited for a long time.
     #[test]
     fn connections_that_linger_are_closed_at_once() {

@@ -237,6 +237,10 @@ mod better {
                 "--start-timeout means nothing without --ready=notify",
             ),
             (&["--check-timeout=3", "--", "true"], "without --check-cmd"),
+            (
+                &["--generate=units", "--check-timeout=3", "/bin/true"],
+                "without --check-cmd",
+            ),
             (&["--path-mode=700", "--", "true"], "without --path"),
         ];
         for (options, message) in cases {

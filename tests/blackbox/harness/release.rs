@@ -6,7 +6,7 @@ use super::{Setup, Supervisor, binary};
 
 pub(crate) const CONTROL: &str = "--control=DIR/control";
 pub(crate) const UPGRADE: [&str; 2] = ["--upgrade", CONTROL];
-pub(crate) const UPGRADED: &str = "start_server (pid:";
+const UPGRADED: &str = "start_server (pid:";
 
 /// With `DIR/start_server`, a copy of the program under test, as the supervisor.
 pub(crate) fn setup(options: &[&str]) -> Setup {
