@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use crate::files::LogTarget;
 use crate::log::Destination;
-use crate::machine::{Readiness, Rules, Tuning};
+use crate::machine::{LiveSettings, Readiness, Rules};
 use crate::sockets::{PathAccess, PathSpec, PortSpec};
-use crate::units::{Identity, Signal, parse_seconds};
+use crate::types::{Identity, Signal, parse_seconds};
 
 /// Everything [`run`](crate::run) needs to know. [`Config::new`] has the defaults of the command
 /// line; change what differs.
@@ -145,7 +145,7 @@ impl Config {
             },
             check: self.check_command.as_ref().map(|_| self.check_timeout),
             stop_timeout: self.stop_timeout,
-            tuning: self.live.tuning(),
+            live_settings: self.live.live_settings(),
         }
     }
 }
@@ -206,7 +206,7 @@ impl LiveConfig {
     }
 
     /// Fills in what was left open.
-    pub(crate) fn tuning(&self) -> Tuning {
+    pub(crate) fn live_settings(&self) -> LiveSettings {
         let interval = match self.auto_restart_interval.is_zero() {
             true => DEFAULT_AUTO_RESTART_INTERVAL,
             false => self.auto_restart_interval,
@@ -216,7 +216,7 @@ impl LiveConfig {
         } else {
             Duration::ZERO
         };
-        Tuning {
+        LiveSettings {
             auto_restart: self.auto_restart.then_some(interval),
             kill_old_delay: self.kill_old_delay.unwrap_or(grace),
         }

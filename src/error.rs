@@ -106,14 +106,22 @@ impl fmt::Display for Error {
             | Error::Inherited(message)
             | Error::TimedOut(message) => f.write_str(message),
             Error::Resolve { host, source } => {
-                write!(f, "failed to resolve host {host}: {}", Why(source))
+                write!(
+                    f,
+                    "failed to resolve host {host}: {}",
+                    DisplayIoError(source)
+                )
             }
             Error::Socket {
                 action,
                 address,
                 source,
             } => {
-                write!(f, "failed to {action} {address}: {}", Why(source))?;
+                write!(
+                    f,
+                    "failed to {action} {address}: {}",
+                    DisplayIoError(source)
+                )?;
                 match source.raw_os_error() {
                     Some(libc::EACCES) if *action == "bind to" && !address.contains('/') => {
                         f.write_str(" (ports below 1024 need root, or CAP_NET_BIND_SERVICE)")
@@ -131,7 +139,12 @@ impl fmt::Display for Error {
                 write!(f, "refusing to replace {}: {what}", path.display())
             }
             Error::File { what, path, source } => {
-                write!(f, "cannot use {what} {}: {}", path.display(), Why(source))
+                write!(
+                    f,
+                    "cannot use {what} {}: {}",
+                    path.display(),
+                    DisplayIoError(source)
+                )
             }
             Error::Locked { path, pid } => {
                 write!(
@@ -144,7 +157,9 @@ impl fmt::Display for Error {
                     None => Ok(()),
                 }
             }
-            Error::System { action, source } => write!(f, "failed to {action}: {}", Why(source)),
+            Error::System { action, source } => {
+                write!(f, "failed to {action}: {}", DisplayIoError(source))
+            }
         }
     }
 }
@@ -162,9 +177,9 @@ impl std::error::Error for Error {
 }
 
 /// An I/O error in the words of strerror(3), without Rust's "(os error 2)".
-pub(crate) struct Why<'a>(pub(crate) &'a io::Error);
+pub(crate) struct DisplayIoError<'a>(pub(crate) &'a io::Error);
 
-impl fmt::Display for Why<'_> {
+impl fmt::Display for DisplayIoError<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0.raw_os_error() {
             Some(code) => {
@@ -178,7 +193,7 @@ impl fmt::Display for Why<'_> {
 
 /// The same for a bare errno.
 pub(crate) fn why(errno: Errno) -> String {
-    Why(&errno.into()).to_string()
+    DisplayIoError(&errno.into()).to_string()
 }
 
 #[cfg(test)]

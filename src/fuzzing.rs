@@ -12,7 +12,7 @@ pub use crate::control::server::fuzz::connection;
 pub use crate::files::fuzz::files;
 pub use crate::sockets::fuzz::{inherited, specs};
 pub use crate::supervisor::upgrade::fuzz::state;
-pub use crate::units::fuzz::units;
+pub use crate::types::fuzz::units;
 pub use crate::worker::environment::fuzz::envdir;
 pub use crate::worker::notify::fuzz::notification;
 

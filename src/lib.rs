@@ -16,8 +16,8 @@
 //! | `systemd/` | what systemd is told, and what it keeps for us |
 //! | `log/` | the log lines, and how they are printed or sent to the journal |
 //! | [`control`] | talking to a running supervisor: the control socket, `--restart`, `--stop`, `--status`, `--upgrade` |
-//! | [`units`] | users, signals and spans of time, as people write them |
-//! | `record.rs` | what has happened so far, for whoever asks |
+//! | [`types`] | users, signals and spans of time, as people write them |
+//! | `history.rs` | what has happened so far, for whoever asks |
 //! | `error.rs` | what can keep a supervisor from starting |
 //! | `sys/` | the thin layer over the kernel; the only `unsafe` |
 //! | `fuzzing.rs` | what `fuzz/` throws garbage at; each `fuzz.rs` is beside what it tests |
@@ -33,7 +33,7 @@
 
 pub mod control;
 pub mod machine;
-pub mod units;
+pub mod types;
 
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
@@ -42,8 +42,8 @@ pub mod fuzzing;
 mod config;
 mod error;
 mod files;
+mod history;
 mod log;
-mod record;
 mod sockets;
 mod supervisor;
 mod sys;

@@ -3,7 +3,7 @@
 use clap::ArgMatches;
 
 use super::options::Options;
-use super::units;
+use super::unit_files;
 use super::values::Product;
 
 /// Makes what was asked for.
@@ -26,6 +26,6 @@ pub(super) fn generate(
         Product::CompleteZsh => completions(Zsh),
         #[cfg(feature = "documents")]
         Product::CompleteFish => completions(Fish),
-        Product::Units => units::units(options, matches)?.into_bytes(),
+        Product::Units => unit_files::units(options, matches)?.into_bytes(),
     })
 }

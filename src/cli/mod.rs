@@ -9,7 +9,7 @@ mod options;
 mod quote;
 mod socket_unit;
 mod unit_arguments;
-mod units;
+mod unit_files;
 mod values;
 
 use std::path::PathBuf;
@@ -20,7 +20,7 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory, FromArgMatches};
 use server_starter::control::{Address, Format, Restart, Status, Stop, Upgrade};
 use server_starter::machine::Readiness;
-use server_starter::units::Identity;
+use server_starter::types::Identity;
 use server_starter::{CommandLine, Config, PathAccess};
 use tracing_subscriber::filter::LevelFilter;
 
@@ -87,7 +87,7 @@ const MODIFIERS: [(&str, &[&str]); 5] = [
 
 /// Refuses options that would be ignored: who gives one takes it to have an effect. (Those of a start
 /// are welcome with every command, for scripts give the same ones to all.)
-fn refuse_strays(matches: &ArgMatches) -> Result<(), String> {
+fn reject_stray_fds(matches: &ArgMatches) -> Result<(), String> {
     let given = |id: &str| matches.value_source(id) == Some(ValueSource::CommandLine);
     for (option, commands) in MODIFIERS {
         if given(option) && !commands.iter().any(|command| given(command)) {
@@ -101,7 +101,7 @@ fn refuse_strays(matches: &ArgMatches) -> Result<(), String> {
 
 impl Options {
     fn into_command(self, matches: &ArgMatches) -> Result<Command, String> {
-        refuse_strays(matches)?;
+        reject_stray_fds(matches)?;
         if let Some(product) = self.generate {
             self.refuse_idle(matches)?; // units that would not start are none
             return generate::generate(product, &self, matches).map(Command::Print);

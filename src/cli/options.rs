@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::{ArgAction, Parser, ValueHint};
 use server_starter::control::Until;
 use server_starter::machine::Readiness;
-use server_starter::units::{Signal, find_group, find_user, parse_seconds};
+use server_starter::types::{Signal, find_group, find_user, parse_seconds};
 use server_starter::{Destination, LogTarget, PathSpec, PortSpec};
 use tracing_subscriber::filter::LevelFilter;
 

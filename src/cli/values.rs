@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::ValueEnum;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::error::ErrorKind;
-use server_starter::units::parse_seconds;
+use server_starter::types::parse_seconds;
 use server_starter::{LogTarget, PathSpec};
 
 /// What `--generate` can make.

@@ -16,11 +16,11 @@ use nix::sys::time::{TimeVal, TimeValLike};
 use nix::unistd::geteuid;
 use serde_json::{Map, Value};
 
-use super::interface::Failure;
+use super::protocol::Failure;
 use super::varlink::{self, Answer, Call};
 use super::{Deadline, LONG};
-use crate::error::{Error, Why, why};
-use crate::units::Pid;
+use crate::error::{DisplayIoError, Error, why};
+use crate::types::Pid;
 
 /// A connection to a supervisor.
 pub(super) struct Client {
@@ -92,9 +92,9 @@ impl Client {
         }
     }
 
-    /// The next reply, within `patience`.
-    pub(super) fn next(&mut self, patience: Duration) -> Result<Next, Error> {
-        let deadline = Deadline::after(Some(patience));
+    /// The next reply, within `timeout`.
+    pub(super) fn next(&mut self, timeout: Duration) -> Result<Next, Error> {
+        let deadline = Deadline::after(Some(timeout));
         loop {
             let unsearched = self.heard.get(self.searched..).unwrap_or_default();
             if let Some(end) = unsearched.iter().position(|byte| *byte == 0) {
@@ -106,7 +106,7 @@ impl Client {
                 return self.understand(&message);
             }
             self.searched = self.heard.len();
-            let Some(left) = deadline.slice(patience) else {
+            let Some(left) = deadline.slice(timeout) else {
                 return Ok(Next::Nothing);
             };
             let timeout = self.stream.set_read_timeout(Some(left));
@@ -172,12 +172,12 @@ impl Client {
     pub(super) fn ask(&mut self, method: &str, deadline: Deadline) -> Result<Next, Error> {
         self.call(method, Map::new(), false)?;
         loop {
-            let Some(patience) = deadline.slice(LONG) else {
+            let Some(timeout) = deadline.slice(LONG) else {
                 let path = self.path.display();
                 let message = format!("the supervisor at {path} has not answered in time");
                 return Err(Error::TimedOut(message));
             };
-            match self.next(patience)? {
+            match self.next(timeout)? {
                 Next::Nothing => {}
                 next => return Ok(next),
             }
@@ -196,7 +196,7 @@ impl Client {
         let path = self.path.display();
         Error::NotDone(format!(
             "cannot talk to the supervisor at {path}: {}",
-            Why(e)
+            DisplayIoError(e)
         ))
     }
 }
@@ -247,11 +247,11 @@ fn try_connect(path: &Path, deadline: Deadline) -> nix::Result<UnixStream> {
         SockFlag::SOCK_CLOEXEC,
         None,
     )?;
-    let patience = deadline.slice(LONG).ok_or(Errno::EAGAIN)?;
+    let timeout = deadline.slice(LONG).ok_or(Errno::EAGAIN)?;
     // It bounds connect(2), too, socket(7). Nothing would be no bound.
-    let millis = i64::try_from(patience.as_millis()).unwrap_or(i64::MAX);
-    let patience = TimeVal::milliseconds(millis.max(1));
-    setsockopt(&fd, sockopt::SendTimeout, &patience)?;
+    let millis = i64::try_from(timeout.as_millis()).unwrap_or(i64::MAX);
+    let timeout = TimeVal::milliseconds(millis.max(1));
+    setsockopt(&fd, sockopt::SendTimeout, &timeout)?;
     let address = UnixAddr::new(path)?;
     loop {
         match connect_to(fd.as_raw_fd(), &address) {

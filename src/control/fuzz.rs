@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::interface::{Failure, NAME};
+use super::protocol::{Failure, NAME};
 use super::varlink::{Answer, Call, Meaning, message};
 
 /// One message, to the supervisor and from it.

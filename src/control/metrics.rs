@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
-use super::interface::Status;
-use crate::machine::Standing;
+use super::protocol::Status;
+use crate::machine::WorkerState;
 
 pub(super) fn text(status: &Status) -> String {
     let mut text = String::new();
@@ -29,10 +29,10 @@ pub(super) fn text(status: &Status) -> String {
         such.count() as f64
     };
     let workers = [
-        ("{state=\"starting\"}", count(Standing::Starting)),
-        ("{state=\"ready\"}", count(Standing::Ready)),
-        ("{state=\"draining\"}", count(Standing::Draining)),
-        ("{state=\"given_up\"}", count(Standing::GivenUp)),
+        ("{state=\"starting\"}", count(WorkerState::Starting)),
+        ("{state=\"ready\"}", count(WorkerState::Ready)),
+        ("{state=\"draining\"}", count(WorkerState::Draining)),
+        ("{state=\"given_up\"}", count(WorkerState::GivenUp)),
     ];
     family("workers", "gauge", "Live workers by state.", &workers);
 

@@ -5,16 +5,16 @@
 
 mod by_files;
 mod client;
-mod farewell;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
-pub(crate) mod interface;
 mod metrics;
+pub(crate) mod protocol;
 mod restart;
 pub(crate) mod server;
 mod spinner;
 mod status;
 mod stop;
+mod stop_common;
 mod upgrade;
 mod varlink;
 
@@ -42,7 +42,7 @@ pub enum Address {
     },
 }
 
-/// When a command's patience ends.
+/// When a command's timeout ends.
 #[derive(Debug, Clone, Copy)]
 struct Deadline(Option<Instant>);
 

@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 use serde_json::{Map, Value};
 
 use super::client::{Client, Next};
-use super::interface::{Failure, Progress, Step};
+use super::protocol::{Failure, Progress, Step};
 use super::spinner::Spinner;
 use super::{Address, Deadline, Until, by_files};
 use crate::error::Error;
-use crate::units::{Pid, Seconds};
+use crate::types::{Pid, Seconds};
 
 /// A request for a new generation.
 #[derive(Debug, Clone)]
@@ -45,12 +45,12 @@ pub fn restart(request: &Restart) -> Result<(), Error> {
     let parameters = Map::from_iter([("until".to_owned(), Value::from(until))]);
     client.call("Reload", parameters, true)?;
 
-    let mut story = Story::new();
+    let mut story = ProgressView::new();
     loop {
-        let Some(patience) = deadline.slice(story.spinner.frame_time()) else {
+        let Some(timeout) = deadline.slice(story.spinner.frame_time()) else {
             return Err(story.timed_out(request));
         };
-        match client.next(patience)? {
+        match client.next(timeout)? {
             Next::Results(results, more) => {
                 let step = serde_json::from_value(results).unwrap_or_default();
                 story.goes_on(step);
@@ -90,16 +90,16 @@ fn verdict(reason: &str, kept: Option<u64>, log: Option<&str>) -> String {
 }
 
 /// The reload, as it is told: a line for each step, or one that changes, on a terminal.
-struct Story {
+struct ProgressView {
     spinner: Spinner,
     began: Instant,
     /// The latest step that has a generation.
     latest: Progress,
 }
 
-impl Story {
-    fn new() -> Story {
-        Story {
+impl ProgressView {
+    fn new() -> ProgressView {
+        ProgressView {
             spinner: Spinner::new(),
             began: Instant::now(),
             latest: Progress::at(Step::Waiting),

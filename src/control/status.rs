@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::client::{Client, Next};
-use super::{Deadline, interface, metrics};
+use super::{Deadline, metrics, protocol};
 use crate::error::Error;
-use crate::machine::{Standing, State};
+use crate::machine::{State, WorkerState};
 use crate::sys::clock::{local_date, unix_time};
 
 /// A request to know.
@@ -47,7 +47,7 @@ pub fn status(request: &Status) -> Result<String, Error> {
         let text = serde_json::to_string_pretty(&results).unwrap_or_default();
         return Ok(text + "\n");
     }
-    let status: interface::Status = serde_json::from_value(results)
+    let status: protocol::Status = serde_json::from_value(results)
         .map_err(|e| Error::NotDone(format!("the supervisor is another release: {e}")))?;
     Ok(match request.format {
         Format::Metrics => metrics::text(&status),
@@ -55,7 +55,7 @@ pub fn status(request: &Status) -> Result<String, Error> {
     })
 }
 
-fn text(status: &interface::Status, now: u64) -> String {
+fn text(status: &protocol::Status, now: u64) -> String {
     let mut text = String::new();
     let doing = match status.state {
         State::Starting => "starting, nobody serves",
@@ -63,22 +63,22 @@ fn text(status: &interface::Status, now: u64) -> String {
         State::Reloading => "reloading",
         State::Stopping => "stopping",
     };
-    let interface::Status { version, pid, .. } = status;
+    let protocol::Status { version, pid, .. } = status;
     let up = match now.saturating_sub(status.since) {
         seconds @ 0..10 => format!("{seconds} s"), // no more is known
         seconds => age(seconds as f64),
     };
     let _ = writeln!(text, "start_server {version} (pid {pid}), up {up}: {doing}");
     for worker in status.workers.iter().rev() {
-        let interface::Worker {
+        let protocol::Worker {
             generation, pid, ..
         } = worker;
         let since = worker.ready_for.unwrap_or(worker.age);
         let standing = match worker.state {
-            Standing::Starting => format!("starting for {}", age(worker.age)),
-            Standing::Ready => format!("ready for {}", age(since)),
-            Standing::Draining => format!("draining, {} old", age(worker.age)),
-            Standing::GivenUp => "never ready, being stopped".to_owned(),
+            WorkerState::Starting => format!("starting for {}", age(worker.age)),
+            WorkerState::Ready => format!("ready for {}", age(since)),
+            WorkerState::Draining => format!("draining, {} old", age(worker.age)),
+            WorkerState::GivenUp => "never ready, being stopped".to_owned(),
         };
         let _ = write!(text, "  generation {generation}: worker {pid}, {standing}");
         match &worker.says {
@@ -90,7 +90,7 @@ fn text(status: &interface::Status, now: u64) -> String {
         text.push_str("  no worker\n");
     }
     for socket in &status.sockets {
-        let interface::Socket { key, fd, .. } = socket;
+        let protocol::Socket { key, fd, .. } = socket;
         let from = if socket.inherited { ", inherited" } else { "" };
         let _ = writeln!(text, "  socket {key} (fd {fd}{from})");
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::Map;
 
 use super::client::{Client, Next};
-use super::farewell::{announce, ends_within, timed_out};
+use super::stop_common::{announce, ends_within, timed_out};
 use super::{Address, Deadline, LONG, by_files};
 use crate::error::Error;
 use crate::sys::pidfd::PidFd;
@@ -37,10 +37,10 @@ pub fn stop(request: &Stop) -> Result<(), Error> {
     announce(pid.unwrap_or_default());
     client.call("Stop", Map::new(), true)?;
     loop {
-        let Some(patience) = deadline.slice(LONG) else {
+        let Some(timeout) = deadline.slice(LONG) else {
             return Err(timed_out(request.timeout, pid.unwrap_or_default()));
         };
-        match client.next(patience)? {
+        match client.next(timeout)? {
             Next::Results(..) | Next::Nothing | Next::Failure(_) => {}
             // A supervisor that is gone cannot be called again, and that is what was asked for.
             Next::End => break,

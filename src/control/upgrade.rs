@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Deadline;
 use super::client::{Client, Next};
-use super::interface::{Failure, Upgraded};
+use super::protocol::{Failure, Upgraded};
 use crate::error::Error;
 
 /// A request to upgrade the supervisor in place.

@@ -5,7 +5,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::interface::{DESCRIPTION, Failure, Method, NAME};
+use super::protocol::{DESCRIPTION, Failure, Method, NAME};
 use crate::machine::Until;
 
 /// What every Varlink service understands.

@@ -14,15 +14,15 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::Mode;
 use serde::{Deserialize, Serialize};
 
-use super::guard;
-use crate::error::{Error, Why};
+use super::safe_open;
+use crate::error::{DisplayIoError, Error};
 use crate::log;
 use crate::machine::Time;
 use crate::sys;
-use crate::sys::handover::Kept;
 use crate::sys::pidfd::PidFd;
 use crate::sys::process::Program;
-use crate::units::Pid;
+use crate::sys::reexec::Kept;
+use crate::types::Pid;
 
 /// Where the log goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -181,7 +181,7 @@ impl LogFile {
         };
         // A fifo without a reader is an error (ENXIO): to wait for one would be to hang.
         let flags = OFlag::O_WRONLY | OFlag::O_APPEND;
-        let file = guard::open(path, flags, Some(Mode::from_bits_truncate(0o666)))?;
+        let file = safe_open::open(path, flags, Some(Mode::from_bits_truncate(0o666)))?;
         sys::fd::set_blocking(&file)?;
         redirect_output(&file)?;
         log::to_stderr(*above);
@@ -220,7 +220,7 @@ impl LogFile {
             Ok(()) => tracing::warn!("the log command died and has been restarted"),
             Err(e) => {
                 log.restart_at = Some(now + RESTART_PAUSE);
-                tracing::error!("failed to restart the log command: {}", Why(&e));
+                tracing::error!("failed to restart the log command: {}", DisplayIoError(&e));
             }
         }
     }
@@ -283,7 +283,7 @@ impl LogCommand {
         let program = Program {
             argv: &argv,
             environment: &environment,
-            own_pid: &[],
+            pid_env: &[],
             identity: None,
             dir: None,
             keep: &[],

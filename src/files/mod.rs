@@ -2,9 +2,9 @@
 
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
-mod guard;
 mod log_file;
 mod pid_file;
+mod safe_open;
 mod status_file;
 
 pub use log_file::LogTarget;

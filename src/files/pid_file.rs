@@ -9,15 +9,15 @@ use std::time::Duration;
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 
-use super::{Identity, guard};
+use super::{Identity, safe_open};
 use crate::error::Error;
 use crate::sys;
-use crate::sys::handover::Kept;
-use crate::units::Pid;
+use crate::sys::reexec::Kept;
+use crate::types::Pid;
 
 /// How often a locked file is tried again: `--stop` and `--restart` hold the lock of a stale file
 /// for the moment it takes to see that it is stale.
-const PATIENCE: u32 = 5;
+const RETRIES: u32 = 5;
 const PAUSE: Duration = Duration::from_millis(10);
 
 /// More of a file is not read, in bytes.
@@ -38,17 +38,17 @@ impl PidFile {
         let was_there = fs::symlink_metadata(path).is_ok();
         let taken = PidFile::take(path, above);
         if taken.is_err() && !was_there {
-            forsake(path);
+            disconnect(path);
         }
         taken
     }
 
     fn take(path: &Path, above: RawFd) -> Result<PidFile, Error> {
         let error = |source: io::Error| Error::file("pid file", path, source);
-        let mut patience = PATIENCE;
+        let mut retries_left = RETRIES;
         let file = loop {
             let mode = Mode::from_bits_truncate(0o644);
-            let file = guard::open(path, OFlag::O_RDWR, Some(mode)).and_then(regular);
+            let file = safe_open::open(path, OFlag::O_RDWR, Some(mode)).and_then(regular);
             let file = sys::fd::raise(file.map_err(error)?.into(), above).map_err(error)?;
             let file = File::from(file);
             let locked = sys::fd::try_lock(&file, true).map_err(error)?;
@@ -56,13 +56,13 @@ impl PidFile {
             if locked && Identity::of(&file) == Identity::behind(path) {
                 break file;
             }
-            if patience == 0 {
+            if retries_left == 0 {
                 return Err(Error::Locked {
                     path: path.to_owned(),
                     pid: parse(&file),
                 });
             }
-            patience -= 1;
+            retries_left -= 1;
             std::thread::sleep(PAUSE);
         };
         let mut content = String::new();
@@ -124,8 +124,8 @@ impl Drop for PidFile {
 
 /// Removes a file that we have made and could not use. Not if another supervisor has taken it meanwhile,
 /// or will: until it is removed we have the lock, and who gets that afterwards sees that it is gone.
-fn forsake(path: &Path) {
-    let Ok(file) = guard::open(path, OFlag::O_RDWR, None).and_then(regular) else {
+fn disconnect(path: &Path) {
+    let Ok(file) = safe_open::open(path, OFlag::O_RDWR, None).and_then(regular) else {
         return;
     };
     let is_empty = file.metadata().is_ok_and(|meta| meta.len() == 0);
@@ -173,7 +173,7 @@ pub(crate) struct Held {
 
 /// Looks whose pid file it is, for the commands that talk to a running supervisor.
 pub(crate) fn read_holder(path: &Path) -> io::Result<Holder> {
-    let found = guard::find(path, OFlag::O_RDONLY, None)?;
+    let found = safe_open::find(path, OFlag::O_RDONLY, None)?;
     let file = regular(found.file)?;
     if sys::fd::try_lock(&file, false)? {
         return Ok(Holder::Nobody);

@@ -11,12 +11,12 @@ use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 use nix::sys::stat::{Mode, fchmod, umask};
 use nix::unistd::mkstemp;
 
-use super::{Identity, guard};
+use super::{Identity, safe_open};
 use crate::error::Error;
 use crate::machine::Generation;
 use crate::sys;
-use crate::sys::handover::Kept;
-use crate::units::Pid;
+use crate::sys::reexec::Kept;
+use crate::types::Pid;
 
 /// The status file, replaced as a whole at every change, so that readers never see half of it.
 pub(crate) struct StatusFile {
@@ -169,9 +169,9 @@ pub(super) fn is_status(text: &str) -> bool {
 
 /// The generations in a status file, in numeric order. `supervisor`: the user it runs as.
 pub(crate) fn read_status(path: &Path, supervisor: u32) -> io::Result<Vec<Generation>> {
-    let found = guard::find(path, OFlag::O_RDONLY, None)?;
+    let found = safe_open::find(path, OFlag::O_RDONLY, None)?;
     if let Some(user) = found.stranger.filter(|user| *user != supervisor) {
-        return Err(guard::belongs_to(user));
+        return Err(safe_open::belongs_to(user));
     }
     let text = read(found.file)?;
     let text = text.ok_or_else(|| io::Error::other("it holds something else than a status"))?;

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tracing_journald::{Layer, Priority, PriorityMappings};
 
-use crate::error::Why;
+use crate::error::DisplayIoError;
 use crate::sys;
 
 /// Where journald listens, and where tracing-journald sends.
@@ -69,7 +69,10 @@ pub(crate) fn connect(to: Destination, redirected: bool) {
     }
     match Journal::open() {
         Ok(journal) => drop(JOURNAL.set(journal)),
-        Err(e) => tracing::warn!("no journal to write to, using standard error: {}", Why(&e)),
+        Err(e) => tracing::warn!(
+            "no journal to write to, using standard error: {}",
+            DisplayIoError(&e)
+        ),
     }
     WANTED.store(true, Ordering::Relaxed);
 }

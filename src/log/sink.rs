@@ -202,9 +202,9 @@ pub(crate) fn to_stderr(above: RawFd) {
     }
 }
 
-/// Lets a slow reader of the last lines catch up, for at most `patience`.
-pub(crate) fn linger(patience: Duration) {
-    let deadline = Instant::now() + patience;
+/// Lets a slow reader of the last lines catch up, for at most `timeout`.
+pub(crate) fn linger(timeout: Duration) {
+    let deadline = Instant::now() + timeout;
     while let Some(pipe) = pending() {
         let left = deadline.saturating_duration_since(Instant::now());
         let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::units::{Pid, Signal};
+use crate::types::{Pid, Signal};
 
 /// The number of a generation: 1 for the first, one more for every attempt, never used twice.
 pub type Generation = u64;
@@ -13,15 +13,15 @@ pub type Generation = u64;
 /// Monotonic time since an origin that the caller chooses. The machine has no clock of its own.
 pub type Time = Duration;
 
-/// News from outside, in the order in which it happened.
+/// Batch from outside, in the order in which it happened.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Event {
     /// SIGHUP: a new generation is wanted.
     Hup,
     /// The same, by somebody who waits for what becomes of it.
-    Asked(Request),
+    ReloadRequested(Request),
     /// That somebody has gone, and is to be told nothing more. The reload goes on.
-    Left(RequestId),
+    RequesterGone(RequestId),
     /// The check that [`Action::Check`] began has found nothing wrong.
     CheckPassed,
     /// It has found something, or could not be made.
@@ -34,11 +34,11 @@ pub enum Event {
     SpawnFailed(SpawnFailure),
     /// The worker of this generation has said something by its notification socket. A generation
     /// that has no worker any more is ignored.
-    Said(Generation, Word),
+    Notified(Generation, Notification),
     /// A worker has ended, with this raw wait status. A pid that is none of ours is ignored.
     Exited(Pid, i32),
     /// Rules that may change while the supervisor runs have been read anew.
-    Tuned(Tuning),
+    SettingsChanged(LiveSettings),
     /// Time has passed; at the latest at [`Machine::deadline`](super::Machine::deadline).
     Tick,
 }
@@ -105,7 +105,7 @@ pub enum Trigger {
 
 /// What a worker may say that matters here, sd_notify(3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Word {
+pub enum Notification {
     /// `READY=1`: it serves.
     Ready,
     /// `EXTEND_TIMEOUT_USEC=`: it is busy starting, or leaving, and wants this long from now.
@@ -119,7 +119,7 @@ pub enum Word {
 /// What makes a new worker count as started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Readiness {
-    /// Its word ([`Word::Ready`]), or to live for the interval, whichever comes first.
+    /// Its word ([`Notification::Ready`]), or to live for the interval, whichever comes first.
     #[default]
     Auto,
     /// To live for the interval.
@@ -158,7 +158,7 @@ pub enum State {
 /// How far a worker has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub enum Standing {
+pub enum WorkerState {
     /// It does not count as started yet.
     Starting,
     /// It serves.
@@ -174,9 +174,9 @@ pub enum Standing {
 pub enum SpawnFailure {
     /// The program cannot be run as it stands (it does not exist, is not executable, its
     /// directory is gone). At the very first start there is no point in trying again.
-    Hopeless,
+    Permanent,
     /// The system could not, just now (EAGAIN, ENOMEM, EMFILE, …).
-    Passing,
+    Transient,
 }
 
 /// What the caller has to do, in this order.
@@ -373,12 +373,12 @@ pub struct Rules {
     /// unless it was never ready, or is stuck.
     pub stop_timeout: Option<Duration>,
     /// What may change while the supervisor runs.
-    pub tuning: Tuning,
+    pub live_settings: LiveSettings,
 }
 
 /// The rules that are read anew (from the envdir) while the supervisor runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Tuning {
+pub struct LiveSettings {
     /// A new generation this long after the last one's readiness; none: only when asked.
     pub auto_restart: Option<Duration>,
     /// From the new generation's readiness to the signal to the old ones.

@@ -4,16 +4,16 @@
 //! ready*. The machine does no I/O, reads no clock and knows no pid it was not told. Whatever can
 //! go wrong outside arrives as an [`Event`]; what is to be done about it leaves as a list of
 //! [`Action`]s. So every race is a unit test, and the whole space of event orders can be walked
-//! through (`explore/` does).
+//! through (`model_check/` does).
 //!
 //! ```text
 //!            +--------------------- failed, try again ------------------+
 //!            v                                                          |
-//! (start) Pausing --time--> Spawning --spawned--> Watching --died-------+
+//! (start) WaitingToStart --time--> Spawning --spawned--> Watching --died-------+
 //!            ^                                       |   \--- failed too often ---> Serving
 //!            | current worker died                   | ready                     (or Stopping,
 //!            |                                       v                            none is left)
-//!         Serving <--------time------------------ Settling (kill-old-delay)
+//!         Serving <--------time------------------ KillOldDelay (kill-old-delay)
 //!
 //! TERM, INT, QUIT in every state: Stopping --last worker gone--> Ended
 //! ```
@@ -21,27 +21,27 @@
 //! What makes a worker ready is a rule, [`Readiness`]: its own word, to have lived for the interval,
 //! or either. One that was to say it and has not, in time, has failed.
 //!
-//! A HUP in `Serving` starts a new generation; in `Pausing` the coming attempt answers it; in the
+//! A HUP in `Serving` starts a new generation; in `WaitingToStart` the coming attempt answers it; in the
 //! other states it is remembered, and answered by one more generation when this one is through.
 //!
 //! A reload may begin with a check (`Checking`, between `Serving` and `Spawning`): when it fails,
 //! nothing is started and the reload is over.
 
 mod backoff;
-mod edges;
 mod event;
 mod requests;
 mod saved;
+mod transitions;
 mod worker;
 
 #[cfg(test)]
-mod explore;
+mod model_check;
 #[cfg(test)]
 mod tests;
 
 pub use event::{
-    Action, Answer, Event, Generation, Readiness, Report, Request, RequestId, Rules, SpawnFailure,
-    Standing, State, Time, Trigger, Tuning, Until, Word,
+    Action, Answer, Event, Generation, LiveSettings, Notification, Readiness, Report, Request,
+    RequestId, Rules, SpawnFailure, State, Time, Trigger, Until, WorkerState,
 };
 
 pub(crate) use saved::Saved;
@@ -50,7 +50,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::units::Pid;
+use crate::types::Pid;
 use backoff::CrashLoop;
 use requests::Requests;
 use worker::{Stage, Workers};
@@ -67,13 +67,13 @@ enum Phase {
     /// A reload, before its first attempt: it is being checked, and has to be done by then.
     Checking { since: Time, until: Time },
     /// A start, between two attempts (or before the first).
-    Pausing { until: Time },
+    WaitingToStart { until: Time },
     /// A start: the process has been asked for.
     Spawning { generation: Generation },
     /// A start: the new worker has to live, or to say that it is ready, until then.
-    Watching { pid: Pid, since: Time, until: Time },
+    Starting { pid: Pid, since: Time, until: Time },
     /// The new worker is ready; the old ones may live until then.
-    Settling { kill_at: Time },
+    KillOldDelay { kill_at: Time },
     /// Everyone has been told to leave; this will be the exit status.
     Stopping { code: u8 },
     /// No worker is left and none will ever be started.
@@ -126,7 +126,7 @@ impl Machine {
     pub fn new(rules: Rules) -> Machine {
         Machine {
             rules,
-            phase: Phase::Pausing { until: Time::ZERO },
+            phase: Phase::WaitingToStart { until: Time::ZERO },
             start: Start {
                 cause: Cause::First,
                 failures: 0,
@@ -142,24 +142,26 @@ impl Machine {
     }
 
     /// Takes in what happened and says what to do about it. This is the transition table; the
-    /// edges are in `edges/`, one function each.
+    /// transitions are in `transitions/`, one function each.
     pub fn handle(&mut self, event: Event, now: Time) -> Vec<Action> {
         use Event::*;
         use Phase::*;
         let mut todo = Vec::new();
         match (self.phase, event) {
-            (Ended, Asked(Request { id, .. })) => todo.push(Action::Answer(id, Answer::Stopped)),
+            (Ended, ReloadRequested(Request { id, .. })) => {
+                todo.push(Action::Answer(id, Answer::Stopped))
+            }
             (Ended, _) => {}
 
             (Stopping { code }, Stop(received)) => self.stop(received, code, now, &mut todo),
             (_, Stop(received)) => self.stop(received, 0, now, &mut todo),
 
             (_, Hup) => self.reload_asked(Trigger::Hup, now, &mut todo),
-            (_, Asked(request)) => {
+            (_, ReloadRequested(request)) => {
                 self.requests.add(request);
                 self.reload_asked(Trigger::Request, now, &mut todo)
             }
-            (_, Left(id)) => self.requests.forget(id),
+            (_, RequesterGone(id)) => self.requests.forget(id),
 
             (Checking { .. }, CheckPassed) => self.spawn(now, &mut todo),
             (Checking { .. }, CheckFailed) => self.check_failed(None, now, &mut todo),
@@ -171,19 +173,19 @@ impl Machine {
             }
             (_, Spawned(_) | SpawnFailed(_)) => {} // nobody asked: see Action::Spawn
 
-            (_, Said(generation, word)) => self.said(generation, word, now, &mut todo),
+            (_, Notified(generation, word)) => self.said(generation, word, now, &mut todo),
             (_, Exited(pid, status)) => self.exited(pid, status, now, &mut todo),
-            (_, Tuned(tuning)) => self.rules.tuning = tuning,
+            (_, SettingsChanged(live_settings)) => self.rules.live_settings = live_settings,
 
             (_, Tick) => {
                 self.kill_overdue(now, &mut todo);
                 self.abort_silent(now, &mut todo);
                 match self.phase {
-                    Pausing { until } if until <= now => self.spawn(now, &mut todo),
-                    Watching { pid, since, until } if until <= now => {
+                    WaitingToStart { until } if until <= now => self.spawn(now, &mut todo),
+                    Starting { pid, since, until } if until <= now => {
                         self.waited_enough(pid, until.saturating_sub(since), now, &mut todo)
                     }
-                    Settling { kill_at } if kill_at <= now => self.settle(now, &mut todo),
+                    KillOldDelay { kill_at } if kill_at <= now => self.settle(now, &mut todo),
                     Checking { since, until } if until <= now => {
                         let time = until.saturating_sub(since);
                         self.check_failed(Some(time), now, &mut todo)
@@ -201,8 +203,8 @@ impl Machine {
         use Phase::*;
         match self.phase {
             Serving => self.reload(by, now, todo),
-            Pausing { until } => self.hurry(by, until, now, todo),
-            Checking { .. } | Spawning { .. } | Watching { .. } | Settling { .. } => {
+            WaitingToStart { until } => self.expedite_retry(by, until, now, todo),
+            Checking { .. } | Spawning { .. } | Starting { .. } | KillOldDelay { .. } => {
                 self.queue_reload(by, todo)
             }
             Stopping { .. } | Ended => self.requests.stopped(todo),
@@ -218,20 +220,20 @@ impl Machine {
         };
         match self.phase {
             Stopping { code } => self.stopped_worker(dead, status, code, todo),
-            Watching { pid: new, .. } if new == pid => {
+            Starting { pid: new, .. } if new == pid => {
                 self.failed_to_start(dead, status, now, todo)
             }
             _ if dead.stage == Stage::GivenUp => self.given_up_died(dead, status, todo),
-            Serving | Settling { .. } if was_current => self.replace(dead, status, now, todo),
+            Serving | KillOldDelay { .. } if was_current => self.replace(dead, status, now, todo),
             Checking { .. } if was_current => {
                 todo.push(Action::EndCheck); // nobody serves: there is nothing to be careful about
                 self.replace(dead, status, now, todo);
             }
             // An old worker; or the current one while a start is under way: that is its
             // replacement.
-            Pausing { until } if was_current => {
+            WaitingToStart { until } if was_current => {
                 self.old_died(dead, was_current, status, todo);
-                self.missed(until, now, todo);
+                self.retry_now(until, now, todo);
             }
             _ => self.old_died(dead, was_current, status, todo),
         }
@@ -241,9 +243,9 @@ impl Machine {
     /// When the next [`Event::Tick`] is due at the latest; none: nothing will happen by itself.
     pub fn deadline(&self) -> Option<Time> {
         let phase = match self.phase {
-            Phase::Pausing { until } => Some(until),
-            Phase::Watching { until, .. } => Some(until),
-            Phase::Settling { kill_at } => Some(kill_at),
+            Phase::WaitingToStart { until } => Some(until),
+            Phase::Starting { until, .. } => Some(until),
+            Phase::KillOldDelay { kill_at } => Some(kill_at),
             Phase::Checking { until, .. } => Some(until),
             Phase::Serving => self.next_auto_restart(),
             Phase::Spawning { .. } | Phase::Stopping { .. } | Phase::Ended => None,
@@ -269,13 +271,13 @@ impl Machine {
     }
 
     /// All workers, in the order of their generations.
-    pub fn workers(&self) -> impl Iterator<Item = (Generation, Pid, Standing)> + '_ {
+    pub fn workers(&self) -> impl Iterator<Item = (Generation, Pid, WorkerState)> + '_ {
         self.workers.iter().map(|worker| {
             let standing = match worker.stage {
-                Stage::Starting => Standing::Starting,
-                Stage::Ready { .. } => Standing::Ready,
-                Stage::Leaving => Standing::Draining,
-                Stage::GivenUp => Standing::GivenUp,
+                Stage::Starting => WorkerState::Starting,
+                Stage::Ready { .. } => WorkerState::Ready,
+                Stage::Leaving => WorkerState::Draining,
+                Stage::GivenUp => WorkerState::GivenUp,
             };
             (worker.generation, worker.pid, standing)
         })

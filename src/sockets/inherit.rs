@@ -52,7 +52,8 @@ pub(crate) fn take() -> Result<Vec<Inherited>, Error> {
         let Ok(Some(number)) = all.take_raw_fd(index) else {
             continue;
         };
-        let fd = sys::fd::adopt(number).map_err(|e| unusable(number, crate::error::Why(&e)))?;
+        let fd = sys::fd::adopt(number)
+            .map_err(|e| unusable(number, crate::error::DisplayIoError(&e)))?;
         let endpoint = Endpoint::of(&fd).map_err(|unfit| match unfit {
             Unfit::Connection => unusable(
                 number,

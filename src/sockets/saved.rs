@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::unix_path::SavedPath;
 use super::{Origin, Socket, Sockets, UnixPath};
 use crate::sys;
-use crate::sys::handover::Kept;
+use crate::sys::reexec::Kept;
 
 /// A socket on its number.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

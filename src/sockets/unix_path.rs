@@ -77,7 +77,7 @@ pub(crate) fn bind(
         }
     };
     let (file, found) = take_hold(path).map_err(|source| {
-        forsake(path);
+        disconnect(path);
         error("find the socket just bound to")(source)
     })?;
     let made = UnixPath {
@@ -109,7 +109,7 @@ fn take_hold(path: &Path) -> io::Result<(OwnedFd, fs::Metadata)> {
 }
 
 /// Removes a socket that we have made a moment ago and could not take hold of.
-fn forsake(path: &Path) {
+fn disconnect(path: &Path) {
     let is_ours = |meta: fs::Metadata| {
         meta.file_type().is_socket() && meta.uid() == nix::unistd::geteuid().as_raw()
     };

@@ -4,7 +4,7 @@ use super::Supervisor;
 use crate::machine::{Event, Generation};
 use crate::sys;
 use crate::sys::process::describe_status;
-use crate::units::{Pid, Signal};
+use crate::types::{Pid, Signal};
 
 impl Supervisor {
     /// Starts the check. If that fails, so has the check.
@@ -41,7 +41,7 @@ impl Supervisor {
     }
 
     fn check_failed(&mut self, pid: Option<Pid>, reason: &str) -> Event {
-        self.record.check_failed(pid, reason);
+        self.history.check_failed(pid, reason);
         Event::CheckFailed
     }
 }

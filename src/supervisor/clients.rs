@@ -4,14 +4,14 @@
 use serde::{Deserialize, Serialize};
 
 use super::Supervisor;
-use crate::control::interface::{
+use crate::control::protocol::{
     self, Counters, Failure, Leaving, Method, Progress, Status, Step, Upgraded, Worker,
 };
 use crate::control::{CallId, Server};
+use crate::history::{History, Verdict};
 use crate::log;
 use crate::machine::{Answer, Event, Report, Request, RequestId, State, Time, Until};
-use crate::record::{Record, Verdict};
-use crate::units::{Pid, Signal};
+use crate::types::{Pid, Signal};
 
 /// The control socket, and who waits for what.
 #[derive(Default)]
@@ -63,9 +63,9 @@ impl Clients {
     }
 
     /// Forgets who has gone without an answer.
-    fn take_forsaken(&mut self) -> Vec<CallId> {
+    fn take_disconnected(&mut self) -> Vec<CallId> {
         let server = self.server.as_mut();
-        let gone = server.map(Server::take_forsaken).unwrap_or_default();
+        let gone = server.map(Server::take_disconnected).unwrap_or_default();
         if !gone.is_empty() {
             self.reloads.retain(|(call, _)| !gone.contains(call));
             self.stops.retain(|call| !gone.contains(call));
@@ -111,7 +111,7 @@ impl Supervisor {
                         let waiting = Progress::at(Step::Waiting);
                         self.clients.progress_of(call, &waiting);
                     }
-                    Event::Asked(Request { id: call, until })
+                    Event::ReloadRequested(Request { id: call, until })
                 }
                 Method::Upgrade => {
                     tracing::info!("asked to upgrade this program");
@@ -129,8 +129,8 @@ impl Supervisor {
             }
         }
         // Last, for some have gone right after their call.
-        for call in self.clients.take_forsaken() {
-            if let Some(code) = self.handle(Event::Left(call)) {
+        for call in self.clients.take_disconnected() {
+            if let Some(code) = self.handle(Event::RequesterGone(call)) {
                 return Some(code);
             }
         }
@@ -148,7 +148,7 @@ impl Supervisor {
             Answer::Replaced(generation) => (Step::Replaced, generation),
             Answer::Drained(generation) => (Step::Drained, generation),
             Answer::Failed { kept } => {
-                let reason = self.record.reason().to_owned();
+                let reason = self.history.reason().to_owned();
                 let log = self.where_to_look();
                 let failure = Failure::ReloadFailed { reason, kept, log };
                 self.clients.reloads.remove(at);
@@ -177,7 +177,7 @@ impl Supervisor {
             return Some(self.log_name.clone());
         }
         let unit = || {
-            self.record
+            self.history
                 .failed_worker()
                 .map(|pid| format!("journalctl _PID={pid}"))
         };
@@ -226,7 +226,7 @@ impl Supervisor {
             _ => return,
         };
         let reason = match progress.step {
-            Step::AttemptFailed => Some(self.record.reason().to_owned()),
+            Step::AttemptFailed => Some(self.history.reason().to_owned()),
             _ => None,
         };
         self.clients.progress(&Progress { reason, ..progress });
@@ -274,7 +274,7 @@ impl Supervisor {
     fn status(&self) -> Status {
         let now = self.now();
         let workers = self.machine.workers().map(|(generation, pid, state)| {
-            let life = self.record.life_of(generation);
+            let life = self.history.life_of(generation);
             let span = |since: Time| now.saturating_sub(since).as_secs_f64();
             Worker {
                 generation,
@@ -282,10 +282,10 @@ impl Supervisor {
                 state,
                 age: life.map_or(0.0, |life| span(life.started)),
                 ready_for: life.and_then(|life| life.ready).map(span),
-                says: self.record.words_of(generation).map(str::to_owned),
+                says: self.history.words_of(generation).map(str::to_owned),
             }
         });
-        let sockets = self.sockets.told().map(|socket| interface::Socket {
+        let sockets = self.sockets.told().map(|socket| protocol::Socket {
             key: socket.key.to_string_lossy().into_owned(),
             fd: socket.fd,
             name: socket.name,
@@ -294,19 +294,19 @@ impl Supervisor {
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
-            since: self.record.since,
+            since: self.history.since,
             state: self.machine.state(),
             generation: self.machine.current().map(|(generation, _)| generation),
             workers: workers.collect(),
             sockets: sockets.collect(),
-            last_reload: self.record.last_reload().map(told),
-            counters: counters(&self.record),
+            last_reload: self.history.last_reload().map(told),
+            counters: counters(&self.history),
         }
     }
 }
 
-fn told(verdict: &Verdict) -> interface::Verdict {
-    interface::Verdict {
+fn told(verdict: &Verdict) -> protocol::Verdict {
+    protocol::Verdict {
         succeeded: verdict.failure.is_none(),
         at: verdict.at,
         generation: verdict.generation,
@@ -314,8 +314,8 @@ fn told(verdict: &Verdict) -> interface::Verdict {
     }
 }
 
-fn counters(record: &Record) -> Counters {
-    let counters = record.counters;
+fn counters(history: &History) -> Counters {
+    let counters = history.counters;
     Counters {
         reloads_succeeded: counters.reloads_succeeded,
         reloads_failed: counters.reloads_failed,

@@ -5,9 +5,9 @@
 //! have said, then the clock: a worker that has died just before its time was up, or just after it
 //! said that it was ready, has failed, and nobody makes way for it.
 
+mod builder;
 mod check;
 mod clients;
-mod parts;
 mod start;
 pub(crate) mod upgrade;
 mod wait;
@@ -24,19 +24,19 @@ use clients::Clients;
 use upgrade::Upgrade;
 
 use crate::config::LiveConfig;
-use crate::error::{Why, why};
+use crate::error::{DisplayIoError, why};
 use crate::files::{LogFile, PidFile, StatusFile};
+use crate::history::History;
 use crate::log;
-use crate::machine::{Action, Event, Generation, Machine, Report, Time, Word};
-use crate::record::Record;
+use crate::machine::{Action, Event, Generation, Machine, Notification, Report, Time};
 use crate::sockets::Sockets;
 use crate::sys;
-use crate::sys::alarm::Alarm;
 use crate::sys::daemon::Launcher;
 use crate::sys::signals::Signals;
+use crate::sys::timer::Timer;
 use crate::systemd::Notifier;
-use crate::units::{Pid, Signal};
-use crate::worker::{Channels, Environment, NoWorker, Saying, Spawner};
+use crate::types::{Pid, Signal};
+use crate::worker::{Environment, NotifySockets, SpawnError, Spawner, StatusText};
 
 /// Until the status file is tried again after a failure (a full disk, say).
 const STATUS_RETRY: Duration = Duration::from_secs(1);
@@ -50,13 +50,13 @@ struct Supervisor {
     above: RawFd,
     signals: Signals,
     /// Rings at the next deadline; none: ppoll's own time-out has to do.
-    alarm: Option<Alarm>,
+    timer: Option<Timer>,
     spawner: Spawner,
-    channels: Channels,
+    notify_sockets: NotifySockets,
     environment: Environment,
     live: LiveConfig,
     notifier: Notifier,
-    record: Record,
+    history: History,
     log: LogFile,
     log_name: String,
     /// Who waits for the first generation.
@@ -69,7 +69,7 @@ struct Supervisor {
     /// When to try again to write it.
     status_retry: Option<Time>,
     /// Waiting fails, and that has been said.
-    deaf: bool,
+    poll_failed: bool,
     /// What is run before a reload, by a shell.
     check_command: Option<OsString>,
     /// It runs.
@@ -88,7 +88,7 @@ impl Supervisor {
     /// Turns until the machine has come to its end; returns the exit status.
     fn run(mut self) -> u8 {
         let code = loop {
-            let end = self.turn();
+            let end = self.iterate();
             self.settle_status();
             if let Some(code) = end {
                 break code;
@@ -102,7 +102,7 @@ impl Supervisor {
         let Supervisor {
             clients,
             sockets,
-            channels,
+            notify_sockets,
             status_file,
             pid_file,
             log,
@@ -112,7 +112,7 @@ impl Supervisor {
         // The lock, which says that we are alive, goes after what it protects. The log comes last,
         // for its command may take its time.
         drop(sockets);
-        drop(channels);
+        drop(notify_sockets);
         drop(status_file);
         drop(pid_file);
         drop(clients); // who waits for our end sees that all of it has gone
@@ -129,7 +129,7 @@ impl Supervisor {
     }
 
     /// Takes in everything that has happened. The end: the exit status.
-    fn turn(&mut self) -> Option<u8> {
+    fn iterate(&mut self) -> Option<u8> {
         log::flush();
         while let Some(signal) = self.signals.next() {
             let event = match signal {
@@ -154,7 +154,7 @@ impl Supervisor {
                 return Some(code);
             }
         }
-        if let Some(code) = self.catch_up() {
+        if let Some(code) = self.process_pending() {
             return Some(code);
         }
         if let Some(code) = self.serve_clients() {
@@ -164,12 +164,12 @@ impl Supervisor {
         self.look_after_trial(now);
         self.log.tick(now);
         self.notifier
-            .tick(now, self.machine.current(), &self.record);
+            .tick(now, self.machine.current(), &self.history);
         self.status_due |= self.status_retry.is_some_and(|at| at <= now);
         if self.machine.deadline().is_some_and(|at| at <= self.now()) {
             // Nobody's time is up because we were slow: who has died or spoken meanwhile comes first.
-            self.look(now, Some(Duration::ZERO));
-            return self.catch_up().or_else(|| self.handle(Event::Tick));
+            self.poll_fds(now, Some(Duration::ZERO));
+            return self.process_pending().or_else(|| self.handle(Event::Tick));
         }
         match self.environment.changed(now) {
             true => self.handle(Event::Tick),
@@ -178,8 +178,8 @@ impl Supervisor {
     }
 
     /// Takes in who has died, and then what workers have said.
-    fn catch_up(&mut self) -> Option<u8> {
-        for saying in self.channels.hear() {
+    fn process_pending(&mut self) -> Option<u8> {
+        for saying in self.notify_sockets.hear() {
             self.says(saying);
         }
         // One at a time: what the machine decides about one death must not reach a pid whose
@@ -189,27 +189,27 @@ impl Supervisor {
                 return Some(code);
             }
         }
-        while let Some((generation, word)) = self.channels.next_word() {
-            if let Some(code) = self.handle(Event::Said(generation, word)) {
+        while let Some((generation, word)) = self.notify_sockets.next_notification() {
+            if let Some(code) = self.handle(Event::Notified(generation, word)) {
                 return Some(code);
             }
         }
         None
     }
 
-    fn says(&mut self, saying: Saying) {
-        if self.record.says(saying) {
+    fn says(&mut self, saying: StatusText) {
+        if self.history.says(saying) {
             self.notifier.is_stale();
         }
     }
 
     fn child_died(&mut self, pid: Pid, status: i32) -> Option<u8> {
         if let Some(generation) = self.machine.generation_of(pid) {
-            if let Some(saying) = self.channels.close(generation) {
+            if let Some(saying) = self.notify_sockets.close(generation) {
                 self.says(saying);
             }
             let end = self.handle(Event::Exited(pid, status));
-            self.record.forget(generation);
+            self.history.forget(generation);
             return end;
         }
         if let Some(event) = self.check_died(pid, status) {
@@ -235,11 +235,11 @@ impl Supervisor {
         // Whatever may start a worker, or a delay, does so by the envdir of this moment.
         let tuned = match event {
             Event::Stop(_) => None,
-            Event::Said(_, word) if word != Word::Ready => None,
+            Event::Notified(_, word) if word != Notification::Ready => None,
             _ => self
                 .environment
                 .refresh(&self.live, self.now())
-                .map(Event::Tuned),
+                .map(Event::SettingsChanged),
         };
         let mut events: VecDeque<Event> = tuned.into_iter().chain([event]).collect();
         while let Some(event) = events.pop_front() {
@@ -269,27 +269,28 @@ impl Supervisor {
 
     /// Takes the envdir's settings in, and begins to watch it, before anything has happened.
     fn tune(&mut self, now: Time) {
-        if let Some(tuning) = self.environment.refresh(&self.live, now) {
-            self.machine.handle(Event::Tuned(tuning), now); // which asks for nothing
+        if let Some(live_settings) = self.environment.refresh(&self.live, now) {
+            self.machine
+                .handle(Event::SettingsChanged(live_settings), now); // which asks for nothing
         }
     }
 
     fn spawn(&mut self, generation: Generation) -> Event {
         let spawned = self
-            .channels
+            .notify_sockets
             .open(generation)
-            .map_err(NoWorker::for_now)
+            .map_err(SpawnError::for_now)
             .and_then(|socket| self.spawner.spawn(generation, &self.environment, socket));
         match spawned {
             Ok(pid) => {
-                self.channels.belongs_to(generation, pid);
+                self.notify_sockets.belongs_to(generation, pid);
                 Event::Spawned(pid)
             }
             Err(failure) => {
-                self.channels.close(generation);
+                self.notify_sockets.close(generation);
                 let id = log::message_id::NOT_SPAWNED;
                 tracing::error!(MESSAGE_ID = id, generation, "{}", failure.reason);
-                self.record.attempt_failed(&failure.reason);
+                self.history.attempt_failed(&failure.reason);
                 self.last_failure = Some(failure.reason);
                 Event::SpawnFailed(failure.kind)
             }
@@ -320,7 +321,7 @@ impl Supervisor {
             Err(e) if self.status_retry.is_none() => {
                 tracing::error!(
                     "failed to write status file {file}, trying again: {}",
-                    Why(e)
+                    DisplayIoError(e)
                 );
             }
             _ => {}
@@ -335,8 +336,8 @@ impl Supervisor {
         log::tell(report);
         let current = self.machine.current();
         let generation = current.map(|(generation, _)| generation);
-        self.record.report(report, generation, self.now());
-        self.notifier.report(report, current, &self.record);
+        self.history.report(report, generation, self.now());
+        self.notifier.report(report, current, &self.history);
         self.tell_clients(report);
         match report {
             Report::Ready { .. } => {
@@ -346,7 +347,7 @@ impl Supervisor {
             }
             Report::FailedToStart { generation, .. } | Report::NeverReady { generation, .. } => {
                 self.last_failure = log::line(report);
-                if let Some(words) = self.record.words_of(*generation) {
+                if let Some(words) = self.history.words_of(*generation) {
                     tracing::error!(generation, "its last words: {words}");
                 }
             }
@@ -357,7 +358,11 @@ impl Supervisor {
     fn reopen_log(&self) {
         match self.log.reopen() {
             Ok(()) => tracing::debug!("log file reopened"),
-            Err(e) => tracing::error!("failed to reopen log file {}: {}", self.log_name, Why(&e)),
+            Err(e) => tracing::error!(
+                "failed to reopen log file {}: {}",
+                self.log_name,
+                DisplayIoError(&e)
+            ),
         }
     }
 }

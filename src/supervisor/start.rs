@@ -4,23 +4,23 @@
 use std::io::Write;
 
 use super::Supervisor;
+use super::builder::{SupervisorBuilder, check, needs_words, timeouts};
 use super::clients::Clients;
-use super::parts::{Parts, check, needs_words, patience};
 use super::upgrade;
 use crate::config::Config;
 use crate::control::Server;
 use crate::error::Error;
 use crate::files::{LogFile, PidFile, StatusFile};
+use crate::history::History;
 use crate::log;
 use crate::machine::Machine;
-use crate::record::Record;
 use crate::sockets::{self, FIRST_FD, Plan, Sockets};
 use crate::sys;
 use crate::sys::daemon::{Side, Verdict};
-use crate::sys::fd::Strays;
+use crate::sys::fd::StrayFds;
 use crate::sys::signals::Signals;
 use crate::systemd::{self, Notifier, Store};
-use crate::worker::{Channels, Spawner};
+use crate::worker::{NotifySockets, Spawner};
 
 /// Runs a supervisor until it is told to stop, and returns its exit status: 0 stopped as asked, 1
 /// gave up. With [`Config::daemonize`] it is the calling process that returns, once the first
@@ -45,7 +45,7 @@ use crate::worker::{Channels, Spawner};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn run(config: Config) -> Result<u8, Error> {
-    if let Some(legacy) = sys::handover::legacy() {
+    if let Some(legacy) = sys::reexec::legacy() {
         return upgrade::resume(config, legacy).map(Supervisor::run);
     }
     sys::signals::hold_if_process_1();
@@ -60,11 +60,11 @@ pub fn run(config: Config) -> Result<u8, Error> {
     )?;
     // A daemon must not keep its caller's pipes and locks.
     let strays = if config.daemonize {
-        Strays::Close
+        StrayFds::Close
     } else {
-        Strays::CloseOnExec
+        StrayFds::CloseOnExec
     };
-    sys::fd::deal_with_strays(FIRST_FD, &plan.inherited_numbers(), strays);
+    sys::fd::handle_stray_fds(FIRST_FD, &plan.inherited_numbers(), strays);
     if !config.daemonize {
         return Supervisor::start(config, plan).map(Supervisor::run);
     }
@@ -119,7 +119,8 @@ impl Supervisor {
             .transpose()?;
         let spawner = Spawner::for_config(&config, &sockets)?;
         let owner = config.identity.as_ref();
-        let channels = Channels::prepare(needs_words(&config), owner, config.daemonize, above)?;
+        let notify_sockets =
+            NotifySockets::prepare(needs_words(&config), owner, config.daemonize, above)?;
         let control = config.control.as_deref();
         let control = control.map(|path| Server::open(path, above)).transpose()?;
         // Every number that sockets will ever want is taken now.
@@ -131,20 +132,20 @@ impl Supervisor {
             file.announce()?;
         }
         let now = sys::clock::monotonic().saturating_sub(origin);
-        let mut notifier = Notifier::new(patience(&config), now);
+        let mut notifier = Notifier::new(timeouts(&config), now);
         if config.daemonize {
             finish_daemon(&sockets, &mut notifier)?;
         }
         let log = LogFile::open(config.log.as_ref(), above, config.daemonize, now)?;
-        let parts = Parts {
+        let parts = SupervisorBuilder {
             machine: Machine::new(config.rules()),
             origin,
             above,
             signals,
             spawner,
-            channels,
+            notify_sockets,
             notifier,
-            record: Record::new(),
+            history: History::new(),
             log,
             sockets,
             pid_file,

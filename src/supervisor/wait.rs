@@ -14,7 +14,7 @@ use crate::log;
 use crate::machine::Time;
 
 /// A breath, when the system does not even let us wait.
-const BREATH: Duration = Duration::from_millis(100);
+const POLL_BACKOFF: Duration = Duration::from_millis(100);
 
 impl Supervisor {
     /// Sleeps until there is news or a deadline.
@@ -31,50 +31,50 @@ impl Supervisor {
         ];
         let deadline = deadlines.into_iter().flatten().min();
         let left = self.time_out(deadline, now);
-        self.look(now, left);
+        self.poll_fds(now, left);
     }
 
     /// Looks who has news, for so long at most that there is none; none: as long as it takes.
-    pub(super) fn look(&mut self, now: Time, wait: Option<Duration>) {
+    pub(super) fn poll_fds(&mut self, now: Time, wait: Option<Duration>) {
         let pending = log::pending();
         let readable = |fd| PollFd::new(fd, PollFlags::POLLIN);
         let writable = |fd| PollFd::new(fd, PollFlags::POLLOUT);
-        let mut fds: Vec<PollFd<'_>> = self.channels.fds().map(readable).collect();
-        let channels = fds.len();
+        let mut fds: Vec<PollFd<'_>> = self.notify_sockets.fds().map(readable).collect();
+        let sockets = fds.len();
         let control = self.clients.server.iter().flat_map(Server::fds);
         fds.extend(control.map(|(fd, events)| PollFd::new(fd, events)));
-        let clients = fds.len() - channels;
+        let clients = fds.len() - sockets;
         fds.push(readable(self.signals.as_fd()));
-        fds.extend(self.alarm.as_ref().map(|alarm| readable(alarm.as_fd())));
+        fds.extend(self.timer.as_ref().map(|timer| readable(timer.as_fd())));
         fds.extend(self.environment.changes(now).map(readable));
         fds.extend(pending.as_ref().map(|pipe| writable(pipe.as_fd())));
         match ppoll(&mut fds, wait.map(TimeSpec::from), None) {
             Ok(_) => {
-                let news = fds.iter().take(channels + clients);
+                let news = fds.iter().take(sockets + clients);
                 let news: Vec<PollFlags> = news.map(flags).collect();
-                let (of_channels, of_clients) = news.split_at(channels.min(news.len()));
-                self.channels.have_news(of_channels.iter().copied());
+                let (of_sockets, of_clients) = news.split_at(sockets.min(news.len()));
+                self.notify_sockets.mark_ready(of_sockets.iter().copied());
                 if let Some(server) = &mut self.clients.server {
-                    server.have_news(of_clients.iter().copied(), now);
+                    server.mark_ready(of_clients.iter().copied(), now);
                 }
-                self.deaf = false;
+                self.poll_failed = false;
             }
             Err(Errno::EINTR) => {}
             Err(errno) => {
-                if !std::mem::replace(&mut self.deaf, true) {
+                if !std::mem::replace(&mut self.poll_failed, true) {
                     tracing::error!("failed to wait for news: {}", why(errno));
                 }
-                self.channels.listen_to_all();
-                std::thread::sleep(BREATH);
+                self.notify_sockets.listen_to_all();
+                std::thread::sleep(POLL_BACKOFF);
             }
         }
     }
 
-    /// How long to wait at most; none: until there is news, which the alarm is.
+    /// How long to wait at most; none: until there is news, which the timer is.
     fn time_out(&mut self, deadline: Option<Time>, now: Time) -> Option<Duration> {
-        let alarm = self.alarm.as_mut();
+        let timer = self.timer.as_mut();
         let upcoming = deadline.filter(|at| *at > now);
-        let rings = alarm.is_some_and(|alarm| alarm.set(upcoming, now).is_ok());
+        let rings = timer.is_some_and(|timer| timer.set(upcoming, now).is_ok());
         let left = deadline?.saturating_sub(now);
         (left.is_zero() || !rings).then_some(left)
     }

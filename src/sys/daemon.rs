@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{OwnedFd, RawFd};
 
-use super::handover::Kept;
+use super::reexec::Kept;
 use crate::error::why;
 use nix::unistd::{ForkResult, fork, pipe2, setsid};
 

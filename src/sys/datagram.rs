@@ -12,7 +12,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{getsockopt, sockopt};
 
-use crate::units::Signal;
+use crate::types::Signal;
 
 /// The most descriptors that one message can carry, SCM_MAX_FD in Linux.
 const MOST_FDS: usize = 253;
@@ -138,7 +138,7 @@ pub(crate) fn release(fds: impl Iterator<Item = OwnedFd>) {
     // Whether it lingers is its owner's to change while we look.
     let is_socket = |fd: &OwnedFd| getsockopt(fd, sockopt::SockType).is_ok();
     if held.iter().flatten().any(is_socket) {
-        witness = Witness::call();
+        witness = FdHolder::call();
     }
     drop(held);
     drop(witness);
@@ -146,10 +146,10 @@ pub(crate) fn release(fds: impl Iterator<Item = OwnedFd>) {
 
 /// A child that has everything open that we had, and does nothing. It is reaped as any that is no
 /// worker.
-struct Witness(libc::pid_t);
+struct FdHolder(libc::pid_t);
 
-impl Witness {
-    fn call() -> Option<Witness> {
+impl FdHolder {
+    fn call() -> Option<FdHolder> {
         let we = std::process::id();
         // SAFETY: the child makes only system calls, and never returns.
         unsafe {
@@ -162,13 +162,13 @@ impl Witness {
                     }
                     libc::_exit(0)
                 }
-                pid => (pid > 0).then_some(Witness(pid)),
+                pid => (pid > 0).then_some(FdHolder(pid)),
             }
         }
     }
 }
 
-impl Drop for Witness {
+impl Drop for FdHolder {
     fn drop(&mut self) {
         let _ = super::process::kill(self.0, Signal::KILL);
     }

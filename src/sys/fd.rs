@@ -16,7 +16,7 @@ pub(crate) fn metadata(fd: &impl AsFd) -> io::Result<Metadata> {
 
 /// What to do with descriptors that our parent left open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Strays {
+pub(crate) enum StrayFds {
     /// Leave them open to us alone: one may be a file that an option names, `/dev/fd/63`.
     CloseOnExec,
     /// Close them: somebody may wait for that.
@@ -25,10 +25,10 @@ pub(crate) enum Strays {
 
 /// Deals with every descriptor from `first` up, but for those of `ours`, so that none reaches
 /// workers, close_range(2).
-pub(crate) fn deal_with_strays(first: RawFd, ours: &[RawFd], how: Strays) {
+pub(crate) fn handle_stray_fds(first: RawFd, ours: &[RawFd], how: StrayFds) {
     let flags = match how {
-        Strays::CloseOnExec => libc::CLOSE_RANGE_CLOEXEC,
-        Strays::Close => 0,
+        StrayFds::CloseOnExec => libc::CLOSE_RANGE_CLOEXEC,
+        StrayFds::Close => 0,
     };
     let mut ours: Vec<RawFd> = ours.iter().copied().filter(|fd| *fd >= first).collect();
     ours.sort_unstable();

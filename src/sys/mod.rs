@@ -4,16 +4,16 @@
 //! fork(2), raw descriptor numbers, process-wide state, or a system call without a wrapper.
 #![allow(unsafe_code)]
 
-pub(crate) mod alarm;
 pub(crate) mod clock;
 pub(crate) mod daemon;
 pub(crate) mod datagram;
 pub(crate) mod environment;
+mod execvp;
 pub(crate) mod fd;
-pub(crate) mod handover;
 pub(crate) mod limits;
-mod own_pid;
+mod pid_env;
 pub(crate) mod pidfd;
 pub(crate) mod process;
-mod search;
+pub(crate) mod reexec;
 pub(crate) mod signals;
+pub(crate) mod timer;

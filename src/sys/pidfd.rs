@@ -7,7 +7,7 @@ use std::ptr;
 
 use nix::errno::Errno;
 
-use crate::units::{Pid, Signal};
+use crate::types::{Pid, Signal};
 
 /// A process that is not our child. The descriptor becomes readable when it ends.
 pub(crate) struct PidFd(OwnedFd);

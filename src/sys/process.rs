@@ -13,10 +13,10 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+use super::execvp::Search;
 use super::limits::Allowance;
-use super::own_pid::{self, OwnPid};
-use super::search::Search;
-use crate::units::{Identity, Pid, Signal};
+use super::pid_env::{self, PidEnv};
+use crate::types::{Identity, Pid, Signal};
 
 /// A program to be started.
 pub(crate) struct Program<'a> {
@@ -26,7 +26,7 @@ pub(crate) struct Program<'a> {
     /// `NAME=VALUE`, all of them.
     pub(crate) environment: &'a [CString],
     /// More variables, whose value is the program's own pid.
-    pub(crate) own_pid: &'a [&'a str],
+    pub(crate) pid_env: &'a [&'a str],
     /// Where to start it; a relative program is looked up from there.
     pub(crate) dir: Option<&'a CStr>,
     /// Who it is to be; none: who we are.
@@ -43,15 +43,15 @@ pub(crate) struct Program<'a> {
 
 /// Why a program was not started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct SpawnError {
-    pub(crate) step: Step,
+pub(crate) struct ChildError {
+    pub(crate) step: ChildStep,
     pub(crate) errno: Errno,
 }
 
 /// The steps that can fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
-pub(crate) enum Step {
+pub(crate) enum ChildStep {
     /// pipe(2) or fork(2), in the parent.
     Fork,
     /// dup2(2) or fcntl(2), in the child.
@@ -65,18 +65,18 @@ pub(crate) enum Step {
 }
 
 /// Starts a program and returns once it runs, or has failed to.
-pub(crate) fn spawn(program: &Program<'_>) -> Result<Pid, SpawnError> {
-    let at_fork = |errno| SpawnError {
-        step: Step::Fork,
+pub(crate) fn spawn(program: &Program<'_>) -> Result<Pid, ChildError> {
+    let at_fork = |errno| ChildError {
+        step: ChildStep::Fork,
         errno,
     };
     let argv = null_terminated(program.argv);
-    let mut own_pid: Vec<OwnPid> = program
-        .own_pid
+    let mut pid_env: Vec<PidEnv> = program
+        .pid_env
         .iter()
-        .map(|name| OwnPid::new(name))
+        .map(|name| PidEnv::new(name))
         .collect();
-    let environment = own_pid::block(program.environment.iter(), &own_pid);
+    let environment = pid_env::block(program.environment.iter(), &pid_env);
     let mut search = (!program.exact).then(|| Search::new(program.argv, program.environment));
     let allowance = Allowance::of(program.keep);
     // Closed by a successful exec; carries step and errno of a failed one.
@@ -89,9 +89,9 @@ pub(crate) fn spawn(program: &Program<'_>) -> Result<Pid, SpawnError> {
             let (argv, environment) = (argv.as_ptr(), environment.as_ptr());
             // SAFETY: we are in the child; the vectors are null-terminated and outlive the call.
             let failed = unsafe {
-                let own_pid = &mut own_pid;
+                let pid_env = &mut pid_env;
                 let search = search.as_mut();
-                become_program(program, allowance, own_pid, search, argv, environment)
+                become_program(program, allowance, pid_env, search, argv, environment)
             };
             let word = [failed.step as u8]
                 .into_iter()
@@ -111,8 +111,8 @@ pub(crate) fn spawn(program: &Program<'_>) -> Result<Pid, SpawnError> {
             drop(tell);
             if !ends_within(&verdict, EXEC_TIME) {
                 let _ = kill(pid, Signal::KILL); // reaped as any stranger, when it goes
-                return Err(SpawnError {
-                    step: Step::Exec,
+                return Err(ChildError {
+                    step: ChildStep::Exec,
                     errno: Errno::ETIMEDOUT,
                 });
             }
@@ -153,12 +153,12 @@ fn ends_within(pipe: &OwnedFd, time: Duration) -> bool {
 unsafe fn become_program(
     program: &Program<'_>,
     allowance: Option<Allowance>,
-    own_pid: &mut [OwnPid],
+    pid_env: &mut [PidEnv],
     search: Option<&mut Search>,
     argv: *const *const libc::c_char,
     environment: *const *const libc::c_char,
-) -> SpawnError {
-    let failed = |step| SpawnError {
+) -> ChildError {
+    let failed = |step| ChildError {
         step,
         errno: Errno::last(),
     };
@@ -171,13 +171,13 @@ unsafe fn become_program(
         for (number, fd) in program.stdio.iter().enumerate() {
             if let Some(fd) = fd {
                 if libc::dup2(fd.as_raw_fd(), number as RawFd) < 0 {
-                    return failed(Step::Descriptors);
+                    return failed(ChildStep::Descriptors);
                 }
             }
         }
         for fd in program.keep {
             if libc::fcntl(*fd, libc::F_SETFD, 0) < 0 {
-                return failed(Step::Descriptors);
+                return failed(ChildStep::Descriptors);
             }
         }
         if let Some(allowance) = allowance {
@@ -185,15 +185,15 @@ unsafe fn become_program(
         }
         if let Some(identity) = program.identity {
             if !become_user(identity) {
-                return failed(Step::Identity);
+                return failed(ChildStep::Identity);
             }
         }
         if let Some(dir) = program.dir {
             if libc::chdir(dir.as_ptr()) < 0 {
-                return failed(Step::Chdir);
+                return failed(ChildStep::Chdir);
             }
         }
-        own_pid.iter_mut().for_each(OwnPid::fill_in);
+        pid_env.iter_mut().for_each(PidEnv::fill_in);
         super::signals::unblock_all();
         match search {
             Some(search) => search.exec(environment),
@@ -203,8 +203,8 @@ unsafe fn become_program(
             }
         }
     };
-    SpawnError {
-        step: Step::Exec,
+    ChildError {
+        step: ChildStep::Exec,
         errno,
     }
 }
@@ -249,16 +249,16 @@ fn read_fully(from: &OwnedFd, buffer: &mut [u8]) -> usize {
     filled
 }
 
-fn decode(message: [u8; 5]) -> SpawnError {
+fn decode(message: [u8; 5]) -> ChildError {
     let [step, a, b, c, d] = message;
     let step = match step {
-        1 => Step::Descriptors,
-        2 => Step::Identity,
-        3 => Step::Chdir,
-        4 => Step::Exec,
-        _ => Step::Fork,
+        1 => ChildStep::Descriptors,
+        2 => ChildStep::Identity,
+        3 => ChildStep::Chdir,
+        4 => ChildStep::Exec,
+        _ => ChildStep::Fork,
     };
-    SpawnError {
+    ChildError {
         step,
         errno: Errno::from_raw(i32::from_ne_bytes([a, b, c, d])),
     }

@@ -9,8 +9,8 @@ use nix::sys::signal::{
     SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal as Known, sigprocmask,
 };
 
-use super::handover::Kept;
-use crate::units::Signal;
+use super::reexec::Kept;
+use crate::types::Signal;
 
 /// What the supervisor reads; everything else keeps its usual effect.
 const HEARD: [Known; 7] = [

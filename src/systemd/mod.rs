@@ -3,7 +3,7 @@
 mod notify;
 pub(crate) mod store;
 
-pub(crate) use notify::{Notifier, Patience, SavedNotifier};
+pub(crate) use notify::{Notifier, SavedNotifier, Timeouts};
 pub(crate) use store::Store;
 
 /// Whether a service manager started us and wants to hear from us, sd_notify(3).

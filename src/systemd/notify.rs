@@ -14,12 +14,12 @@ use sd_notify::NotifyState;
 use serde::{Deserialize, Serialize};
 
 use super::is_listening;
-use crate::error::Why;
+use crate::error::DisplayIoError;
+use crate::history::History;
 use crate::machine::{Generation, Report, Time};
-use crate::record::Record;
 use crate::sys;
 use crate::sys::process::describe_status;
-use crate::units::Pid;
+use crate::types::Pid;
 
 /// More than any turn of ours takes: what is added to a span that systemd is asked to wait.
 const MARGIN: Duration = Duration::from_secs(10);
@@ -38,7 +38,7 @@ pub(crate) struct Notifier {
     /// A ping is due this often: half of what systemd would put up with.
     ping_every: Option<Duration>,
     next_ping: Time,
-    rules: Patience,
+    rules: Timeouts,
     /// A stop was asked for: nothing else is worth saying.
     stopping: bool,
     /// What is being done, if it is not a worker that is being waited for.
@@ -58,7 +58,7 @@ pub(crate) struct Notifier {
 
 /// How long what we do may take, as far as that is bounded.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Patience {
+pub(crate) struct Timeouts {
     /// From a worker's start to its readiness.
     pub(crate) start: Duration,
     /// Whether failed attempts come to an end.
@@ -79,7 +79,7 @@ pub(crate) struct SavedNotifier {
 }
 
 impl Notifier {
-    pub(crate) fn new(rules: Patience, now: Time) -> Notifier {
+    pub(crate) fn new(rules: Timeouts, now: Time) -> Notifier {
         let listening = is_listening();
         let ping_every = sd_notify::watchdog_enabled()
             .filter(|_| listening)
@@ -136,7 +136,12 @@ impl Notifier {
 
     /// Does what is due of that; `current` is who serves now. But for READY, nothing of it is worth
     /// waiting for a systemd that does not read.
-    pub(crate) fn tick(&mut self, now: Time, current: Option<(Generation, Pid)>, record: &Record) {
+    pub(crate) fn tick(
+        &mut self,
+        now: Time,
+        current: Option<(Generation, Pid)>,
+        history: &History,
+    ) {
         if let Some(every) = self.ping_every.filter(|_| self.next_ping <= now) {
             if has_room() {
                 self.send(&[NotifyState::Watchdog]);
@@ -145,13 +150,13 @@ impl Notifier {
         }
         if self.listening && self.owes_ready > 0 && self.next_status <= now {
             self.next_status = now.saturating_add(READY_PAUSE);
-            self.tell_ready(current, record);
+            self.tell_ready(current, history);
         }
         if self.listening && self.stale && self.next_status <= now {
             self.next_status = now.saturating_add(STATUS_REST);
             if has_room() {
                 self.stale = false;
-                self.tell(current, record, &[]);
+                self.tell(current, history, &[]);
             }
         }
     }
@@ -161,12 +166,12 @@ impl Notifier {
         self.stale = true;
     }
 
-    /// Passes on what has happened and stands in the record. `current` is who serves now.
+    /// Passes on what has happened and stands in the history. `current` is who serves now.
     pub(crate) fn report(
         &mut self,
         report: &Report,
         current: Option<(Generation, Pid)>,
-        record: &Record,
+        history: &History,
     ) {
         if !self.listening {
             return;
@@ -176,29 +181,29 @@ impl Notifier {
                 self.starting = Some((*generation, *pid));
                 self.doing = None;
                 // One try is always granted its time; many only if their number is bounded.
-                if record.failure().is_none() || self.rules.attempts_are_limited {
+                if history.failure().is_none() || self.rules.attempts_are_limited {
                     let wait = extend(self.rules.start.saturating_add(MARGIN));
-                    self.tell(current, record, &[wait]);
+                    self.tell(current, history, &[wait]);
                 } else {
-                    self.tell(current, record, &[]);
+                    self.tell(current, history, &[]);
                 }
             }
             Report::FailedToStart { generation, .. }
             | Report::NeverReady { generation, .. }
             | Report::NotSpawned { generation } => {
-                let how = record.failure().unwrap_or_default();
+                let how = history.failure().unwrap_or_default();
                 self.starting = None;
                 self.doing = Some(format!(
                     "generation {generation} failed to start: {how}, trying again"
                 ));
-                self.tell(current, record, &[]);
+                self.tell(current, history, &[]);
             }
             Report::Ready { .. } => {
                 self.starting = None;
-                self.doing = record.is_reloading().then(|| "reloading".to_owned());
+                self.doing = history.is_reloading().then(|| "reloading".to_owned());
             }
             Report::KillDelayed(_) => {
-                self.tell(current, record, &[]);
+                self.tell(current, history, &[]);
             }
             Report::Extended { by, .. } => {
                 self.send(&[extend(by.saturating_add(MARGIN))]);
@@ -206,21 +211,21 @@ impl Notifier {
             Report::DiedUnexpectedly { pid, status, .. } => {
                 let how = describe_status(*status);
                 self.doing = Some(format!("worker {pid} died ({how}), replacing it"));
-                self.tell(current, record, &[]);
+                self.tell(current, history, &[]);
             }
             Report::Reloading(_) | Report::AutoRestart { .. } => {
                 self.doing = Some("reloading".to_owned());
                 self.owes_ready = 0; // it is owed at the end of this
-                self.tell_reloading(current, record);
+                self.tell_reloading(current, history);
             }
             Report::GaveUp { kept: None, .. } => {
-                let status = format!("gave up: {}", record.reason());
+                let status = format!("gave up: {}", history.reason());
                 self.send(&[NotifyState::Status(&status)]);
             }
             Report::Settled => {
                 self.doing = None;
                 self.starting = None;
-                self.tell_ready(current, record);
+                self.tell_ready(current, history);
             }
             Report::Stopping { workers, .. } => {
                 let status = format!("stopping, waiting for {} workers", workers.len());
@@ -238,22 +243,22 @@ impl Notifier {
         }
     }
 
-    fn tell_reloading(&mut self, current: Option<(Generation, Pid)>, record: &Record) {
+    fn tell_reloading(&mut self, current: Option<(Generation, Pid)>, history: &History) {
         // Both in one datagram: that is how systemd tells it from an older one.
         match NotifyState::monotonic_usec_now() {
             Ok(time) => {
-                let told = self.tell(current, record, &[NotifyState::Reloading, time]);
+                let told = self.tell(current, history, &[NotifyState::Reloading, time]);
                 self.owes_reloading = !told;
             }
-            Err(e) => tracing::warn!("cannot read the clock for systemd: {}", Why(&e)),
+            Err(e) => tracing::warn!("cannot read the clock for systemd: {}", DisplayIoError(&e)),
         }
     }
 
-    fn tell_ready(&mut self, current: Option<(Generation, Pid)>, record: &Record) {
+    fn tell_ready(&mut self, current: Option<(Generation, Pid)>, history: &History) {
         if self.owes_reloading {
-            self.tell_reloading(current, record);
+            self.tell_reloading(current, history);
         }
-        let told = self.tell(current, record, &[NotifyState::Ready]);
+        let told = self.tell(current, history, &[NotifyState::Ready]);
         self.owes_ready = match self.owes_ready {
             _ if told => 0,
             0 => READY_TRIES,
@@ -265,13 +270,13 @@ impl Notifier {
     fn tell(
         &mut self,
         current: Option<(Generation, Pid)>,
-        record: &Record,
+        history: &History,
         states: &[NotifyState<'_>],
     ) -> bool {
         if !self.listening {
             return true;
         }
-        let status = self.status(current, record);
+        let status = self.status(current, history);
         let mut states = states.to_vec();
         states.push(NotifyState::Status(&status));
         self.send(&states)
@@ -279,10 +284,10 @@ impl Notifier {
 
     /// One line: who serves, and what is being done or how the last reload ended; each with its own
     /// words behind it.
-    fn status(&self, current: Option<(Generation, Pid)>, record: &Record) -> String {
+    fn status(&self, current: Option<(Generation, Pid)>, history: &History) -> String {
         if self.stopping {
             let doing = self.doing.as_deref().unwrap_or("stopping");
-            let words = record.latest_words();
+            let words = history.latest_words();
             let words = words.map(|words| format!(": {words}")).unwrap_or_default();
             return (doing.to_owned() + &words).replace(char::is_control, " ");
         }
@@ -292,7 +297,7 @@ impl Notifier {
         };
         let mut add = |generation: Option<Generation>, text: &str| {
             line.push_str(text);
-            if let Some(words) = generation.and_then(|g| record.words_of(g)) {
+            if let Some(words) = generation.and_then(|g| history.words_of(g)) {
                 let _ = write!(line, ": {words}");
             }
         };
@@ -302,7 +307,7 @@ impl Notifier {
             add(Some(generation), &doing);
         } else if let Some(doing) = &self.doing {
             add(None, &format!("; {doing}"));
-        } else if let Some(verdict) = record.last_reload() {
+        } else if let Some(verdict) = history.last_reload() {
             add(None, &format!("; {verdict}"));
         }
         // A newline would begin another field.
@@ -316,7 +321,7 @@ impl Notifier {
         let sent = sd_notify::notify(states);
         let was_mute = std::mem::replace(&mut self.mute, sent.is_err());
         if let (Err(e), false) = (&sent, was_mute) {
-            tracing::warn!("failed to notify systemd: {}", Why(e));
+            tracing::warn!("failed to notify systemd: {}", DisplayIoError(e));
         }
         sent.is_ok()
     }

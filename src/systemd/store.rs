@@ -12,7 +12,7 @@ use std::os::unix::ffi::OsStrExt;
 use sd_notify::NotifyState;
 
 use super::is_listening;
-use crate::error::Why;
+use crate::error::DisplayIoError;
 
 /// What our names in the store begin with.
 const PREFIX: &str = "start_server.";
@@ -56,7 +56,7 @@ impl Store {
             let states = [NotifyState::FdStore, NotifyState::FdName(&name)];
             let sent = sd_notify::notify_with_fds(&states, &[*fd]);
             if let Err(e) = &sent {
-                tracing::warn!("failed to store {name} with systemd: {}", Why(e));
+                tracing::warn!("failed to store {name} with systemd: {}", DisplayIoError(e));
             }
             sent.is_ok()
         });
@@ -81,7 +81,7 @@ pub(crate) fn forget(name: &OsStr) {
     if let Err(e) = sd_notify::notify(&states) {
         tracing::warn!(
             "failed to remove {name} from systemd's fd store: {}",
-            Why(&e)
+            DisplayIoError(&e)
         );
     }
 }

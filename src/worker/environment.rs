@@ -20,10 +20,10 @@ use serde::{Deserialize, Serialize};
 
 use super::watch::Watch;
 use crate::config::LiveConfig;
-use crate::error::Why;
-use crate::machine::{Time, Tuning};
+use crate::error::DisplayIoError;
+use crate::machine::{LiveSettings, Time};
 use crate::sys;
-use crate::units::Account;
+use crate::types::Account;
 
 type Variables = BTreeMap<OsString, OsString>;
 
@@ -108,7 +108,7 @@ impl Environment {
 
     /// Reads the envdir anew and says what it makes of the rules that it may change; none: there
     /// is no envdir. What cannot be read keeps the value it had.
-    pub(crate) fn refresh(&mut self, configured: &LiveConfig, now: Time) -> Option<Tuning> {
+    pub(crate) fn refresh(&mut self, configured: &LiveConfig, now: Time) -> Option<LiveSettings> {
         let dir = self.dir.as_deref()?;
         self.read_at = now;
         if let Some(watch) = &mut self.watch {
@@ -116,12 +116,12 @@ impl Environment {
         }
         let mut complaints = Vec::new();
         self.read = read_dir(dir, std::mem::take(&mut self.read), &mut complaints);
-        let tuning = overlay(configured, &self.read, dir, &mut complaints).tuning();
+        let live_settings = overlay(configured, &self.read, dir, &mut complaints).live_settings();
         for complaint in complaints.iter().filter(|c| !self.complaints.contains(c)) {
             tracing::warn!("{complaint}");
         }
         self.complaints = complaints;
-        Some(tuning)
+        Some(live_settings)
     }
 
     /// Whether the envdir has changed since this was last asked, or since it was read.
@@ -174,7 +174,11 @@ fn read_dir(dir: &Path, mut before: Variables, complaints: &mut Vec<String>) -> 
     let names = match listed {
         Ok(names) => names,
         Err(e) => {
-            complaints.push(format!("cannot read envdir {}: {}", dir.display(), Why(&e)));
+            complaints.push(format!(
+                "cannot read envdir {}: {}",
+                dir.display(),
+                DisplayIoError(&e)
+            ));
             return before;
         }
     };
@@ -196,7 +200,11 @@ fn read_dir(dir: &Path, mut before: Variables, complaints: &mut Vec<String>) -> 
             Ok(None) => {}
             Err(e) if e.kind() == io::ErrorKind::NotFound => {} // removed this moment
             Err(e) => {
-                complaints.push(format!("ignoring {}: {}", path.display(), Why(&e)));
+                complaints.push(format!(
+                    "ignoring {}: {}",
+                    path.display(),
+                    DisplayIoError(&e)
+                ));
                 variables.extend(before.remove_entry(&name));
             }
         }
@@ -324,7 +332,7 @@ mod tests {
         ]);
         let live = overlay(&configured, &variables, Path::new("/e"), &mut complaints);
         assert_eq!(live.auto_restart_interval, Duration::from_secs(60));
-        assert_eq!(live.tuning().kill_old_delay, Duration::ZERO);
+        assert_eq!(live.live_settings().kill_old_delay, Duration::ZERO);
         assert!(
             complaints
                 .iter()

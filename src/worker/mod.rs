@@ -5,7 +5,7 @@ pub(crate) mod notify;
 mod watch;
 
 pub(crate) use environment::{Environment, SavedEnvironment};
-pub(crate) use notify::{Channels, SavedChannels, Saying};
+pub(crate) use notify::{NotifySockets, SavedNotifySockets, StatusText};
 
 use std::ffi::{CString, OsStr, OsString};
 use std::os::fd::RawFd;
@@ -20,8 +20,8 @@ use crate::error::{Error, why as why_errno};
 use crate::machine::{Generation, SpawnFailure};
 use crate::sockets::{ListenFds, Sockets};
 use crate::sys::limits::Allowance;
-use crate::sys::process::{self, Program, SpawnError, Step};
-use crate::units::{Identity, Pid};
+use crate::sys::process::{self, ChildError, ChildStep, Program};
+use crate::types::{Identity, Pid};
 
 /// What every worker is made of.
 pub(crate) struct Spawner {
@@ -32,21 +32,21 @@ pub(crate) struct Spawner {
     /// Variables that are the same for all workers.
     common: Vec<CString>,
     /// Variables whose value is the worker's own pid.
-    own_pid: Vec<&'static str>,
+    pid_env: Vec<&'static str>,
 }
 
 /// Why there is no worker: for the log, and for the machine.
 #[derive(Debug)]
-pub(crate) struct NoWorker {
+pub(crate) struct SpawnError {
     pub(crate) reason: String,
     pub(crate) kind: SpawnFailure,
 }
 
-impl NoWorker {
+impl SpawnError {
     /// The next attempt may go better.
-    pub(crate) fn for_now(reason: String) -> NoWorker {
-        let kind = SpawnFailure::Passing;
-        NoWorker { reason, kind }
+    pub(crate) fn for_now(reason: String) -> SpawnError {
+        let kind = SpawnFailure::Transient;
+        SpawnError { reason, kind }
     }
 }
 
@@ -73,11 +73,11 @@ impl Spawner {
         }
         let listen_fds = sockets.listen_fds();
         let mut common = tell_of(sockets, listen_fds.as_ref()).map_err(nul("a socket's key"))?;
-        let mut own_pid = Vec::from_iter(listen_fds.map(|_| "LISTEN_PID"));
+        let mut pid_env = Vec::from_iter(listen_fds.map(|_| "LISTEN_PID"));
         if let Some(watchdog) = watchdog {
             let variable = format!("WATCHDOG_USEC={}", watchdog.as_micros());
             common.push(CString::new(variable).unwrap_or_default()); // digits have no NUL byte
-            own_pid.push("WATCHDOG_PID");
+            pid_env.push("WATCHDOG_PID");
         }
         Ok(Spawner {
             argv: argv.map_err(nul("the program or its arguments"))?,
@@ -88,7 +88,7 @@ impl Spawner {
             identity,
             keep,
             common,
-            own_pid,
+            pid_env,
         })
     }
 
@@ -111,10 +111,10 @@ impl Spawner {
         generation: Generation,
         environment: &Environment,
         notify_socket: Option<CString>,
-    ) -> Result<Pid, NoWorker> {
+    ) -> Result<Pid, SpawnError> {
         let mut block = self.block(generation, environment);
         block.extend(notify_socket);
-        self.run(&self.argv, &block, &self.own_pid, false)
+        self.run(&self.argv, &block, &self.pid_env, false)
     }
 
     /// Starts a shell command where, as whom and with what a worker of this generation would be, but
@@ -124,14 +124,14 @@ impl Spawner {
         command: &OsStr,
         generation: Generation,
         environment: &Environment,
-    ) -> Result<Pid, NoWorker> {
+    ) -> Result<Pid, SpawnError> {
         let command = CString::new(command.as_bytes()).unwrap_or_default(); // an argument has no NUL
         let argv = [c"/bin/sh".into(), c"-c".into(), command];
         let block = self.block(generation, environment);
         let watchdog = |variable: &CString| variable.as_bytes().starts_with(b"WATCHDOG_USEC=");
         let block: Vec<CString> = block.into_iter().filter(|v| !watchdog(v)).collect();
-        let own_pid = self.own_pid.iter().filter(|name| **name == "LISTEN_PID");
-        self.run(&argv, &block, &own_pid.copied().collect::<Vec<_>>(), true)
+        let pid_env = self.pid_env.iter().filter(|name| **name == "LISTEN_PID");
+        self.run(&argv, &block, &pid_env.copied().collect::<Vec<_>>(), true)
     }
 
     fn block(&self, generation: Generation, environment: &Environment) -> Vec<CString> {
@@ -147,13 +147,13 @@ impl Spawner {
         &self,
         argv: &[CString],
         environment: &[CString],
-        own_pid: &[&str],
+        pid_env: &[&str],
         own_group: bool,
-    ) -> Result<Pid, NoWorker> {
+    ) -> Result<Pid, SpawnError> {
         let program = Program {
             argv,
             environment,
-            own_pid,
+            pid_env,
             dir: self.dir.as_deref(),
             identity: self.identity.as_ref(),
             keep: &self.keep,
@@ -175,18 +175,18 @@ impl Spawner {
         format!(" ({name} has {length} bytes; Linux takes 131071 of one variable, execve(2))")
     }
 
-    fn explain(&self, argv: &[CString], SpawnError { step, errno }: SpawnError) -> NoWorker {
+    fn explain(&self, argv: &[CString], ChildError { step, errno }: ChildError) -> SpawnError {
         let why = why_errno(errno);
         let program = argv
             .first()
             .map(|p| p.to_string_lossy())
             .unwrap_or_default();
         let (reason, kind) = match step {
-            Step::Exec => (
+            ChildStep::Exec => (
                 format!("failed to exec {program}: {why}{}", self.longest(errno)),
                 hopeless_unless_busy(errno),
             ),
-            Step::Chdir => {
+            ChildStep::Chdir => {
                 let dir = self
                     .dir
                     .as_deref()
@@ -197,7 +197,7 @@ impl Spawner {
                     hopeless_unless_busy(errno),
                 )
             }
-            Step::Identity => {
+            ChildStep::Identity => {
                 let who = self.identity.as_ref();
                 let who = who.map(|who| format!("user {}, group {}", who.user, who.group));
                 (
@@ -205,13 +205,13 @@ impl Spawner {
                     hopeless_unless_busy(errno),
                 )
             }
-            Step::Fork => (format!("failed to fork: {why}"), SpawnFailure::Passing),
-            Step::Descriptors => (
+            ChildStep::Fork => (format!("failed to fork: {why}"), SpawnFailure::Transient),
+            ChildStep::Descriptors => (
                 format!("failed to pass on a descriptor: {why}"),
-                SpawnFailure::Passing,
+                SpawnFailure::Transient,
             ),
         };
-        NoWorker { reason, kind }
+        SpawnError { reason, kind }
     }
 }
 
@@ -246,7 +246,7 @@ fn hopeless_unless_busy(errno: Errno) -> SpawnFailure {
         | Errno::EMFILE
         | Errno::ETXTBSY
         | Errno::EIO
-        | Errno::EINTR => SpawnFailure::Passing,
-        _ => SpawnFailure::Hopeless,
+        | Errno::EINTR => SpawnFailure::Transient,
+        _ => SpawnFailure::Permanent,
     }
 }

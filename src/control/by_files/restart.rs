@@ -9,7 +9,7 @@ use crate::control::{Deadline, Restart};
 use crate::error::Error;
 use crate::files::read_status;
 use crate::machine::{Generation, Until};
-use crate::units::{Seconds, Signal};
+use crate::types::{Seconds, Signal};
 
 /// How often the status file is looked at. It is replaced by renaming, and a look costs nothing.
 const LOOK: Duration = Duration::from_millis(20);
@@ -39,10 +39,10 @@ pub(in crate::control) fn restart(
         if done {
             return Ok(());
         }
-        let Some(patience) = deadline.slice(LOOK) else {
+        let Some(timeout) = deadline.slice(LOOK) else {
             return Err(timed_out(request, replaced));
         };
-        if target.ends_within(patience) {
+        if target.ends_within(timeout) {
             return Err(target.gone());
         }
     }

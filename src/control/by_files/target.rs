@@ -6,12 +6,12 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::control::farewell::ends_within;
-use crate::error::{Error, Why};
+use crate::control::stop_common::ends_within;
+use crate::error::{DisplayIoError, Error};
 use crate::files::{Held, Holder, read_holder};
 use crate::sys::pidfd::PidFd;
-use crate::units::Pid;
-use crate::units::Signal;
+use crate::types::Pid;
+use crate::types::Signal;
 
 /// A running supervisor.
 pub(super) struct Target {
@@ -44,7 +44,10 @@ impl Target {
             io::ErrorKind::PermissionDenied => Error::NotDone(format!(
                 "cannot look at the supervisor (pid:{pid}): this has to run as its user, or as root"
             )),
-            _ => Error::NotDone(format!("cannot look at process {pid}: {}", Why(&e))),
+            _ => Error::NotDone(format!(
+                "cannot look at process {pid}: {}",
+                DisplayIoError(&e)
+            )),
         })?;
         if !held || holder(pid_file)?.0 != pid {
             let why = format!("locked, but not by process {pid} (another container?)");
@@ -61,14 +64,14 @@ impl Target {
                 _ => Error::NotDone(format!(
                     "failed to send {signal} to the supervisor (pid:{}): {}",
                     self.pid,
-                    Why(&e)
+                    DisplayIoError(&e)
                 )),
             })
     }
 
-    /// Waits for its end, but not longer than `patience`; says whether it has ended.
-    pub(super) fn ends_within(&self, patience: Duration) -> bool {
-        ends_within(&self.process, patience)
+    /// Waits for its end, but not longer than `timeout`; says whether it has ended.
+    pub(super) fn ends_within(&self, timeout: Duration) -> bool {
+        ends_within(&self.process, timeout)
     }
 
     pub(super) fn gone(&self) -> Error {

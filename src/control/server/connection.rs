@@ -8,10 +8,10 @@ use nix::poll::PollFlags;
 use serde::{Deserialize, Serialize};
 
 use super::{CallId, LONGEST, would_block};
-use crate::control::interface::Method;
+use crate::control::protocol::Method;
 use crate::control::varlink::{self, Call, Meaning};
 use crate::sys;
-use crate::sys::handover::Kept;
+use crate::sys::reexec::Kept;
 
 /// A client.
 pub(super) struct Connection {

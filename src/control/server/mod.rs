@@ -17,13 +17,13 @@ use nix::sys::socket::{getsockopt, sockopt};
 use nix::unistd::geteuid;
 use serde::{Deserialize, Serialize};
 
-use super::interface::{Failure, Method};
+use super::protocol::{Failure, Method};
 use super::varlink;
-use crate::error::{Error, Why, why};
+use crate::error::{DisplayIoError, Error, why};
 use crate::machine::Time;
 use crate::sockets::{PathAccess, SavedPath, UnixPath, bind_path};
 use crate::sys;
-use crate::sys::handover::Kept;
+use crate::sys::reexec::Kept;
 use connection::{Connection, SavedConnection};
 
 /// One call, from one client. Never used twice.
@@ -48,7 +48,7 @@ pub(crate) struct Server {
     last_call: CallId,
     calls: VecDeque<(CallId, Method)>,
     /// Whose clients have gone before they were answered.
-    forsaken: Vec<CallId>,
+    disconnected: Vec<CallId>,
     /// Nobody is let in until then.
     rests_until: Option<Time>,
 }
@@ -91,7 +91,7 @@ impl Server {
             connections: Vec::new(),
             last_call: 0,
             calls: VecDeque::new(),
-            forsaken: Vec::new(),
+            disconnected: Vec::new(),
             rests_until: None,
         })
     }
@@ -117,7 +117,7 @@ impl Server {
             connections: connections?,
             last_call: saved.last_call,
             calls: VecDeque::new(),
-            forsaken: Vec::new(),
+            disconnected: Vec::new(),
             rests_until: saved.rests_until,
         })
     }
@@ -144,7 +144,7 @@ impl Server {
     }
 
     /// What poll(2) says of each of [`Server::fds`], in order.
-    pub(crate) fn have_news(&mut self, mut news: impl Iterator<Item = PollFlags>, now: Time) {
+    pub(crate) fn mark_ready(&mut self, mut news: impl Iterator<Item = PollFlags>, now: Time) {
         let arrivals = news.next().unwrap_or(PollFlags::empty());
         for (client, flags) in self.connections.iter_mut().zip(news) {
             client.has_news(flags);
@@ -162,8 +162,8 @@ impl Server {
     }
 
     /// The calls that nobody wants to be answered any more, for their clients have gone.
-    pub(crate) fn take_forsaken(&mut self) -> Vec<CallId> {
-        std::mem::take(&mut self.forsaken)
+    pub(crate) fn take_disconnected(&mut self) -> Vec<CallId> {
+        std::mem::take(&mut self.disconnected)
     }
 
     /// One of several replies, for who wants several.
@@ -204,7 +204,7 @@ impl Server {
             }
         }
         let over = client.is_over();
-        self.forsaken.extend(client.call().filter(|_| over));
+        self.disconnected.extend(client.call().filter(|_| over));
         !over
     }
 
@@ -217,9 +217,9 @@ impl Server {
                 // Without a descriptor it fails even if nobody waits.
                 Err(_) if !self.somebody_waits() => return,
                 // A client that wants nothing gives its own.
-                Err(_) if self.make_room() => {}
+                Err(_) if self.evict_idle() => {}
                 Err(e) => {
-                    tracing::warn!("failed to let a client in: {}", Why(&e));
+                    tracing::warn!("failed to let a client in: {}", DisplayIoError(&e));
                     self.rests_until = Some(now.saturating_add(REST));
                     return;
                 }
@@ -247,9 +247,9 @@ impl Server {
         let moved = client.set_nonblocking(true);
         let client = match moved.and_then(|()| sys::fd::raise(client.into(), self.above)) {
             Ok(client) => client,
-            Err(e) => return tracing::warn!("failed to let a client in: {}", Why(&e)),
+            Err(e) => return tracing::warn!("failed to let a client in: {}", DisplayIoError(&e)),
         };
-        if self.connections.len() >= MOST && !self.make_room() {
+        if self.connections.len() >= MOST && !self.evict_idle() {
             return tracing::warn!("turned away a client: {MOST} are waiting for answers");
         }
         let mut client = Connection::new(client.into());
@@ -262,7 +262,7 @@ impl Server {
 
     /// Drops the first client that wants nothing; else the first that is not being answered, for it
     /// does not read what it has been answered.
-    fn make_room(&mut self) -> bool {
+    fn evict_idle(&mut self) -> bool {
         let first = |which: fn(&Connection) -> bool| self.connections.iter().position(which);
         let idle = first(Connection::wants_nothing).or_else(|| first(|c| c.call().is_none()));
         idle.map(|at| self.connections.remove(at)).is_some()

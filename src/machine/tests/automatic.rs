@@ -4,11 +4,14 @@ use super::*;
 
 #[test]
 fn auto_restart_counts_from_readiness() {
-    let tuning = Tuning {
+    let live_settings = LiveSettings {
         auto_restart: Some(secs(60)),
         kill_old_delay: Duration::ZERO,
     };
-    let mut bench = Bench::serving(Rules { tuning, ..rules() });
+    let mut bench = Fixture::serving(Rules {
+        live_settings,
+        ..rules()
+    });
     bench.pass(Duration::from_millis(59_999));
     assert_eq!(bench.spawned(), [0_u64; 0]);
     bench
@@ -21,11 +24,14 @@ fn auto_restart_counts_from_readiness() {
 
 #[test]
 fn auto_restart_waits_for_an_old_worker_but_not_for_ever() {
-    let tuning = Tuning {
+    let live_settings = LiveSettings {
         auto_restart: Some(secs(60)),
         kill_old_delay: Duration::ZERO,
     };
-    let mut bench = Bench::serving(Rules { tuning, ..rules() });
+    let mut bench = Fixture::serving(Rules {
+        live_settings,
+        ..rules()
+    });
     bench.hup().pass(secs(1)).done.clear(); // 101 drains
     bench.pass(Duration::from_millis(119_999));
     assert_eq!(bench.spawned(), [0_u64; 0]);
@@ -39,12 +45,12 @@ fn auto_restart_waits_for_an_old_worker_but_not_for_ever() {
 
 #[test]
 fn a_given_up_auto_restart_is_tried_again_after_the_interval() {
-    let tuning = Tuning {
+    let live_settings = LiveSettings {
         auto_restart: Some(secs(60)),
         kill_old_delay: Duration::ZERO,
     };
-    let mut bench = Bench::serving(Rules {
-        tuning,
+    let mut bench = Fixture::serving(Rules {
+        live_settings,
         start_attempts: 1,
         ..rules()
     });
@@ -56,13 +62,13 @@ fn a_given_up_auto_restart_is_tried_again_after_the_interval() {
 
 #[test]
 fn the_rules_can_be_tuned_on_the_way() {
-    let mut bench = Bench::serving(rules());
-    let tuning = Tuning {
+    let mut bench = Fixture::serving(rules());
+    let live_settings = LiveSettings {
         auto_restart: Some(secs(9)),
         kill_old_delay: secs(3),
     };
     bench
-        .event(Event::Tuned(tuning))
+        .event(Event::SettingsChanged(live_settings))
         .pass(secs(9))
         .pass(secs(1));
     assert_eq!((bench.spawned(), bench.signals()), (vec![2], vec![]));
@@ -72,18 +78,18 @@ fn the_rules_can_be_tuned_on_the_way() {
 
 #[test]
 fn after_a_failed_check_the_interval_begins_anew() {
-    let tuning = Tuning {
+    let live_settings = LiveSettings {
         auto_restart: Some(secs(60)),
         kill_old_delay: Duration::ZERO,
     };
     let check = Some(secs(30));
     let rules = rules();
-    let mut bench = Bench::serving(Rules {
-        tuning,
+    let mut bench = Fixture::serving(Rules {
+        live_settings,
         check,
         ..rules
     });
-    let checks = |bench: &Bench| {
+    let checks = |bench: &Fixture| {
         let check = |action: &&Action| matches!(action, Action::Check(_));
         bench.done.iter().filter(check).count()
     };

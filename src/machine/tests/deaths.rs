@@ -4,7 +4,7 @@ use super::*;
 
 #[test]
 fn the_current_worker_dies_and_is_replaced_at_once() {
-    let mut bench = Bench::serving(rules());
+    let mut bench = Fixture::serving(rules());
     bench.exit(101, 9);
     assert_eq!(bench.spawned(), [2]);
     bench.pass(secs(1));
@@ -14,7 +14,7 @@ fn the_current_worker_dies_and_is_replaced_at_once() {
 
 #[test]
 fn the_current_worker_dies_during_a_reload_and_the_new_one_replaces_it() {
-    let mut bench = Bench::serving(rules());
+    let mut bench = Fixture::serving(rules());
     bench.hup().exit(101, 9).pass(secs(5));
     assert_eq!(bench.spawned(), [2]);
     assert_eq!(bench.live(), [(2, 102)]);
@@ -23,7 +23,7 @@ fn the_current_worker_dies_during_a_reload_and_the_new_one_replaces_it() {
 
 #[test]
 fn everyone_dies_during_a_reload_and_the_attempts_go_on() {
-    let mut bench = Bench::serving(rules());
+    let mut bench = Fixture::serving(rules());
     bench.hup().exit(101, 9).exit(102, 9).pass(secs(5));
     assert_eq!(bench.spawned(), [2, 3]);
     assert_eq!(bench.live(), [(3, 103)]);
@@ -31,7 +31,7 @@ fn everyone_dies_during_a_reload_and_the_attempts_go_on() {
 
 #[test]
 fn quick_deaths_are_replaced_ever_more_slowly_and_a_hup_cuts_the_pause_short() {
-    let mut bench = Bench::serving(rules());
+    let mut bench = Fixture::serving(rules());
     let mut pauses = Vec::new();
     for generation in 1..=9 {
         let died = bench.now;
@@ -52,7 +52,7 @@ fn quick_deaths_are_replaced_ever_more_slowly_and_a_hup_cuts_the_pause_short() {
 fn a_hup_cuts_the_pause_short_if_it_came_before_the_death_too() {
     let check = Some(secs(10));
     for check in [None, check] {
-        let mut bench = Bench::serving(Rules { check, ..rules() });
+        let mut bench = Fixture::serving(Rules { check, ..rules() });
         for _ in 0..6 {
             let (_, pid) = bench.live()[0];
             bench.exit(pid, 9);
@@ -66,11 +66,11 @@ fn a_hup_cuts_the_pause_short_if_it_came_before_the_death_too() {
             bench.hup().exit(pid, 9); // while it is being checked
             assert_eq!(bench.spawned(), [generation + 1], "at once");
         } else {
-            let delay = Tuning {
+            let delay = LiveSettings {
                 auto_restart: None,
                 kill_old_delay: secs(5),
             };
-            bench.event(Event::Tuned(delay));
+            bench.event(Event::SettingsChanged(delay));
             bench.hup().pass(secs(1)).hup(); // ready, and another one is wanted
             bench.pass(secs(1)).exit(pid, 9).exit(pid + 1, 9);
             assert_eq!(bench.spawned(), [generation + 1, generation + 2], "at once");
@@ -80,7 +80,7 @@ fn a_hup_cuts_the_pause_short_if_it_came_before_the_death_too() {
 
 #[test]
 fn quick_deaths_are_no_row_across_a_worker_that_served_long_and_was_replaced() {
-    let mut bench = Bench::serving(rules());
+    let mut bench = Fixture::serving(rules());
     for _ in 0..5 {
         let (_, pid) = bench.live()[0];
         bench.exit(pid, 9).pass(secs(5)).pass(secs(1));
@@ -94,11 +94,14 @@ fn quick_deaths_are_no_row_across_a_worker_that_served_long_and_was_replaced() {
 
 #[test]
 fn the_new_worker_dies_during_the_delay_and_the_old_ones_stay() {
-    let tuning = Tuning {
+    let live_settings = LiveSettings {
         auto_restart: None,
         kill_old_delay: secs(5),
     };
-    let mut bench = Bench::serving(Rules { tuning, ..rules() });
+    let mut bench = Fixture::serving(Rules {
+        live_settings,
+        ..rules()
+    });
     bench.hup().pass(secs(3)).exit(102, 9);
     assert_eq!(bench.spawned(), [2, 3], "another takes its place");
     bench.pass(Duration::from_millis(5999));
@@ -110,11 +113,14 @@ fn the_new_worker_dies_during_the_delay_and_the_old_ones_stay() {
 
 #[test]
 fn an_old_worker_dies_during_the_delay() {
-    let tuning = Tuning {
+    let live_settings = LiveSettings {
         auto_restart: None,
         kill_old_delay: secs(5),
     };
-    let mut bench = Bench::serving(Rules { tuning, ..rules() });
+    let mut bench = Fixture::serving(Rules {
+        live_settings,
+        ..rules()
+    });
     bench.hup().pass(secs(3)).exit(101, 9).pass(secs(10));
     assert_eq!(bench.spawned(), [2]);
     assert_eq!(bench.signals(), []);
@@ -123,13 +129,13 @@ fn an_old_worker_dies_during_the_delay() {
 
 #[test]
 fn a_death_of_a_stranger_is_nobody_s_business() {
-    let mut bench = Bench::serving(rules());
+    let mut bench = Fixture::serving(rules());
     assert_eq!(bench.exit(4711, 0).done, []);
 }
 
 #[test]
 fn a_death_between_two_attempts_shortens_the_pause() {
-    let mut bench = Bench::serving(Rules {
+    let mut bench = Fixture::serving(Rules {
         interval: secs(6),
         start_attempts: 2,
         ..rules()
@@ -146,7 +152,7 @@ fn a_death_between_two_attempts_shortens_the_pause() {
 
 #[test]
 fn while_old_ones_drain_nothing_is_given_up() {
-    let mut bench = Bench::serving(Rules {
+    let mut bench = Fixture::serving(Rules {
         start_attempts: 1,
         ..rules()
     });

@@ -4,20 +4,20 @@ use super::*;
 
 #[test]
 fn a_stop_is_obeyed_in_every_state() {
-    let delayed = Tuning {
+    let delayed = LiveSettings {
         auto_restart: None,
         kill_old_delay: secs(5),
     };
-    let in_state = |prepare: fn(&mut Bench)| {
-        let mut bench = Bench::serving(Rules {
-            tuning: delayed,
+    let in_state = |prepare: fn(&mut Fixture)| {
+        let mut bench = Fixture::serving(Rules {
+            live_settings: delayed,
             ..rules()
         });
         prepare(&mut bench);
         bench.done.clear();
         bench
     };
-    type State = (&'static str, fn(&mut Bench), &'static [Pid]);
+    type State = (&'static str, fn(&mut Fixture), &'static [Pid]);
     let states: [State; 6] = [
         ("serving", |_| {}, &[101]),
         (
@@ -79,7 +79,7 @@ fn a_stop_is_obeyed_in_every_state() {
 
 #[test]
 fn a_second_stop_signals_those_who_are_left() {
-    let mut bench = Bench::serving(rules());
+    let mut bench = Fixture::serving(rules());
     bench
         .hup()
         .event(Event::Stop(Signal::TERM))
@@ -97,7 +97,7 @@ fn a_second_stop_signals_those_who_are_left() {
 
 #[test]
 fn a_stop_timeout_ends_in_sigkill_counted_from_the_first_signal() {
-    let mut bench = Bench::serving(Rules {
+    let mut bench = Fixture::serving(Rules {
         stop_timeout: Some(secs(10)),
         ..rules()
     });
@@ -116,12 +116,12 @@ fn a_stop_timeout_ends_in_sigkill_counted_from_the_first_signal() {
 
 #[test]
 fn a_program_that_cannot_be_executed_ends_the_very_first_start() {
-    let mut bench = Bench::new(rules());
-    bench.failures = vec![SpawnFailure::Hopeless];
+    let mut bench = Fixture::new(rules());
+    bench.failures = vec![SpawnFailure::Permanent];
     assert_eq!(bench.tick().exit_code(), Some(1));
 
-    let mut bench = Bench::new(rules());
-    bench.failures = vec![SpawnFailure::Passing];
+    let mut bench = Fixture::new(rules());
+    bench.failures = vec![SpawnFailure::Transient];
     assert_eq!(bench.tick().exit_code(), None);
     bench.pass(secs(1));
     assert_eq!(bench.spawned(), [1, 2]);
@@ -129,7 +129,7 @@ fn a_program_that_cannot_be_executed_ends_the_very_first_start() {
 
 #[test]
 fn when_nobody_is_left_giving_up_is_the_end() {
-    let mut bench = Bench::serving(Rules {
+    let mut bench = Fixture::serving(Rules {
         start_attempts: 1,
         ..rules()
     });

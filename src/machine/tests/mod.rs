@@ -3,14 +3,14 @@
 mod automatic;
 mod deaths;
 mod ending;
+mod notifications;
 mod reloads;
 mod requests;
-mod words;
 
 use std::time::Duration;
 
 use super::*;
-use crate::units::Signal;
+use crate::types::Signal;
 
 fn secs(n: u64) -> Duration {
     Duration::from_secs(n)
@@ -28,7 +28,7 @@ fn rules() -> Rules {
         first_start_attempts: 0,
         check: None,
         stop_timeout: None,
-        tuning: Tuning {
+        live_settings: LiveSettings {
             auto_restart: None,
             kill_old_delay: Duration::ZERO,
         },
@@ -36,7 +36,7 @@ fn rules() -> Rules {
 }
 
 /// A machine, a clock, and spawns that succeed: the process of generation N is 100 + N.
-struct Bench {
+struct Fixture {
     machine: Machine,
     now: Time,
     done: Vec<Action>,
@@ -44,10 +44,10 @@ struct Bench {
     failures: Vec<SpawnFailure>,
 }
 
-impl Bench {
+impl Fixture {
     /// Before the first tick.
-    fn new(rules: Rules) -> Bench {
-        Bench {
+    fn new(rules: Rules) -> Fixture {
+        Fixture {
             machine: Machine::new(rules),
             now: secs(1000),
             done: vec![],
@@ -56,15 +56,15 @@ impl Bench {
     }
 
     /// Generation 1 serves.
-    fn serving(rules: Rules) -> Bench {
-        let mut bench = Bench::new(rules);
+    fn serving(rules: Rules) -> Fixture {
+        let mut bench = Fixture::new(rules);
         bench.tick();
         bench.pass(secs(1));
         bench.done.clear();
         bench
     }
 
-    fn event(&mut self, event: Event) -> &mut Bench {
+    fn event(&mut self, event: Event) -> &mut Fixture {
         let mut events = std::collections::VecDeque::from([event]);
         while let Some(event) = events.pop_front() {
             for action in self.machine.handle(event, self.now) {
@@ -80,24 +80,24 @@ impl Bench {
         self
     }
 
-    fn tick(&mut self) -> &mut Bench {
+    fn tick(&mut self) -> &mut Fixture {
         self.event(Event::Tick)
     }
 
-    fn hup(&mut self) -> &mut Bench {
+    fn hup(&mut self) -> &mut Fixture {
         self.event(Event::Hup)
     }
 
-    fn says(&mut self, generation: Generation, word: Word) -> &mut Bench {
-        self.event(Event::Said(generation, word))
+    fn says(&mut self, generation: Generation, word: Notification) -> &mut Fixture {
+        self.event(Event::Notified(generation, word))
     }
 
-    fn exit(&mut self, pid: Pid, status: i32) -> &mut Bench {
+    fn exit(&mut self, pid: Pid, status: i32) -> &mut Fixture {
         self.event(Event::Exited(pid, status))
     }
 
     /// Lets time pass, with a tick at every deadline on the way.
-    fn pass(&mut self, span: Duration) -> &mut Bench {
+    fn pass(&mut self, span: Duration) -> &mut Fixture {
         let end = self.now + span;
         while let Some(at) = self.machine.deadline().filter(|at| *at <= end) {
             self.now = at.max(self.now);

@@ -4,7 +4,7 @@ use super::*;
 
 #[test]
 fn a_worker_is_ready_when_it_has_lived_for_the_interval() {
-    let mut bench = Bench::new(rules());
+    let mut bench = Fixture::new(rules());
     bench.tick().pass(Duration::from_millis(999));
     assert_eq!(bench.live(), []);
     bench.pass(Duration::from_millis(1));
@@ -14,14 +14,14 @@ fn a_worker_is_ready_when_it_has_lived_for_the_interval() {
 
 #[test]
 fn a_tick_that_comes_early_changes_nothing() {
-    let mut bench = Bench::serving(rules());
+    let mut bench = Fixture::serving(rules());
     bench.hup().pass(Duration::from_millis(500)).tick().tick();
     assert_eq!((bench.signals(), bench.live()), (vec![], vec![(1, 101)]));
 }
 
 #[test]
 fn a_reload_swaps_when_the_new_worker_is_ready_and_not_before() {
-    let mut bench = Bench::serving(rules());
+    let mut bench = Fixture::serving(rules());
     bench.hup().pass(Duration::from_millis(999));
     assert_eq!(bench.signals(), []);
     bench.pass(Duration::from_millis(1));
@@ -33,7 +33,7 @@ fn a_reload_swaps_when_the_new_worker_is_ready_and_not_before() {
 
 #[test]
 fn a_failing_reload_leaves_the_old_worker_alone_and_burns_numbers() {
-    let mut bench = Bench::serving(rules());
+    let mut bench = Fixture::serving(rules());
     bench
         .hup()
         .exit(102, 256)
@@ -49,18 +49,18 @@ fn a_failing_reload_leaves_the_old_worker_alone_and_burns_numbers() {
 
 #[test]
 fn attempts_keep_their_distance_however_short_the_interval() {
-    let mut bench = Bench::serving(Rules {
+    let mut bench = Fixture::serving(Rules {
         interval: Duration::ZERO,
         ..rules()
     });
-    bench.failures = vec![SpawnFailure::Passing; 5];
+    bench.failures = vec![SpawnFailure::Transient; 5];
     bench.hup().pass(Duration::from_millis(399));
     assert_eq!(bench.spawned(), [2, 3, 4, 5], "one each 100 ms");
 }
 
 #[test]
 fn hups_during_a_reload_count_together_as_one_more() {
-    let mut bench = Bench::serving(rules());
+    let mut bench = Fixture::serving(rules());
     bench
         .hup()
         .hup()
@@ -89,7 +89,7 @@ fn hups_during_a_reload_count_together_as_one_more() {
 
 #[test]
 fn a_hup_does_not_shorten_the_wait_for_readiness() {
-    let mut bench = Bench::serving(rules());
+    let mut bench = Fixture::serving(rules());
     bench
         .hup()
         .pass(Duration::from_millis(900))
@@ -100,18 +100,21 @@ fn a_hup_does_not_shorten_the_wait_for_readiness() {
 
 #[test]
 fn a_hup_between_two_attempts_is_answered_by_the_next() {
-    let mut bench = Bench::serving(rules());
+    let mut bench = Fixture::serving(rules());
     bench.hup().exit(102, 256).hup().pass(secs(3));
     assert_eq!(bench.spawned(), [2, 3]);
 }
 
 #[test]
 fn a_hup_during_the_delay_waits_for_its_end() {
-    let tuning = Tuning {
+    let live_settings = LiveSettings {
         auto_restart: None,
         kill_old_delay: secs(5),
     };
-    let mut bench = Bench::serving(Rules { tuning, ..rules() });
+    let mut bench = Fixture::serving(Rules {
+        live_settings,
+        ..rules()
+    });
     bench
         .hup()
         .pass(secs(3))
@@ -127,8 +130,8 @@ fn a_hup_during_the_delay_waits_for_its_end() {
 
 #[test]
 fn a_program_that_cannot_be_executed_at_a_reload_is_tried_again() {
-    let mut bench = Bench::serving(rules());
-    bench.failures = vec![SpawnFailure::Hopeless; 2];
+    let mut bench = Fixture::serving(rules());
+    bench.failures = vec![SpawnFailure::Permanent; 2];
     bench.hup().pass(secs(3));
     assert_eq!(bench.spawned(), [2, 3, 4]);
     assert_eq!(bench.signals(), [(101, Signal::TERM)]);
@@ -136,7 +139,7 @@ fn a_program_that_cannot_be_executed_at_a_reload_is_tried_again() {
 
 #[test]
 fn a_reload_is_given_up_after_so_many_attempts() {
-    let mut bench = Bench::serving(Rules {
+    let mut bench = Fixture::serving(Rules {
         start_attempts: 2,
         ..rules()
     });
@@ -164,7 +167,7 @@ fn a_reload_is_given_up_after_so_many_attempts() {
 
 #[test]
 fn a_hup_during_the_last_attempt_gets_attempts_of_its_own() {
-    let mut bench = Bench::serving(Rules {
+    let mut bench = Fixture::serving(Rules {
         start_attempts: 1,
         ..rules()
     });

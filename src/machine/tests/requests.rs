@@ -4,11 +4,11 @@ use super::*;
 
 const ID: RequestId = 7;
 
-fn ask(bench: &mut Bench, id: RequestId, until: Until) {
-    bench.event(Event::Asked(Request { id, until }));
+fn ask(bench: &mut Fixture, id: RequestId, until: Until) {
+    bench.event(Event::ReloadRequested(Request { id, until }));
 }
 
-fn answers(bench: &Bench) -> Vec<(RequestId, Answer)> {
+fn answers(bench: &Fixture) -> Vec<(RequestId, Answer)> {
     let answers = bench.done.iter().filter_map(|action| match action {
         Action::Answer(id, answer) => Some((*id, *answer)),
         _ => None,
@@ -25,7 +25,7 @@ fn limited() -> Rules {
 
 #[test]
 fn ready_when_the_new_one_has_taken_over_and_drained_when_the_old_one_has_gone() {
-    let mut bench = Bench::serving(rules());
+    let mut bench = Fixture::serving(rules());
     ask(&mut bench, 1, Until::Ready);
     ask(&mut bench, 2, Until::Drained);
     assert_eq!(bench.spawned(), [2], "the second waits for another start");
@@ -41,14 +41,14 @@ fn ready_when_the_new_one_has_taken_over_and_drained_when_the_old_one_has_gone()
 
 #[test]
 fn a_request_is_not_answered_by_a_start_that_had_begun_before_it() {
-    let mut bench = Bench::serving(limited());
+    let mut bench = Fixture::serving(limited());
     bench.hup().pass(Duration::from_millis(500));
     ask(&mut bench, ID, Until::Ready);
     bench.exit(102, 256).pass(secs(1)).exit(103, 256);
     assert_eq!(bench.spawned(), [2, 3]);
     assert_eq!(answers(&bench), [(ID, Answer::Failed { kept: Some(1) })]);
 
-    let mut bench = Bench::serving(limited());
+    let mut bench = Fixture::serving(limited());
     bench.hup().pass(Duration::from_millis(500));
     ask(&mut bench, ID, Until::Ready);
     bench.pass(Duration::from_millis(500));
@@ -59,12 +59,12 @@ fn a_request_is_not_answered_by_a_start_that_had_begun_before_it() {
 
 #[test]
 fn with_a_delay_the_answer_waits_for_the_swap() {
-    let tuning = Tuning {
+    let live_settings = LiveSettings {
         auto_restart: None,
         kill_old_delay: secs(5),
     };
-    let mut bench = Bench::serving(Rules {
-        tuning,
+    let mut bench = Fixture::serving(Rules {
+        live_settings,
         ..limited()
     });
     ask(&mut bench, ID, Until::Ready);
@@ -76,7 +76,7 @@ fn with_a_delay_the_answer_waits_for_the_swap() {
 
 #[test]
 fn a_stop_answers_everybody() {
-    let mut bench = Bench::serving(rules());
+    let mut bench = Fixture::serving(rules());
     ask(&mut bench, 1, Until::Drained);
     bench.event(Event::Stop(Signal::TERM));
     ask(&mut bench, 2, Until::Drained);
@@ -89,7 +89,7 @@ fn a_stop_answers_everybody() {
 
 #[test]
 fn a_first_start_that_is_given_up_has_failed_for_who_asked() {
-    let mut bench = Bench::new(Rules {
+    let mut bench = Fixture::new(Rules {
         first_start_attempts: 1,
         ..rules()
     });
@@ -102,13 +102,16 @@ fn a_first_start_that_is_given_up_has_failed_for_who_asked() {
 
 #[test]
 fn a_death_of_an_old_worker_that_never_served_is_not_waited_for() {
-    let mut bench = Bench::serving(Rules {
+    let mut bench = Fixture::serving(Rules {
         readiness: Readiness::Notify,
         ..rules()
     });
-    bench.says(1, Word::Ready).done.clear();
+    bench.says(1, Notification::Ready).done.clear();
     ask(&mut bench, ID, Until::Drained);
-    bench.pass(secs(60)).says(3, Word::Ready).exit(101, 0);
+    bench
+        .pass(secs(60))
+        .says(3, Notification::Ready)
+        .exit(101, 0);
     assert!(bench.machine.workers.iter().any(|w| w.pid == 102));
     let all = [(ID, Answer::Replaced(3)), (ID, Answer::Drained(3))];
     assert_eq!(answers(&bench), all);
@@ -124,10 +127,10 @@ fn checked() -> Rules {
 /// Attempts may go on for ever: whoever has given up waiting for them must not be remembered as long.
 #[test]
 fn who_has_gone_is_forgotten_and_the_reload_goes_on() {
-    let mut bench = Bench::serving(rules());
+    let mut bench = Fixture::serving(rules());
     for id in 1..=3 {
         ask(&mut bench, id, Until::Drained);
-        bench.event(Event::Left(id));
+        bench.event(Event::RequesterGone(id));
     }
     assert_eq!(bench.machine.requests, Requests::default());
     bench.exit(102, 256).pass(secs(1)).pass(secs(1));
@@ -137,7 +140,7 @@ fn who_has_gone_is_forgotten_and_the_reload_goes_on() {
 
 #[test]
 fn a_failed_check_burns_no_generation() {
-    let mut bench = Bench::serving(checked());
+    let mut bench = Fixture::serving(checked());
     ask(&mut bench, ID, Until::Ready);
     assert_eq!(bench.done.last(), Some(&Action::Check(2)));
     bench.event(Event::CheckFailed);
@@ -149,7 +152,7 @@ fn a_failed_check_burns_no_generation() {
 
 #[test]
 fn who_asks_during_a_check_that_fails_gets_a_check_of_their_own() {
-    let mut bench = Bench::serving(checked());
+    let mut bench = Fixture::serving(checked());
     bench.hup();
     ask(&mut bench, ID, Until::Ready);
     bench.event(Event::CheckFailed);
@@ -160,7 +163,7 @@ fn who_asks_during_a_check_that_fails_gets_a_check_of_their_own() {
 
 #[test]
 fn a_check_has_its_time_and_what_it_finds_afterwards_is_ignored() {
-    let mut bench = Bench::serving(checked());
+    let mut bench = Fixture::serving(checked());
     bench.hup().pass(secs(30));
     assert!(bench.done.contains(&Action::EndCheck));
     let timed_out =
@@ -172,7 +175,7 @@ fn a_check_has_its_time_and_what_it_finds_afterwards_is_ignored() {
 
 #[test]
 fn nobody_is_careful_when_nobody_serves() {
-    let mut bench = Bench::serving(checked());
+    let mut bench = Fixture::serving(checked());
     ask(&mut bench, ID, Until::Ready);
     bench.exit(101, 256);
     assert!(bench.done.contains(&Action::EndCheck));
@@ -183,7 +186,7 @@ fn nobody_is_careful_when_nobody_serves() {
 
 #[test]
 fn a_stop_ends_the_check() {
-    let mut bench = Bench::serving(checked());
+    let mut bench = Fixture::serving(checked());
     bench.hup().event(Event::Stop(Signal::TERM));
     assert!(bench.done.contains(&Action::EndCheck));
     bench.event(Event::CheckPassed);

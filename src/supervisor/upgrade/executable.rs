@@ -66,7 +66,7 @@ impl Executable {
 
 /// None: it was a descriptor, or whatever this very process ran, and no name that lasts.
 fn executed_as() -> Option<PathBuf> {
-    let path = std::path::absolute(sys::handover::executed_as()?).ok()?;
+    let path = std::path::absolute(sys::reexec::executed_as()?).ok()?;
     let passing = ["/proc", "/dev/fd"].iter().any(|of| path.starts_with(of));
     (!passing).then_some(path)
 }

@@ -24,14 +24,14 @@ use nix::fcntl::OFlag;
 use super::Supervisor;
 use crate::config::CommandLine;
 use crate::control::CallId;
-use crate::control::interface::Failure;
-use crate::error::{Why, why};
+use crate::control::protocol::Failure;
+use crate::error::{DisplayIoError, why};
 use crate::log;
 use crate::machine::{State as About, Time};
 use crate::sys;
-use crate::sys::handover::{Kept, Legacy};
-use crate::sys::process::{Program, Step, describe_status};
-use crate::units::{Pid, Signal};
+use crate::sys::process::{ChildStep, Program, describe_status};
+use crate::sys::reexec::{Kept, Legacy};
+use crate::types::{Pid, Signal};
 use executable::{Executable, Version};
 
 /// How long a trial may take.
@@ -105,10 +105,11 @@ impl Supervisor {
         let path = executable.path();
         let shown = path.display();
         let version = executable.version();
-        let version = version.map_err(|e| format!("cannot find {shown}: {}", Why(&e)))?;
+        let version =
+            version.map_err(|e| format!("cannot find {shown}: {}", DisplayIoError(&e)))?;
         tracing::info!("upgrade: trying {shown}");
 
-        let system = |e: io::Error| format!("cannot try {shown}: {}", Why(&e));
+        let system = |e: io::Error| format!("cannot try {shown}: {}", DisplayIoError(&e));
         let legacy = self.legacy(&mut Kept::default()).map_err(system)?;
         let pipe = nix::unistd::pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK);
         let (says, write_end) = pipe.map_err(|errno| system(errno.into()))?;
@@ -132,7 +133,7 @@ impl Supervisor {
         let program = Program {
             argv: &argv,
             environment: &environment,
-            own_pid: &[],
+            pid_env: &[],
             dir: None,
             identity: None,
             keep: &[legacy.number()],
@@ -142,7 +143,7 @@ impl Supervisor {
         };
         let pid = sys::process::spawn(&program).map_err(|failed| {
             let what = match failed.step {
-                Step::Exec => "exec",
+                ChildStep::Exec => "exec",
                 _ => "start",
             };
             format!("failed to {what} {shown}: {}", why(failed.errno))
@@ -252,10 +253,14 @@ impl Supervisor {
         }
         let reason = match legacy {
             Ok(legacy) => {
-                let errno = sys::handover::exec(&path, &argv, &kept, &legacy);
+                let errno = sys::reexec::exec(&path, &argv, &kept, &legacy);
                 format!("failed to exec {}: {}", self.successor(), why(errno))
             }
-            Err(e) => format!("cannot hand over to {}: {}", self.successor(), Why(&e)),
+            Err(e) => format!(
+                "cannot hand over to {}: {}",
+                self.successor(),
+                DisplayIoError(&e)
+            ),
         };
         self.upgrade_failed(&reason);
     }

@@ -12,15 +12,15 @@ use crate::files::{LogFile, PidFile, StatusFile};
 use crate::log;
 use crate::machine::Machine;
 use crate::sockets::{FIRST_FD, Sockets};
-use crate::supervisor::parts::{self, Parts};
+use crate::supervisor::builder::{self, SupervisorBuilder};
 use crate::supervisor::{Clients, Supervisor};
 use crate::sys;
 use crate::sys::daemon::Launcher;
-use crate::sys::fd::Strays;
-use crate::sys::handover;
+use crate::sys::fd::StrayFds;
+use crate::sys::reexec;
 use crate::sys::signals::Signals;
 use crate::systemd::Notifier;
-use crate::worker::{Channels, Spawner};
+use crate::worker::{NotifySockets, Spawner};
 
 /// For an upgrade to this program: says whether it would go on from the state that a running
 /// supervisor has started it with. Returns what that wants to read.
@@ -28,8 +28,8 @@ use crate::worker::{Channels, Spawner};
 /// # Errors
 /// [`Error::NotDone`] if it would not.
 pub fn try_state(config: &Config) -> Result<String, Error> {
-    parts::check(config)?;
-    let legacy = handover::legacy();
+    builder::check(config)?;
+    let legacy = reexec::legacy();
     let legacy = legacy.unwrap_or_else(|| Err(io::Error::other("there is none")));
     let state = understand(legacy)?;
     // What is between us now would be between the supervisor's process and us then, too, and then
@@ -77,9 +77,10 @@ impl Supervisor {
         let signals = Signals::resume(state.signals)?;
         let sockets = Sockets::resume(state.sockets)?;
         let owner = config.identity.as_ref();
-        let needed = parts::needs_words(&config).is_some();
+        let needed = builder::needs_words(&config).is_some();
         let stays = config.daemonize;
-        let channels = Channels::resume(state.channels, needed, owner, stays, above)?;
+        let notify_sockets =
+            NotifySockets::resume(state.notify_sockets, needed, owner, stays, above)?;
         let pid_file = config.pid_file.as_deref().zip(state.pid_file);
         let pid_file = pid_file.map(|(path, fd)| PidFile::resume(path, fd));
         let pid_file = pid_file.transpose()?;
@@ -92,24 +93,24 @@ impl Supervisor {
         let log = LogFile::resume(config.log.as_ref(), above, state.log_command)?;
         // All that has come through exec is close-on-exec now, but for what our parent's parent may
         // have left open.
-        sys::fd::deal_with_strays(FIRST_FD, &[], Strays::CloseOnExec);
+        sys::fd::handle_stray_fds(FIRST_FD, &[], StrayFds::CloseOnExec);
 
         log::to_stderr(above);
         let spawner = Spawner::for_config(&config, &sockets).map_err(io::Error::other)?;
         log::connect(config.log_target, config.log.is_some());
         log::resume(state.log_lines);
         let now = sys::clock::monotonic().saturating_sub(state.origin);
-        let mut notifier = Notifier::new(parts::patience(&config), now);
+        let mut notifier = Notifier::new(builder::timeouts(&config), now);
         notifier.resume(state.notifier);
-        let parts = Parts {
+        let parts = SupervisorBuilder {
             machine: Machine::resume(config.rules(), state.machine),
             origin: state.origin,
             above,
             signals,
             spawner,
-            channels,
+            notify_sockets,
             notifier,
-            record: state.record,
+            history: state.history,
             log,
             sockets,
             pid_file,

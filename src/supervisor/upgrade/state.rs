@@ -11,18 +11,18 @@ use serde::{Deserialize, Serialize};
 
 use crate::control::SavedServer;
 use crate::files::SavedCommand;
+use crate::history::History;
 use crate::log::{self, SavedLines};
 use crate::machine::{self, Time};
-use crate::record::Record;
 use crate::sockets::SavedSocket;
 use crate::supervisor::Supervisor;
 use crate::supervisor::clients::{Clients, SavedClients};
 use crate::sys;
 use crate::sys::daemon::Launcher;
-use crate::sys::handover::Kept;
+use crate::sys::reexec::Kept;
 use crate::systemd::SavedNotifier;
-use crate::units::Pid;
-use crate::worker::{SavedChannels, SavedEnvironment};
+use crate::types::Pid;
+use crate::worker::{SavedEnvironment, SavedNotifySockets};
 
 /// The format of what follows.
 const FORMAT: u32 = 1;
@@ -43,9 +43,9 @@ pub(super) struct State {
     pub(super) origin: Duration,
     pub(super) signals: RawFd,
     pub(super) machine: machine::Saved,
-    pub(super) record: Record,
+    pub(super) history: History,
     pub(super) sockets: Vec<SavedSocket>,
-    pub(super) channels: SavedChannels,
+    pub(super) notify_sockets: SavedNotifySockets,
     pub(super) environment: SavedEnvironment,
     pub(super) notifier: SavedNotifier,
     pub(super) pid_file: Option<RawFd>,
@@ -99,9 +99,9 @@ impl Supervisor {
             origin: self.origin,
             signals: self.signals.save(kept),
             machine: self.machine.save(),
-            record: self.record.clone(),
+            history: self.history.clone(),
             sockets: self.sockets.save(kept),
-            channels: self.channels.save(kept),
+            notify_sockets: self.notify_sockets.save(kept),
             environment: self.environment.save(),
             notifier: self.notifier.save(),
             pid_file: self.pid_file.as_ref().map(|file| file.save(kept)),

@@ -109,11 +109,11 @@ fn rules(read: &Variables, dir: &Directory) {
         .iter()
         .filter(|name| read.contains_key(OsStr::new(name)));
     assert!(complaints.len() <= given.count(), "{complaints:?}");
-    let tuning = live.tuning();
+    let live_settings = live.live_settings();
     let longest = Duration::from_secs(1_000_000_000);
-    assert!(tuning.kill_old_delay <= longest);
+    assert!(live_settings.kill_old_delay <= longest);
     assert!(
-        tuning
+        live_settings
             .auto_restart
             .is_none_or(|every| !every.is_zero() && every <= longest)
     );

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::message::{Field, LONGEST, fields};
 use crate::fuzzing::integer;
-use crate::machine::Word;
+use crate::machine::Notification;
 
 /// One datagram.
 pub fn notification(data: &[u8]) {
@@ -31,9 +31,9 @@ pub fn notification(data: &[u8]) {
 
 fn second_reading(line: &[u8]) -> Option<Field> {
     match line {
-        b"READY=1" => return Some(Field::Word(Word::Ready)),
-        b"WATCHDOG=1" => return Some(Field::Word(Word::Ping)),
-        b"WATCHDOG=trigger" => return Some(Field::Word(Word::Stuck)),
+        b"READY=1" => return Some(Field::Notification(Notification::Ready)),
+        b"WATCHDOG=1" => return Some(Field::Notification(Notification::Ping)),
+        b"WATCHDOG=trigger" => return Some(Field::Notification(Notification::Stuck)),
         _ => {}
     }
     if let Some(errno) = line.strip_prefix(b"ERRNO=") {
@@ -44,7 +44,8 @@ fn second_reading(line: &[u8]) -> Option<Field> {
             .ok()?
             .min(1_000_000_000_000_000);
         let signed = line.contains(&b'-'); // not even -0
-        return (!signed).then(|| Field::Word(Word::Extend(Duration::from_micros(micros))));
+        return (!signed)
+            .then(|| Field::Notification(Notification::Extend(Duration::from_micros(micros))));
     }
     let text = line.strip_prefix(b"STATUS=")?;
     Some(Field::Status(String::from_utf8_lossy(text).into_owned()))

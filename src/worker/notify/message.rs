@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::machine::Word;
+use crate::machine::Notification;
 
 /// A longer message is none, as for systemd.
 pub(super) const LONGEST: usize = 4096;
@@ -17,7 +17,7 @@ const LONGEST_EXTENSION: Duration = Duration::from_secs(1_000_000_000);
 /// One field that is understood.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Field {
-    Word(Word),
+    Notification(Notification),
     /// A line for people, without control characters.
     Status(String),
     /// An errno(3) that says why it fails.
@@ -33,17 +33,17 @@ fn field(line: &[u8]) -> Option<Field> {
     let equals = line.iter().position(|byte| *byte == b'=')?;
     let (name, value) = (&line[..equals], &line[equals + 1..]);
     let word = match (name, value) {
-        (b"READY", b"1") => Word::Ready,
-        (b"WATCHDOG", b"1") => Word::Ping,
-        (b"WATCHDOG", b"trigger") => Word::Stuck,
+        (b"READY", b"1") => Notification::Ready,
+        (b"WATCHDOG", b"1") => Notification::Ping,
+        (b"WATCHDOG", b"trigger") => Notification::Stuck,
         (b"EXTEND_TIMEOUT_USEC", usec) => {
-            Word::Extend(Duration::from_micros(number(usec)?).min(LONGEST_EXTENSION))
+            Notification::Extend(Duration::from_micros(number(usec)?).min(LONGEST_EXTENSION))
         }
         (b"ERRNO", errno) => return number(errno).map(Field::Errno),
         (b"STATUS", text) => return Some(Field::Status(status(text))),
         _ => return None,
     };
-    Some(Field::Word(word))
+    Some(Field::Notification(word))
 }
 
 fn number<N: std::str::FromStr>(digits: &[u8]) -> Option<N> {
@@ -77,15 +77,15 @@ mod tests {
     fn the_fields_that_are_understood() {
         let text = b"READY=1\nSTATUS=up and running\nWATCHDOG=1\nWATCHDOG=trigger\n\
                      EXTEND_TIMEOUT_USEC=1500000\nERRNO=2\n";
-        let extend = Word::Extend(Duration::from_millis(1500));
+        let extend = Notification::Extend(Duration::from_millis(1500));
         assert_eq!(
             read(text),
             [
-                Field::Word(Word::Ready),
+                Field::Notification(Notification::Ready),
                 Field::Status("up and running".to_owned()),
-                Field::Word(Word::Ping),
-                Field::Word(Word::Stuck),
-                Field::Word(extend),
+                Field::Notification(Notification::Ping),
+                Field::Notification(Notification::Stuck),
+                Field::Notification(extend),
                 Field::Errno(2),
             ]
         );

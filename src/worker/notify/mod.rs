@@ -1,12 +1,12 @@
 //! What workers say to the supervisor, by sd_notify(3): each generation has a `NOTIFY_SOCKET` of its
 //! own. That of the unit stays with us, for who says READY or STOPPING there speaks for the unit.
 
-mod channel;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
 mod message;
-mod place;
+mod runtime_dir;
 mod saved;
+mod socket;
 
 use std::collections::VecDeque;
 use std::ffi::CString;
@@ -16,20 +16,20 @@ use std::rc::Rc;
 
 use nix::poll::PollFlags;
 
-use crate::error::{Error, Why};
-use crate::machine::{Generation, Word};
+use crate::error::{DisplayIoError, Error};
+use crate::machine::{Generation, Notification};
 use crate::sys::datagram::Inbox;
-use crate::units::{Identity, Pid};
-use channel::Channel;
-use place::{Owner, Place};
-pub(crate) use saved::SavedChannels;
+use crate::types::{Identity, Pid};
+use runtime_dir::{Owner, Place};
+pub(crate) use saved::SavedNotifySockets;
+use socket::NotifySocket;
 
 /// More than a queue holds, net.unix.max_dgram_qlen, with systemd's 512.
 const BATCHES: usize = 16;
 
 /// The lines to all live workers.
-pub(crate) struct Channels {
-    list: Vec<Channel>,
+pub(crate) struct NotifySockets {
+    list: Vec<NotifySocket>,
     place: Option<Rc<Place>>,
     /// Without a line there can be no worker.
     indispensable: bool,
@@ -44,16 +44,16 @@ pub(crate) struct Channels {
 }
 
 /// What was heard, in order.
-type Words = VecDeque<(Generation, Word)>;
+type Words = VecDeque<(Generation, Notification)>;
 
 /// What a worker says of itself, for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Saying {
+pub(crate) struct StatusText {
     pub(crate) generation: Generation,
     pub(crate) text: String,
 }
 
-impl Channels {
+impl NotifySockets {
     /// Finds a place for the sockets, which will be on `above` or higher numbers. `needed_by` is the
     /// option that makes no sense without them. `workers`: who they are, if not who we are. `stays`:
     /// we outlive the session that started us.
@@ -65,7 +65,7 @@ impl Channels {
         workers: Option<&Identity>,
         stays: bool,
         above: RawFd,
-    ) -> Result<Channels, Error> {
+    ) -> Result<NotifySockets, Error> {
         let owner = workers.map(|who| (who.user, who.group));
         let place = match Place::make(owner, stays) {
             Ok(place) => Some(Rc::new(place)),
@@ -78,7 +78,7 @@ impl Channels {
                 None
             }
         };
-        Ok(Channels {
+        Ok(NotifySockets {
             list: Vec::new(),
             place,
             indispensable: needed_by.is_some(),
@@ -110,17 +110,17 @@ impl Channels {
         }
     }
 
-    fn try_open(&mut self, generation: Generation) -> Result<Channel, String> {
+    fn try_open(&mut self, generation: Generation) -> Result<NotifySocket, String> {
         let first_try = match &self.place {
-            Some(place) => Channel::open(generation, place, self.owner, self.above),
+            Some(place) => NotifySocket::open(generation, place, self.owner, self.above),
             None => Err(std::io::ErrorKind::NotFound.into()),
         };
         first_try.or_else(|_| {
             // Removed by a janitor, or full: there may be another. The live sockets stay where
             // they are.
             let place = Rc::new(Place::make(self.owner, self.stays)?);
-            let opened = Channel::open(generation, &place, self.owner, self.above);
-            let opened = opened.map_err(|e| Why(&e).to_string())?;
+            let opened = NotifySocket::open(generation, &place, self.owner, self.above);
+            let opened = opened.map_err(|e| DisplayIoError(&e).to_string())?;
             self.place = Some(place);
             Ok(opened)
         })
@@ -135,7 +135,7 @@ impl Channels {
 
     /// Its worker has gone, or never came to be. What it said last is handed out; its words come too
     /// late.
-    pub(crate) fn close(&mut self, generation: Generation) -> Option<Saying> {
+    pub(crate) fn close(&mut self, generation: Generation) -> Option<StatusText> {
         let at = self.list.iter().position(|c| c.generation == generation)?;
         let mut channel = self.list.remove(at);
         let (inbox, mut too_late) = (&mut self.inbox, Words::new());
@@ -151,18 +151,21 @@ impl Channels {
         last
     }
 
-    fn find(&mut self, generation: Generation) -> Option<&mut Channel> {
+    fn find(&mut self, generation: Generation) -> Option<&mut NotifySocket> {
         self.list.iter_mut().find(|c| c.generation == generation)
     }
 
     /// The sockets, to be waited for.
     pub(crate) fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        self.list.iter().filter(|c| !c.ended).map(Channel::as_fd)
+        self.list
+            .iter()
+            .filter(|c| !c.ended)
+            .map(NotifySocket::as_fd)
     }
 
-    /// What poll(2) says of each of [`Channels::fds`], in order. One that is at its end, for somebody
+    /// What poll(2) says of each of [`NotifySockets::fds`], in order. One that is at its end, for somebody
     /// has shut it down, is not asked any more: that would never be over.
-    pub(crate) fn have_news(&mut self, news: impl Iterator<Item = PollFlags>) {
+    pub(crate) fn mark_ready(&mut self, news: impl Iterator<Item = PollFlags>) {
         for (channel, flags) in self.list.iter_mut().filter(|c| !c.ended).zip(news) {
             channel.readable = flags.contains(PollFlags::POLLIN);
             channel.ended = flags.intersects(PollFlags::POLLHUP | PollFlags::POLLNVAL);
@@ -176,7 +179,7 @@ impl Channels {
 
     /// Reads what has come in, and hands out what is for people. Bounded: somebody who talks without
     /// end is not listened to without end.
-    pub(crate) fn hear(&mut self) -> Vec<Saying> {
+    pub(crate) fn hear(&mut self) -> Vec<StatusText> {
         let mut sayings = Vec::new();
         for channel in self.list.iter_mut().filter(|c| c.readable) {
             channel.readable = false;
@@ -186,21 +189,21 @@ impl Channels {
     }
 
     /// The next word that was heard, in order.
-    pub(crate) fn next_word(&mut self) -> Option<(Generation, Word)> {
+    pub(crate) fn next_notification(&mut self) -> Option<(Generation, Notification)> {
         self.words.pop_front()
     }
 }
 
-fn saying(channel: &mut Channel, inbox: &mut Inbox, words: &mut Words) -> Option<Saying> {
+fn saying(channel: &mut NotifySocket, inbox: &mut Inbox, words: &mut Words) -> Option<StatusText> {
     let news = channel.read(inbox, words);
     let errno = news.errno.map(|errno| {
         let why = std::io::Error::from_raw_os_error(errno);
-        Why(&why).to_string()
+        DisplayIoError(&why).to_string()
     });
     let text = match (news.status, errno) {
         (Some(status), Some(errno)) => format!("{status} ({errno})"),
         (status, errno) => status.or(errno)?,
     };
     let generation = channel.generation;
-    Some(Saying { generation, text })
+    Some(StatusText { generation, text })
 }

@@ -10,18 +10,18 @@ use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
 
-use super::channel::{Channel, SavedChannel};
-use super::place::Place;
-use super::{Channels, Words, message};
+use super::runtime_dir::Place;
+use super::socket::{NotifySocket, SavedNotifySocket};
+use super::{NotifySockets, Words, message};
 use crate::sys::datagram::Inbox;
-use crate::sys::handover::Kept;
-use crate::units::Identity;
+use crate::sys::reexec::Kept;
+use crate::types::Identity;
 
 /// All lines.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct SavedChannels {
-    list: Vec<SavedChannel>,
+pub(crate) struct SavedNotifySockets {
+    list: Vec<SavedNotifySocket>,
     /// Where the next one is made.
     place: Option<OsString>,
 }
@@ -37,32 +37,32 @@ impl Places {
     }
 }
 
-impl Channels {
-    pub(crate) fn save(&self, kept: &mut Kept) -> SavedChannels {
-        SavedChannels {
+impl NotifySockets {
+    pub(crate) fn save(&self, kept: &mut Kept) -> SavedNotifySockets {
+        SavedNotifySockets {
             list: self.list.iter().map(|line| line.save(kept)).collect(),
             place: self.place.as_ref().map(|place| place.path().into()),
         }
     }
 
-    /// As [`Channels::prepare`] and all that came after it.
+    /// As [`NotifySockets::prepare`] and all that came after it.
     pub(crate) fn resume(
-        saved: SavedChannels,
+        saved: SavedNotifySockets,
         indispensable: bool,
         workers: Option<&Identity>,
         stays: bool,
         above: RawFd,
-    ) -> io::Result<Channels> {
+    ) -> io::Result<NotifySockets> {
         let owner = workers.map(|who| (who.user, who.group));
         let mut places = Places::default();
         let place = saved.place.map(|path| places.get(Path::new(&path)));
         let list = saved.list.into_iter();
         let list = list.map(|line| {
             let directory = line.directory().to_owned();
-            Channel::resume(line, places.get(&directory), owner)
+            NotifySocket::resume(line, places.get(&directory), owner)
         });
-        let list: io::Result<Vec<Channel>> = list.collect();
-        Ok(Channels {
+        let list: io::Result<Vec<NotifySocket>> = list.collect();
+        Ok(NotifySockets {
             list: list?,
             place,
             indispensable,

@@ -1,15 +1,15 @@
 //! Walks through every order of events, to a fixed depth, and checks in every state what must
-//! stay true, which is `watcher.rs`.
+//! stay true, which is `invariants.rs`.
 
+mod invariants;
 mod random;
-mod watcher;
 
 use std::collections::HashSet;
 use std::time::Duration;
 
 use super::*;
-use crate::units::Signal;
-use watcher::Watcher;
+use crate::types::Signal;
+use invariants::Invariants;
 
 /// How many events in a row are tried.
 const DEPTH: usize = 10;
@@ -18,7 +18,7 @@ const DEPTH: usize = 10;
 struct State {
     machine: Machine,
     now: Time,
-    world: Watcher,
+    world: Invariants,
 }
 
 /// What may happen next. `Spawn…` says how the next spawn will go.
@@ -37,7 +37,7 @@ enum Step {
     /// A moment passes, and a tick comes early.
     Moment,
     Exit(Pid),
-    Says(Generation, Word),
+    Says(Generation, Notification),
     SpawnFails(SpawnFailure),
 }
 
@@ -46,8 +46,8 @@ impl State {
         let mut steps = vec![Step::Hup, Step::Term, Step::Int, Step::Moment];
         if self.machine.deadline().is_some() {
             steps.push(Step::Timer);
-            steps.push(Step::SpawnFails(SpawnFailure::Passing));
-            steps.push(Step::SpawnFails(SpawnFailure::Hopeless));
+            steps.push(Step::SpawnFails(SpawnFailure::Transient));
+            steps.push(Step::SpawnFails(SpawnFailure::Permanent));
         }
         steps.extend(self.world.workers.keys().map(|pid| Step::Exit(*pid)));
         if self.world.may_ask() {
@@ -60,10 +60,13 @@ impl State {
         let rules = &self.machine.rules;
         let mut words = Vec::new();
         if rules.readiness != Readiness::Alive {
-            words.extend([Word::Ready, Word::Extend(Duration::from_secs(7))]);
+            words.extend([
+                Notification::Ready,
+                Notification::Extend(Duration::from_secs(7)),
+            ]);
         }
         if rules.worker_watchdog.is_some() {
-            words.extend([Word::Ping, Word::Stuck]);
+            words.extend([Notification::Ping, Notification::Stuck]);
         }
         for generation in self.world.workers.values().map(|w| w.generation) {
             steps.extend(words.iter().map(|word| Step::Says(generation, *word)));
@@ -76,14 +79,14 @@ impl State {
         let mut failure = None;
         let event = match step {
             Step::Hup => Event::Hup,
-            Step::Ask(until) => Event::Asked(self.world.next_request(until)),
-            Step::Leave(id) => Event::Left(id),
+            Step::Ask(until) => Event::ReloadRequested(self.world.next_request(until)),
+            Step::Leave(id) => Event::RequesterGone(id),
             Step::Checked(true) => Event::CheckPassed,
             Step::Checked(false) => Event::CheckFailed,
             Step::Term => Event::Stop(Signal::TERM),
             Step::Int => Event::Stop(Signal::INT),
             Step::Exit(pid) => Event::Exited(pid, 256),
-            Step::Says(generation, word) => Event::Said(generation, word),
+            Step::Says(generation, word) => Event::Notified(generation, word),
             Step::Moment => {
                 next.now += Duration::from_millis(1);
                 Event::Tick
@@ -122,7 +125,7 @@ impl State {
     }
 }
 
-fn explore(name: &str, rules: Rules, depth: usize) -> usize {
+fn model_check(name: &str, rules: Rules, depth: usize) -> usize {
     explore_from(name, rules, 0, depth)
 }
 
@@ -131,7 +134,7 @@ fn explore_from(name: &str, rules: Rules, requests: u64, depth: usize) -> usize 
     let first = State {
         machine: Machine::new(rules),
         now: Time::ZERO,
-        world: Watcher::with_requests(requests),
+        world: Invariants::with_requests(requests),
     };
     let mut seen = HashSet::from([first.clone()]);
     let mut frontier = vec![first];
@@ -167,7 +170,7 @@ fn rules() -> Rules {
         first_start_attempts: 0,
         check: None,
         stop_timeout: None,
-        tuning: Tuning {
+        live_settings: LiveSettings {
             auto_restart: None,
             kill_old_delay: Duration::ZERO,
         },
@@ -176,16 +179,25 @@ fn rules() -> Rules {
 
 #[test]
 fn plain() {
-    assert!(explore("plain", rules(), DEPTH) > 10_000);
+    assert!(model_check("plain", rules(), DEPTH) > 10_000);
 }
 
 #[test]
 fn with_a_delay_before_the_old_are_killed() {
-    let tuning = Tuning {
+    let live_settings = LiveSettings {
         auto_restart: None,
         kill_old_delay: Duration::from_secs(3),
     };
-    assert!(explore("delay", Rules { tuning, ..rules() }, DEPTH) > 10_000);
+    assert!(
+        model_check(
+            "delay",
+            Rules {
+                live_settings,
+                ..rules()
+            },
+            DEPTH
+        ) > 10_000
+    );
 }
 
 #[test]
@@ -195,7 +207,7 @@ fn with_a_limit_of_attempts() {
         first_start_attempts: 1,
         ..rules()
     };
-    assert!(explore("attempts", limits, DEPTH) > 10_000);
+    assert!(model_check("attempts", limits, DEPTH) > 10_000);
 }
 
 /// What workers say multiplies the orders: fewer events in a row make as many states.
@@ -207,7 +219,7 @@ fn ready_by_word_or_by_living() {
         readiness: Readiness::Auto,
         ..rules()
     };
-    assert!(explore("auto", auto, DEPTH_WITH_WORDS) > 10_000);
+    assert!(model_check("auto", auto, DEPTH_WITH_WORDS) > 10_000);
 }
 
 #[test]
@@ -218,33 +230,33 @@ fn ready_by_word_alone() {
         stop_timeout: Some(Duration::from_secs(2)),
         ..rules()
     };
-    assert!(explore("notify", notify, DEPTH_WITH_WORDS) > 10_000);
+    assert!(model_check("notify", notify, DEPTH_WITH_WORDS) > 10_000);
 }
 
 #[test]
 fn ready_by_word_with_a_delay_before_the_old_are_killed() {
     let notify = Rules {
         readiness: Readiness::Notify,
-        tuning: Tuning {
+        live_settings: LiveSettings {
             auto_restart: Some(Duration::from_secs(9)),
             kill_old_delay: Duration::from_secs(3),
         },
         ..rules()
     };
-    assert!(explore("notify, delay", notify, DEPTH_WITH_WORDS) > 10_000);
+    assert!(model_check("notify, delay", notify, DEPTH_WITH_WORDS) > 10_000);
 }
 
 #[test]
 fn with_a_watchdog() {
     let watched = Rules {
         worker_watchdog: Some(Duration::from_secs(4)),
-        tuning: Tuning {
+        live_settings: LiveSettings {
             auto_restart: None,
             kill_old_delay: Duration::from_secs(6),
         },
         ..rules()
     };
-    assert!(explore("watchdog", watched, DEPTH_WITH_WORDS) > 10_000);
+    assert!(model_check("watchdog", watched, DEPTH_WITH_WORDS) > 10_000);
 }
 
 /// Each of two requests multiplies the orders, too.
@@ -265,7 +277,7 @@ fn with_requests_and_a_delay_before_the_old_are_killed() {
     let delayed = Rules {
         readiness: Readiness::Notify,
         start_attempts: 1,
-        tuning: Tuning {
+        live_settings: LiveSettings {
             auto_restart: None,
             kill_old_delay: Duration::from_secs(3),
         },
@@ -280,7 +292,7 @@ fn with_a_check_before_each_reload() {
         check: Some(Duration::from_secs(4)),
         interval: Duration::ZERO,
         start_attempts: 2,
-        tuning: Tuning {
+        live_settings: LiveSettings {
             auto_restart: Some(Duration::from_secs(9)),
             kill_old_delay: Duration::ZERO,
         },
@@ -291,7 +303,7 @@ fn with_a_check_before_each_reload() {
 
 #[test]
 fn with_everything() {
-    let tuning = Tuning {
+    let live_settings = LiveSettings {
         auto_restart: Some(Duration::from_secs(9)),
         kill_old_delay: Duration::from_secs(3),
     };
@@ -299,8 +311,8 @@ fn with_everything() {
         interval: Duration::ZERO,
         start_attempts: 2,
         stop_timeout: Some(Duration::from_secs(2)),
-        tuning,
+        live_settings,
         ..rules()
     };
-    assert!(explore("everything", everything, DEPTH) > 10_000);
+    assert!(model_check("everything", everything, DEPTH) > 10_000);
 }

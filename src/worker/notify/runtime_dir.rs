@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use nix::unistd::{geteuid, mkdtemp};
 
-use crate::error::Why;
+use crate::error::DisplayIoError;
 use crate::machine::Generation;
 
 /// The longest path that fits into a socket's address, sun_path of unix(7), without the NUL.
@@ -40,7 +40,7 @@ impl Place {
                     }
                     return Ok(place);
                 }
-                Err(e) => complaints.push(format!("{}: {}", parent.display(), Why(&e))),
+                Err(e) => complaints.push(format!("{}: {}", parent.display(), DisplayIoError(&e))),
             }
         }
         Err(complaints.join("; "))
@@ -82,7 +82,11 @@ impl Drop for Place {
     fn drop(&mut self) {
         // What somebody else has put there is not ours to remove.
         if let Err(e) = fs::remove_dir(&self.0) {
-            tracing::debug!("failed to remove {}: {}", self.0.display(), Why(&e));
+            tracing::debug!(
+                "failed to remove {}: {}",
+                self.0.display(),
+                DisplayIoError(&e)
+            );
         }
     }
 }

@@ -1,11 +1,11 @@
 //! How an attempt ends.
 
-use super::words::LAST_GRACE;
+use super::notifications::LAST_GRACE;
 use super::{Todo, report};
 use crate::machine::event::{Action, Generation, Readiness, Report, SpawnFailure, Time};
 use crate::machine::worker::{Stage, Worker};
 use crate::machine::{Cause, Machine, Phase};
-use crate::units::Pid;
+use crate::types::Pid;
 
 /// How a start ends.
 #[derive(Debug, Clone, Copy)]
@@ -31,7 +31,7 @@ impl Machine {
             Readiness::Notify => self.rules.start_timeout,
         };
         let until = now.saturating_add(wait);
-        self.phase = Phase::Watching {
+        self.phase = Phase::Starting {
             pid,
             since: now,
             until,
@@ -46,7 +46,7 @@ impl Machine {
         todo: &mut Todo,
     ) {
         report(todo, Report::NotSpawned { generation });
-        if self.start.cause == Cause::First && why == SpawnFailure::Hopeless {
+        if self.start.cause == Cause::First && why == SpawnFailure::Permanent {
             return self.give_up_serving(now, todo);
         }
         self.attempt_failed(now, todo);
@@ -81,7 +81,7 @@ impl Machine {
             Cause::Replacement | Cause::Reload => self.rules.start_attempts,
         };
         if limit == 0 || attempts < limit {
-            self.phase = Phase::Pausing {
+            self.phase = Phase::WaitingToStart {
                 until: self.next_attempt().max(now),
             };
             return;
@@ -89,7 +89,7 @@ impl Machine {
         let kept = self.workers.current().map(|w| w.generation);
         // While old ones drain we are here anyway, and may as well go on trying.
         if kept.is_none() && self.workers.any_leaving() {
-            self.phase = Phase::Pausing {
+            self.phase = Phase::WaitingToStart {
                 until: self.next_attempt().max(now),
             };
             return;
@@ -133,12 +133,12 @@ impl Machine {
                 old,
             },
         );
-        let delay = self.rules.tuning.kill_old_delay;
+        let delay = self.rules.live_settings.kill_old_delay;
         if nobody || delay.is_zero() {
             return self.kill_old(now, todo);
         }
         report(todo, Report::KillDelayed(delay));
-        self.phase = Phase::Settling {
+        self.phase = Phase::KillOldDelay {
             kill_at: now.saturating_add(delay),
         };
     }
@@ -147,7 +147,7 @@ impl Machine {
     pub(in crate::machine) fn settle(&mut self, now: Time, todo: &mut Todo) {
         // A new worker that is stuck will be dead soon, and then the old ones have to stay.
         if self.workers.current().is_some_and(|w| w.stuck) {
-            self.phase = Phase::Settling {
+            self.phase = Phase::KillOldDelay {
                 kill_at: now.saturating_add(LAST_GRACE),
             };
             return;

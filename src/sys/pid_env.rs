@@ -8,18 +8,18 @@ use std::ptr;
 const ROOM: usize = 12;
 
 /// `NAME=`, and room for a pid.
-pub(super) struct OwnPid {
+pub(super) struct PidEnv {
     text: Vec<u8>,
     digits_at: usize,
 }
 
-impl OwnPid {
-    pub(super) fn new(name: &str) -> OwnPid {
+impl PidEnv {
+    pub(super) fn new(name: &str) -> PidEnv {
         let mut text = name.as_bytes().to_vec();
         text.push(b'=');
         let digits_at = text.len();
         text.resize(digits_at + ROOM, 0);
-        OwnPid { text, digits_at }
+        PidEnv { text, digits_at }
     }
 
     /// Where the variable will stand: what `environ` holds.
@@ -51,11 +51,11 @@ impl OwnPid {
 /// Pointers to all strings, and the null at their end, as `environ` wants them.
 pub(super) fn block<'a>(
     strings: impl Iterator<Item = &'a std::ffi::CString>,
-    own: &[OwnPid],
+    own: &[PidEnv],
 ) -> Vec<*const libc::c_char> {
     // First: of a name that is there twice, getenv(3) finds the first.
     own.iter()
-        .map(OwnPid::as_ptr)
+        .map(PidEnv::as_ptr)
         .chain(strings.map(|s| s.as_ptr()))
         .chain([ptr::null()])
         .collect()
@@ -68,7 +68,7 @@ mod tests {
 
     #[test]
     fn the_digits_and_nothing_in_front_of_them() {
-        let mut variable = OwnPid::new("LISTEN_PID");
+        let mut variable = PidEnv::new("LISTEN_PID");
         variable.fill_in();
         // SAFETY: it is NUL-terminated, and lives.
         let text = unsafe { CStr::from_ptr(variable.as_ptr()) };

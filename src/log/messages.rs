@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::message_id;
 use crate::machine::{Report, Trigger};
 use crate::sys::process::{describe_status, exit_code, killed_by};
-use crate::units::{Pid, Seconds};
+use crate::types::{Pid, Seconds};
 
 /// The line for a report; none for what the log does not mention.
 pub(crate) fn line(report: &Report) -> Option<String> {
@@ -286,7 +286,7 @@ impl std::fmt::Display for Status {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::units::Signal;
+    use crate::types::Signal;
     use std::time::Duration;
 
     #[test]

@@ -4,10 +4,10 @@ use super::{Todo, report};
 use crate::machine::event::{Action, Report, Time};
 use crate::machine::worker::Worker;
 use crate::machine::{Machine, Phase};
-use crate::units::{Pid, Signal};
+use crate::types::{Pid, Signal};
 
 impl Machine {
-    pub(super) fn tell_to_leave(&mut self, pid: Pid, signal: Signal, now: Time, todo: &mut Todo) {
+    pub(super) fn terminate(&mut self, pid: Pid, signal: Signal, now: Time, todo: &mut Todo) {
         self.workers
             .told_to_leave(pid, now, self.rules.stop_timeout);
         todo.push(Action::Signal(pid, signal));
@@ -53,7 +53,7 @@ impl Machine {
             );
         }
         for pid in workers {
-            self.tell_to_leave(pid, signal, now, todo);
+            self.terminate(pid, signal, now, todo);
         }
         self.end_if_alone(code, todo);
     }

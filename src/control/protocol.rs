@@ -3,8 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::machine::{Generation, Standing, State, Until};
-use crate::units::Pid;
+use crate::machine::{Generation, State, Until, WorkerState};
+use crate::types::Pid;
 
 /// The interface's name.
 pub(super) const NAME: &str = "org.serverstarter.Supervisor";
@@ -40,7 +40,7 @@ pub(crate) struct Status {
 pub(crate) struct Worker {
     pub(crate) generation: Generation,
     pub(crate) pid: Pid,
-    pub(crate) state: Standing,
+    pub(crate) state: WorkerState,
     pub(crate) age: f64,
     #[serde(rename = "readyFor")]
     pub(crate) ready_for: Option<f64>,

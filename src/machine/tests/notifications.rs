@@ -10,9 +10,9 @@ fn notify() -> Rules {
 }
 
 /// Generation 1 serves, by its own word.
-fn serving(rules: Rules) -> Bench {
-    let mut bench = Bench::new(rules);
-    bench.tick().says(1, Word::Ready);
+fn serving(rules: Rules) -> Fixture {
+    let mut bench = Fixture::new(rules);
+    bench.tick().says(1, Notification::Ready);
     bench.done.clear();
     bench
 }
@@ -21,7 +21,7 @@ fn serving(rules: Rules) -> Bench {
 fn ready_means_ready_at_once() {
     for rules in [rules(), notify()] {
         let mut bench = serving(rules);
-        bench.hup().says(2, Word::Ready);
+        bench.hup().says(2, Notification::Ready);
         assert_eq!(bench.signals(), [(101, Signal::TERM)]);
         assert_eq!(bench.live(), [(1, 101), (2, 102)]);
         assert_eq!(bench.machine.deadline(), None, "an idle supervisor sleeps");
@@ -30,7 +30,7 @@ fn ready_means_ready_at_once() {
 
 #[test]
 fn without_a_word_the_interval_decides_unless_the_word_alone_counts() {
-    let mut bench = Bench::serving(rules());
+    let mut bench = Fixture::serving(rules());
     bench.hup().pass(secs(1));
     assert_eq!(bench.signals(), [(101, Signal::TERM)]);
     let mut bench = serving(notify());
@@ -44,8 +44,8 @@ fn a_word_does_not_count_if_living_alone_does() {
         readiness: Readiness::Alive,
         ..rules()
     };
-    let mut bench = Bench::serving(alive);
-    bench.hup().says(2, Word::Ready);
+    let mut bench = Fixture::serving(alive);
+    bench.hup().says(2, Notification::Ready);
     assert_eq!(bench.signals(), []);
 }
 
@@ -77,30 +77,33 @@ fn ready_from_a_generation_that_was_given_up_changes_nothing() {
         start_attempts: 1,
         ..notify()
     });
-    bench.hup().pass(secs(60)).says(2, Word::Ready);
+    bench.hup().pass(secs(60)).says(2, Notification::Ready);
     assert_eq!(bench.signals(), [(102, Signal::QUIT)]);
     assert_eq!(bench.live(), [(1, 101)]);
     // While the next one starts, too.
-    bench.hup().says(2, Word::Ready);
+    bench.hup().says(2, Notification::Ready);
     assert_eq!(bench.spawned(), [2, 3]);
     assert_eq!(bench.live(), [(1, 101)]);
-    bench.says(3, Word::Ready);
+    bench.says(3, Notification::Ready);
     assert_eq!(bench.live(), [(1, 101), (3, 103)]);
 }
 
 #[test]
 fn ready_and_dead_is_a_death() {
     let mut bench = serving(notify());
-    bench.hup().exit(102, 256).says(2, Word::Ready);
+    bench.hup().exit(102, 256).says(2, Notification::Ready);
     assert_eq!((bench.signals(), bench.live()), (vec![], vec![(1, 101)]));
-    bench.pass(secs(1)).says(3, Word::Ready);
+    bench.pass(secs(1)).says(3, Notification::Ready);
     assert_eq!(bench.signals(), [(101, Signal::TERM)]);
 }
 
 #[test]
 fn ready_twice_is_ready_once() {
     let mut bench = serving(notify());
-    bench.hup().says(2, Word::Ready).says(2, Word::Ready);
+    bench
+        .hup()
+        .says(2, Notification::Ready)
+        .says(2, Notification::Ready);
     assert_eq!(bench.signals(), [(101, Signal::TERM)]);
 }
 
@@ -109,7 +112,7 @@ fn ready_while_everything_is_stopped_comes_too_late() {
     let mut bench = serving(notify());
     bench.hup().event(Event::Stop(Signal::TERM));
     let stopped = bench.signals();
-    bench.says(2, Word::Ready);
+    bench.says(2, Notification::Ready);
     assert_eq!(bench.signals(), stopped);
     bench.exit(101, 0).exit(102, 0);
     assert_eq!(bench.exit_code(), Some(0));
@@ -121,11 +124,11 @@ fn more_time_to_start_is_granted_from_now_on() {
     bench
         .hup()
         .pass(secs(50))
-        .says(2, Word::Extend(secs(30)))
+        .says(2, Notification::Extend(secs(30)))
         .pass(secs(29));
     assert_eq!(bench.signals(), []);
     // Less than is left shortens nothing.
-    bench.says(2, Word::Extend(Duration::ZERO));
+    bench.says(2, Notification::Extend(Duration::ZERO));
     bench.pass(Duration::from_millis(999));
     assert_eq!(bench.signals(), []);
     bench.pass(Duration::from_millis(1));
@@ -137,12 +140,12 @@ fn more_time_to_start_is_granted_from_now_on() {
 
 #[test]
 fn more_time_to_leave_is_granted_too() {
-    let mut bench = Bench::serving(Rules {
+    let mut bench = Fixture::serving(Rules {
         stop_timeout: Some(secs(2)),
         ..rules()
     });
-    bench.hup().says(2, Word::Ready).pass(secs(1));
-    bench.says(1, Word::Extend(secs(5))).pass(secs(4));
+    bench.hup().says(2, Notification::Ready).pass(secs(1));
+    bench.says(1, Notification::Extend(secs(5))).pass(secs(4));
     assert_eq!(bench.signals(), [(101, Signal::TERM)]);
     bench.pass(secs(1));
     assert_eq!(bench.signals()[1..], [(101, Signal::KILL)]);
@@ -151,7 +154,7 @@ fn more_time_to_leave_is_granted_too() {
 
 #[test]
 fn the_first_generation_that_never_says_ready_ends_it_all() {
-    let mut bench = Bench::new(Rules {
+    let mut bench = Fixture::new(Rules {
         start_attempts: 1,
         first_start_attempts: 1,
         ..notify()
@@ -162,8 +165,8 @@ fn the_first_generation_that_never_says_ready_ends_it_all() {
     assert_eq!(bench.exit_code(), Some(1));
 }
 
-fn watched() -> Bench {
-    Bench::serving(Rules {
+fn watched() -> Fixture {
+    Fixture::serving(Rules {
         worker_watchdog: Some(secs(10)),
         ..rules()
     })
@@ -173,12 +176,12 @@ fn watched() -> Bench {
 fn who_pings_is_left_alone_and_who_does_not_is_replaced() {
     let mut bench = watched();
     for _ in 0..5 {
-        bench.pass(secs(9)).says(1, Word::Ping);
+        bench.pass(secs(9)).says(1, Notification::Ping);
     }
     assert_eq!(bench.signals(), []);
     bench.pass(secs(10));
     assert_eq!(bench.signals(), [(101, Signal::ABRT)]);
-    bench.says(1, Word::Ping).pass(secs(10));
+    bench.says(1, Notification::Ping).pass(secs(10));
     assert_eq!(bench.signals()[1..], [(101, Signal::KILL)], "it did not go");
     bench.exit(101, 9).pass(secs(1));
     assert_eq!(bench.spawned(), [2]);
@@ -188,19 +191,21 @@ fn who_pings_is_left_alone_and_who_does_not_is_replaced() {
 #[test]
 fn who_says_it_is_stuck_is_believed_once() {
     let mut bench = watched();
-    bench.says(1, Word::Stuck).says(1, Word::Stuck);
+    bench
+        .says(1, Notification::Stuck)
+        .says(1, Notification::Stuck);
     assert_eq!(bench.signals(), [(101, Signal::ABRT)]);
     // Without a watchdog it is nobody's business.
-    let mut bench = Bench::serving(rules());
-    bench.says(1, Word::Stuck);
+    let mut bench = Fixture::serving(rules());
+    bench.says(1, Notification::Stuck);
     assert_eq!(bench.signals(), []);
 }
 
 #[test]
 fn nobody_makes_way_for_a_new_worker_that_is_stuck() {
-    let mut bench = Bench::serving(Rules {
+    let mut bench = Fixture::serving(Rules {
         worker_watchdog: Some(secs(10)),
-        tuning: Tuning {
+        live_settings: LiveSettings {
             auto_restart: None,
             kill_old_delay: secs(12),
         },
@@ -208,9 +213,12 @@ fn nobody_makes_way_for_a_new_worker_that_is_stuck() {
     });
     // The old one pings on, the new one does not; the delay ends before it is dead.
     bench.hup().pass(secs(1)).pass(secs(5));
-    bench.says(1, Word::Ping).pass(secs(5));
+    bench.says(1, Notification::Ping).pass(secs(5));
     assert_eq!(bench.signals(), [(102, Signal::ABRT)]);
-    bench.says(1, Word::Ping).pass(secs(3)).exit(102, 134);
+    bench
+        .says(1, Notification::Ping)
+        .pass(secs(3))
+        .exit(102, 134);
     assert_eq!(bench.signals(), [(102, Signal::ABRT)]);
     assert_eq!(bench.live(), [(1, 101)]);
     assert_eq!(bench.spawned(), [2, 3]);
@@ -218,9 +226,9 @@ fn nobody_makes_way_for_a_new_worker_that_is_stuck() {
 
 #[test]
 fn nobody_makes_way_when_the_delay_ends_with_the_sigkill_of_the_new_one() {
-    let mut bench = Bench::serving(Rules {
+    let mut bench = Fixture::serving(Rules {
         worker_watchdog: Some(secs(10)),
-        tuning: Tuning {
+        live_settings: LiveSettings {
             auto_restart: None,
             kill_old_delay: secs(10),
         },
@@ -229,9 +237,9 @@ fn nobody_makes_way_when_the_delay_ends_with_the_sigkill_of_the_new_one() {
     // It is found stuck when the delay ends, which is put off; and then both are due again.
     bench.hup().pass(secs(1));
     for _ in 0..4 {
-        bench.says(1, Word::Ping).pass(secs(5));
+        bench.says(1, Notification::Ping).pass(secs(5));
     }
-    bench.says(1, Word::Ping);
+    bench.says(1, Notification::Ping);
     let kill = [(102, Signal::ABRT), (102, Signal::KILL)];
     assert_eq!(bench.signals(), kill);
     assert_eq!(bench.exit(102, 9).live(), [(1, 101)]);
@@ -240,10 +248,10 @@ fn nobody_makes_way_when_the_delay_ends_with_the_sigkill_of_the_new_one() {
 #[test]
 fn who_starts_or_leaves_need_not_ping() {
     let mut bench = watched();
-    bench.says(1, Word::Ping).hup().pass(secs(1));
+    bench.says(1, Notification::Ping).hup().pass(secs(1));
     assert_eq!(bench.signals(), [(101, Signal::TERM)]);
     for _ in 0..5 {
-        bench.pass(secs(9)).says(2, Word::Ping);
+        bench.pass(secs(9)).says(2, Notification::Ping);
     }
     assert_eq!(bench.signals(), [(101, Signal::TERM)]);
 }

@@ -3,8 +3,8 @@
 
 mod attempts;
 mod ending;
+mod notifications;
 mod starting;
-mod words;
 
 use super::event::{Action, Report};
 

@@ -1,4 +1,4 @@
-//! Long lives: thousands of events at random, under rules at random, with the same watcher. The
+//! Long lives: thousands of events at random, under rules at random, with the same invariants. The
 //! exhaustive walk sees every short story; this one sees what takes long to come about: crash loops
 //! at their longest pause, dozens of generations that drain, numbers of processes that come back.
 //!
@@ -13,9 +13,9 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::test_runner::{Config, TestError, TestRunner};
 
-use super::watcher::Watcher;
+use super::invariants::Invariants;
 use crate::machine::*;
-use crate::units::Signal;
+use crate::types::Signal;
 
 /// Lives, unless `PROPTEST_CASES` says otherwise: some seconds, unoptimised.
 const CASES: u32 = 60;
@@ -53,11 +53,11 @@ enum Step {
     Leaves(u8),
     /// A worker ends, told to or not.
     Dies(u8),
-    Says(u8, Word),
+    Says(u8, Notification),
     /// The next spawn fails.
     NoSpawn(SpawnFailure),
-    Tuned(Tuning),
-    /// News of what is not there: a foreign process, a dead generation, a check that is over.
+    SettingsChanged(LiveSettings),
+    /// Batch of what is not there: a foreign process, a dead generation, a check that is over.
     Stale,
     /// Another release takes over.
     Upgrade,
@@ -71,7 +71,7 @@ struct Life {
     machine: Machine,
     rules: Rules,
     now: Time,
-    world: Watcher,
+    world: Invariants,
     failure: Option<SpawnFailure>,
 }
 
@@ -81,7 +81,7 @@ impl Life {
             machine: Machine::new(rules.clone()),
             rules,
             now,
-            world: Watcher::with_requests(RequestId::MAX),
+            world: Invariants::with_requests(RequestId::MAX),
             failure: None,
         }
     }
@@ -94,7 +94,7 @@ impl Life {
             for action in self.machine.handle(event, self.now) {
                 let failure = match &action {
                     Action::Spawn(_) if self.world.workers.len() >= MOST => {
-                        Some(SpawnFailure::Passing)
+                        Some(SpawnFailure::Transient)
                     }
                     Action::Spawn(_) => self.failure.take(),
                     _ => None,
@@ -144,7 +144,7 @@ impl Life {
     }
 
     /// A worker, by its place among those of whom this is true, the newest first.
-    fn choose(&self, place: u8, which: impl Fn(&super::watcher::Seen) -> bool) -> Option<Pid> {
+    fn choose(&self, place: u8, which: impl Fn(&super::invariants::Seen) -> bool) -> Option<Pid> {
         let workers = self.world.workers.iter().filter(|(_, w)| which(w));
         let mut workers: Vec<_> = workers.map(|(pid, w)| (w.generation, *pid)).collect();
         workers.sort_unstable_by(|a, b| b.cmp(a));
@@ -155,12 +155,12 @@ impl Life {
     fn take(&mut self, step: Step) {
         match step {
             Step::Hup => self.feed(Event::Hup),
-            Step::Ask(until) => self.feed(Event::Asked(self.world.next_request(until))),
+            Step::Ask(until) => self.feed(Event::ReloadRequested(self.world.next_request(until))),
             Step::Leave(place) => {
                 let mut askers = self.world.askers();
                 if let Some(id) = askers.nth(usize::from(place)) {
                     drop(askers);
-                    self.feed(Event::Left(id));
+                    self.feed(Event::RequesterGone(id));
                 }
             }
             Step::Checked(well) if self.world.checking => self.feed(match well {
@@ -187,11 +187,13 @@ impl Life {
             }
             Step::Says(place, word) => {
                 if let Some(pid) = self.choose(place, |_| true) {
-                    self.feed(Event::Said(self.world.workers[&pid].generation, word));
+                    self.feed(Event::Notified(self.world.workers[&pid].generation, word));
                 }
             }
             Step::NoSpawn(why) => self.failure = Some(why),
-            Step::Tuned(tuning) => self.feed(Event::Tuned(tuning)),
+            Step::SettingsChanged(live_settings) => {
+                self.feed(Event::SettingsChanged(live_settings))
+            }
             Step::Stale => self.stale(),
             Step::Upgrade => self.upgrade(),
             Step::Hope => self.clone().hope(),
@@ -210,7 +212,10 @@ impl Life {
 
     fn stale(&mut self) {
         let mut stale = vec![Event::Exited(1, 0), Event::Spawned(1)];
-        stale.extend([Word::Ready, Word::Stuck].map(|word| Event::Said(Generation::MAX, word)));
+        stale.extend(
+            [Notification::Ready, Notification::Stuck]
+                .map(|word| Event::Notified(Generation::MAX, word)),
+        );
         if !self.world.checking {
             stale.extend([Event::CheckPassed, Event::CheckFailed]);
         }
@@ -225,9 +230,9 @@ impl Life {
     /// starts becomes ready.
     fn hope(mut self) {
         self.failure = None;
-        self.feed(Event::Tuned(Tuning {
+        self.feed(Event::SettingsChanged(LiveSettings {
             auto_restart: None,
-            ..self.machine.rules.tuning
+            ..self.machine.rules.live_settings
         }));
         let end = self.now + PATIENCE;
         while self.world.exit.is_none() && !self.all_is_well() {
@@ -238,12 +243,12 @@ impl Life {
                 self.feed(Event::CheckPassed);
             } else if let Some(pid) = starting {
                 let generation = self.world.workers[&pid].generation;
-                self.feed(Event::Said(generation, Word::Ready));
+                self.feed(Event::Notified(generation, Notification::Ready));
             } else {
                 let serving = self.world.workers.values().filter(|w| w.ready);
                 let serving: Vec<Generation> = serving.map(|w| w.generation).collect();
                 for generation in serving {
-                    self.feed(Event::Said(generation, Word::Ping));
+                    self.feed(Event::Notified(generation, Notification::Ping));
                 }
                 assert_ne!(self.machine.deadline(), None, "it waits for nobody");
                 self.due();
@@ -272,9 +277,9 @@ fn secs(choices: &'static [u64]) -> impl Strategy<Value = Duration> {
     select(choices).prop_map(Duration::from_secs)
 }
 
-fn tuning() -> impl Strategy<Value = Tuning> {
+fn live_settings() -> impl Strategy<Value = LiveSettings> {
     let auto_restart = proptest::option::of(secs(&[9, 1, 60]));
-    (auto_restart, secs(&[0, 3])).prop_map(|(auto_restart, kill_old_delay)| Tuning {
+    (auto_restart, secs(&[0, 3])).prop_map(|(auto_restart, kill_old_delay)| LiveSettings {
         auto_restart,
         kill_old_delay,
     })
@@ -286,34 +291,49 @@ fn rules() -> impl Strategy<Value = Rules> {
     let limits = (0..4_u32, 0..4_u32);
     let optional = (any::<bool>(), any::<bool>(), any::<bool>());
     let stop_timeout = secs(&[2, 3, 0, 20]);
-    (readiness, times, limits, optional, stop_timeout, tuning()).prop_map(
-        |(readiness, (interval, start_timeout, other), limits, optional, stop_timeout, tuning)| {
-            let (watchdog, check, stop) = optional;
-            Rules {
-                interval,
-                readiness,
-                start_timeout,
-                worker_watchdog: watchdog.then_some(other),
-                // Two, so that the watcher knows what is for whom.
-                signal_on_hup: Signal::TERM,
-                signal_on_term: Signal::QUIT,
-                start_attempts: limits.0,
-                first_start_attempts: limits.1,
-                check: check.then_some(other),
-                stop_timeout: stop.then_some(stop_timeout),
-                tuning,
-            }
-        },
+    (
+        readiness,
+        times,
+        limits,
+        optional,
+        stop_timeout,
+        live_settings(),
     )
+        .prop_map(
+            |(
+                readiness,
+                (interval, start_timeout, other),
+                limits,
+                optional,
+                stop_timeout,
+                live_settings,
+            )| {
+                let (watchdog, check, stop) = optional;
+                Rules {
+                    interval,
+                    readiness,
+                    start_timeout,
+                    worker_watchdog: watchdog.then_some(other),
+                    // Two, so that the invariants knows what is for whom.
+                    signal_on_hup: Signal::TERM,
+                    signal_on_term: Signal::QUIT,
+                    start_attempts: limits.0,
+                    first_start_attempts: limits.1,
+                    check: check.then_some(other),
+                    stop_timeout: stop.then_some(stop_timeout),
+                    live_settings,
+                }
+            },
+        )
 }
 
-fn word() -> impl Strategy<Value = Word> {
-    let extend = (0..8_u64).prop_map(|secs| Word::Extend(Duration::from_secs(secs)));
+fn word() -> impl Strategy<Value = Notification> {
+    let extend = (0..8_u64).prop_map(|secs| Notification::Extend(Duration::from_secs(secs)));
     prop_oneof![
-        12 => Just(Word::Ready),
-        4 => Just(Word::Ping),
+        12 => Just(Notification::Ready),
+        4 => Just(Notification::Ping),
         2 => extend,
-        1 => Just(Word::Stuck),
+        1 => Just(Notification::Stuck),
     ]
 }
 
@@ -321,7 +341,7 @@ fn word() -> impl Strategy<Value = Word> {
 fn step(wild: bool) -> impl Strategy<Value = Step> {
     let often = if wild { 10 } else { 2 };
     let until = select(&[Until::Ready, Until::Drained][..]);
-    let failure = select(&[SpawnFailure::Passing, SpawnFailure::Hopeless][..]);
+    let failure = select(&[SpawnFailure::Transient, SpawnFailure::Permanent][..]);
     let stop = select(&[Signal::TERM, Signal::INT][..]);
     prop_oneof![
         40 => Just(Step::Due),
@@ -333,7 +353,7 @@ fn step(wild: bool) -> impl Strategy<Value = Step> {
         2 => (0..3_u8).prop_map(Step::Leave),
         8 => any::<bool>().prop_map(Step::Checked),
         4 => (0..3000_u64).prop_map(Step::Oversleep),
-        2 => tuning().prop_map(Step::Tuned),
+        2 => live_settings().prop_map(Step::SettingsChanged),
         2 => Just(Step::Stale),
         4 => Just(Step::Upgrade),
         2 => Just(Step::Hope),

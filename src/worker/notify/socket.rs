@@ -19,19 +19,19 @@ use serde::{Deserialize, Serialize};
 
 use super::Words;
 use super::message::{self, Field};
-use super::place::{Owner, Place};
-use crate::error::Why;
-use crate::machine::{Generation, Word};
+use super::runtime_dir::{Owner, Place};
+use crate::error::DisplayIoError;
+use crate::machine::{Generation, Notification};
 use crate::sys;
 use crate::sys::datagram::Inbox;
-use crate::sys::handover::Kept;
-use crate::units::Pid;
+use crate::sys::reexec::Kept;
+use crate::types::Pid;
 
 /// How many messages are read before it is somebody else's turn.
 const BATCH: usize = 64;
 
 /// A worker's line to us; the file goes when it is dropped.
-pub(super) struct Channel {
+pub(super) struct NotifySocket {
     pub(super) generation: Generation,
     socket: OwnedFd,
     path: PathBuf,
@@ -56,7 +56,7 @@ pub(super) struct Channel {
 /// A line, as the next program in this process gets it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct SavedChannel {
+pub(super) struct SavedNotifySocket {
     generation: Generation,
     socket: RawFd,
     path: OsString,
@@ -65,7 +65,7 @@ pub(super) struct SavedChannel {
     ready: bool,
 }
 
-impl SavedChannel {
+impl SavedNotifySocket {
     pub(super) fn directory(&self) -> &Path {
         Path::new(&self.path).parent().unwrap_or(Path::new("/"))
     }
@@ -73,7 +73,7 @@ impl SavedChannel {
 
 /// What one reading brought. However much was said, it is no more than this.
 #[derive(Default)]
-pub(super) struct News {
+pub(super) struct Batch {
     ready: bool,
     ping: bool,
     stuck: bool,
@@ -85,37 +85,39 @@ pub(super) struct News {
     pub(super) errno: Option<i32>,
 }
 
-impl News {
+impl Batch {
     fn take_in(&mut self, field: Field) {
         match field {
-            Field::Word(Word::Ready) => self.ready = true,
-            Field::Word(Word::Ping) => self.ping = true,
-            Field::Word(Word::Stuck) => self.stuck = true,
-            Field::Word(Word::Extend(by)) => self.extend = self.extend.max(Some(by)),
+            Field::Notification(Notification::Ready) => self.ready = true,
+            Field::Notification(Notification::Ping) => self.ping = true,
+            Field::Notification(Notification::Stuck) => self.stuck = true,
+            Field::Notification(Notification::Extend(by)) => {
+                self.extend = self.extend.max(Some(by))
+            }
             Field::Status(status) => self.status = Some(status),
             Field::Errno(errno) => self.errno = Some(errno),
         }
     }
 
-    fn words(&self) -> impl Iterator<Item = Word> {
+    fn words(&self) -> impl Iterator<Item = Notification> {
         let words = [
-            self.extend.map(Word::Extend),
-            self.ping.then_some(Word::Ping),
-            self.ready.then_some(Word::Ready),
-            self.stuck.then_some(Word::Stuck),
+            self.extend.map(Notification::Extend),
+            self.ping.then_some(Notification::Ping),
+            self.ready.then_some(Notification::Ready),
+            self.stuck.then_some(Notification::Stuck),
         ];
         words.into_iter().flatten()
     }
 }
 
-impl Channel {
+impl NotifySocket {
     /// Binds a socket on `above` or a higher number.
     pub(super) fn open(
         generation: Generation,
         place: &Rc<Place>,
         owner: Option<Owner>,
         above: RawFd,
-    ) -> io::Result<Channel> {
+    ) -> io::Result<NotifySocket> {
         let path = place.socket(generation);
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
         let socket = socket(AddressFamily::Unix, SockType::Datagram, flags, None)?;
@@ -123,7 +125,7 @@ impl Channel {
         setsockopt(&socket, sockopt::PassCred, &true)?;
         bind_anew(&socket, &path)?;
         // From here on the file is removed if something fails.
-        let channel = Channel {
+        let channel = NotifySocket {
             generation,
             socket,
             path,
@@ -142,8 +144,8 @@ impl Channel {
         Ok(channel)
     }
 
-    pub(super) fn save(&self, kept: &mut Kept) -> SavedChannel {
-        SavedChannel {
+    pub(super) fn save(&self, kept: &mut Kept) -> SavedNotifySocket {
+        SavedNotifySocket {
             generation: self.generation,
             socket: kept.keep(&self.socket),
             path: self.path.clone().into(),
@@ -154,11 +156,11 @@ impl Channel {
     }
 
     pub(super) fn resume(
-        saved: SavedChannel,
+        saved: SavedNotifySocket,
         place: Rc<Place>,
         owner: Option<Owner>,
-    ) -> io::Result<Channel> {
-        Ok(Channel {
+    ) -> io::Result<NotifySocket> {
+        Ok(NotifySocket {
             generation: saved.generation,
             socket: sys::fd::adopt(saved.socket)?,
             path: saved.path.into(),
@@ -178,8 +180,8 @@ impl Channel {
     }
 
     /// Reads what is there, but not more than a batch.
-    pub(super) fn read(&mut self, inbox: &mut Inbox, words: &mut Words) -> News {
-        let mut news = News::default();
+    pub(super) fn read(&mut self, inbox: &mut Inbox, words: &mut Words) -> Batch {
+        let mut news = Batch::default();
         self.drained = false;
         for _ in 0..BATCH {
             let datagram = match inbox.receive(&self.socket) {
@@ -189,7 +191,10 @@ impl Channel {
                     break;
                 }
                 Err(e) => {
-                    let why = format!("cannot read its notification socket: {}", Why(&e));
+                    let why = format!(
+                        "cannot read its notification socket: {}",
+                        DisplayIoError(&e)
+                    );
                     self.complain(&why);
                     self.drained = true;
                     break;
@@ -253,13 +258,13 @@ fn bind_anew(socket: &OwnedFd, path: &Path) -> io::Result<()> {
     }
 }
 
-impl AsFd for Channel {
+impl AsFd for NotifySocket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
 }
 
-impl Drop for Channel {
+impl Drop for NotifySocket {
     fn drop(&mut self) {
         let _ = fs::remove_file(&self.path); // the worker may have done it
     }

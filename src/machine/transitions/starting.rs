@@ -54,7 +54,7 @@ impl Machine {
 
     /// HUP before an attempt: that attempt answers it. It need not wait out a crash loop's pause,
     /// only keep its distance from the attempt before.
-    pub(in crate::machine) fn hurry(
+    pub(in crate::machine) fn expedite_retry(
         &mut self,
         by: Trigger,
         until: Time,
@@ -69,7 +69,7 @@ impl Machine {
             report(todo, Report::Reloading(by));
         }
         let soonest = until.min(self.next_attempt().max(now));
-        self.phase = Phase::Pausing { until: soonest };
+        self.phase = Phase::WaitingToStart { until: soonest };
         if soonest <= now {
             self.spawn(now, todo);
         }
@@ -77,14 +77,14 @@ impl Machine {
 
     /// The current worker has died before an attempt. Nobody is patient with that one any more; and
     /// as it is for a worker that is missed now, it has all its tries.
-    pub(in crate::machine) fn missed(&mut self, until: Time, now: Time, todo: &mut Todo) {
+    pub(in crate::machine) fn retry_now(&mut self, until: Time, now: Time, todo: &mut Todo) {
         if self.workers.current().is_some() {
             return;
         }
         self.start.failures = 0;
         let soonest = self.start.attempt_at.saturating_add(SHORTEST_RETRY);
         let until = until.min(soonest.max(now));
-        self.phase = Phase::Pausing { until };
+        self.phase = Phase::WaitingToStart { until };
         if until <= now {
             self.spawn(now, todo);
         }
@@ -93,7 +93,7 @@ impl Machine {
     /// The auto-restart interval may have passed. While an old worker lives it counts double.
     pub(in crate::machine) fn auto_restart(&mut self, now: Time, todo: &mut Todo) {
         let due = self.next_auto_restart().is_some_and(|at| at <= now);
-        if let (true, Some(interval)) = (due, self.rules.tuning.auto_restart) {
+        if let (true, Some(interval)) = (due, self.rules.live_settings.auto_restart) {
             let forced = self.workers.any_old();
             report(todo, Report::AutoRestart { interval, forced });
             self.begin_reload(now, todo);
@@ -101,7 +101,7 @@ impl Machine {
     }
 
     pub(in crate::machine) fn next_auto_restart(&self) -> Option<Time> {
-        let interval = self.rules.tuning.auto_restart?;
+        let interval = self.rules.live_settings.auto_restart?;
         let factor = if self.workers.any_old() { 2 } else { 1 };
         Some(
             self.restart_base
@@ -154,7 +154,7 @@ impl Machine {
         if at <= now {
             self.spawn(now, todo);
         } else {
-            self.phase = Phase::Pausing { until: at };
+            self.phase = Phase::WaitingToStart { until: at };
         }
     }
 

@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::machine::*;
-use crate::units::Signal;
+use crate::types::Signal;
 
 /// What a worker that never served, or is stuck, has to leave.
 const GRACE: Duration = Duration::from_secs(10);
 
 /// What somebody outside knows of the workers.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
-pub(super) struct Watcher {
+pub(super) struct Invariants {
     pub(super) workers: BTreeMap<Pid, Seen>,
     last_generation: Generation,
     last_attempt: Time,
@@ -63,11 +63,11 @@ struct Asked {
     replaced: Option<Generation>,
 }
 
-impl Watcher {
-    pub(super) fn with_requests(requests_left: u64) -> Watcher {
-        Watcher {
+impl Invariants {
+    pub(super) fn with_requests(requests_left: u64) -> Invariants {
+        Invariants {
             requests_left,
-            ..Watcher::default()
+            ..Invariants::default()
         }
     }
 
@@ -133,7 +133,7 @@ impl Watcher {
     pub(super) fn before(&mut self, event: &Event, now: Time) {
         match event {
             Event::Hup => self.hup_unanswered = true,
-            Event::Asked(Request { id, until }) => {
+            Event::ReloadRequested(Request { id, until }) => {
                 self.requests_left -= 1;
                 let asked = Asked {
                     until: *until,
@@ -143,7 +143,7 @@ impl Watcher {
                 };
                 self.asked.insert(*id, asked);
             }
-            Event::Left(id) => drop(self.asked.remove(id)),
+            Event::RequesterGone(id) => drop(self.asked.remove(id)),
             Event::CheckPassed | Event::CheckFailed => self.checking = false,
             Event::Stop(_) => self.stop_asked = true,
             Event::Exited(pid, _) => {
@@ -169,14 +169,16 @@ impl Watcher {
                 };
                 self.workers.insert(*pid, seen);
             }
-            Event::Said(generation, word) => {
+            Event::Notified(generation, word) => {
                 let mut workers = self.workers.values_mut();
                 let speaker = workers.find(|w| w.generation == *generation);
                 let speaker = speaker.expect("a worker that lives");
                 match word {
-                    Word::Ready => speaker.said = true,
-                    Word::Ping if speaker.ready && !speaker.signalled => speaker.pinged = now,
-                    Word::Extend(by) if speaker.leaving && !speaker.given_up => {
+                    Notification::Ready => speaker.said = true,
+                    Notification::Ping if speaker.ready && !speaker.signalled => {
+                        speaker.pinged = now
+                    }
+                    Notification::Extend(by) if speaker.leaving && !speaker.given_up => {
                         speaker.kill_from = speaker.kill_from.map(|at| at.max(now + *by));
                     }
                     _ => {}

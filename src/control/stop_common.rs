@@ -8,7 +8,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::error::Error;
 use crate::sys::pidfd::PidFd;
-use crate::units::{Pid, Seconds};
+use crate::types::{Pid, Seconds};
 
 /// The line that Server::Starter's users know.
 pub(super) fn announce(supervisor: Pid) {
@@ -23,10 +23,10 @@ pub(super) fn timed_out(timeout: Option<Duration>, supervisor: Pid) -> Error {
     ))
 }
 
-/// Waits for the end of a process, but not longer than `patience`; says whether it has ended.
-pub(super) fn ends_within(process: &PidFd, patience: Duration) -> bool {
+/// Waits for the end of a process, but not longer than `timeout`; says whether it has ended.
+pub(super) fn ends_within(process: &PidFd, timeout: Duration) -> bool {
     // Rounded up, so that a wait is never a busy one.
-    let millis = patience.as_millis().saturating_add(1);
+    let millis = timeout.as_millis().saturating_add(1);
     let timeout = PollTimeout::try_from(millis).unwrap_or(PollTimeout::MAX);
     let mut fds = [PollFd::new(process.as_fd(), PollFlags::POLLIN)];
     loop {

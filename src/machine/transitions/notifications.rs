@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use super::{Todo, report};
-use crate::machine::event::{Action, Generation, Readiness, Report, Time, Word};
+use crate::machine::event::{Action, Generation, Notification, Readiness, Report, Time};
 use crate::machine::worker::{Kill, Stage, Worker};
 use crate::machine::{Machine, Phase};
-use crate::units::{Pid, Signal};
+use crate::types::{Pid, Signal};
 
 /// For a worker that has to go and was never ready, or is stuck: from its signal to SIGKILL, unless
 /// there is a stop time-out. Nobody waits for what it has under way.
@@ -16,7 +16,7 @@ impl Machine {
     pub(in crate::machine) fn said(
         &mut self,
         generation: Generation,
-        word: Word,
+        word: Notification,
         now: Time,
         todo: &mut Todo,
     ) {
@@ -25,25 +25,27 @@ impl Machine {
         };
         let pid = worker.pid;
         match (word, worker.stage) {
-            (Word::Ready, Stage::Starting) if self.rules.readiness != Readiness::Alive => {
+            (Notification::Ready, Stage::Starting) if self.rules.readiness != Readiness::Alive => {
                 // While everything is being stopped nobody is Starting.
                 self.ready(pid, now, todo);
             }
-            (Word::Extend(by), Stage::Starting) => self.extend_start(generation, by, now, todo),
-            (Word::Extend(by), Stage::Leaving) => {
+            (Notification::Extend(by), Stage::Starting) => {
+                self.extend_start(generation, by, now, todo)
+            }
+            (Notification::Extend(by), Stage::Leaving) => {
                 if let Some(kill) = &mut worker.kill {
                     kill.postpone(now.saturating_add(by));
                 }
                 // Without a bound of ours there is still the service manager's.
                 report(todo, Report::Extended { generation, by });
             }
-            (Word::Ping, Stage::Ready { .. }) => {
+            (Notification::Ping, Stage::Ready { .. }) => {
                 // One that was found silent is being ended, and has no appointment any more.
                 if let (Some(at), Some(every)) = (&mut worker.ping_by, self.rules.worker_watchdog) {
                     *at = now.saturating_add(every);
                 }
             }
-            (Word::Stuck, Stage::Ready { .. }) if worker.ping_by.take().is_some() => {
+            (Notification::Stuck, Stage::Ready { .. }) if worker.ping_by.take().is_some() => {
                 self.abort(pid, None, now, todo);
             }
             _ => {}
@@ -51,7 +53,7 @@ impl Machine {
     }
 
     fn extend_start(&mut self, generation: Generation, by: Duration, now: Time, todo: &mut Todo) {
-        if let (Phase::Watching { until, .. }, Readiness::Notify) =
+        if let (Phase::Starting { until, .. }, Readiness::Notify) =
             (&mut self.phase, self.rules.readiness)
         {
             *until = (*until).max(now.saturating_add(by));
@@ -70,7 +72,7 @@ impl Machine {
         if self.rules.readiness != Readiness::Notify {
             return self.ready(pid, now, todo);
         }
-        let Some(worker) = self.has_to_go(pid, now) else {
+        let Some(worker) = self.schedule_kill(pid, now) else {
             return;
         };
         worker.stage = Stage::GivenUp;
@@ -94,7 +96,7 @@ impl Machine {
     }
 
     /// Sets the time of its SIGKILL.
-    fn has_to_go(&mut self, pid: Pid, now: Time) -> Option<&mut Worker> {
+    fn schedule_kill(&mut self, pid: Pid, now: Time) -> Option<&mut Worker> {
         let grace = self.rules.stop_timeout.unwrap_or(LAST_GRACE);
         let worker = self.workers.get_mut(pid)?;
         worker.kill = Some(Kill::in_time(now, grace));
@@ -103,7 +105,7 @@ impl Machine {
 
     /// A stuck worker leaves a core, and then its place: its death has it replaced.
     fn abort(&mut self, pid: Pid, silent: Option<Duration>, now: Time, todo: &mut Todo) {
-        let Some(worker) = self.has_to_go(pid, now) else {
+        let Some(worker) = self.schedule_kill(pid, now) else {
             return;
         };
         worker.stuck = true;

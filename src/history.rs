@@ -9,13 +9,13 @@ use serde::{Deserialize, Serialize};
 use crate::machine::{Generation, Report, Time};
 use crate::sys::clock::{local_time, unix_time};
 use crate::sys::process::describe_status;
-use crate::units::{Pid, Seconds};
-use crate::worker::Saying;
+use crate::types::{Pid, Seconds};
+use crate::worker::StatusText;
 
 /// The memory of a supervisor. It outlives the program: the next one in this process goes on with it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Record {
+pub(crate) struct History {
     /// When the supervisor was started, in seconds since 1970.
     pub(crate) since: u64,
     /// How the latest attempt of the start that is under way failed.
@@ -63,9 +63,9 @@ pub(crate) struct Counters {
     pub(crate) unexpected_deaths: u64,
 }
 
-impl Record {
-    pub(crate) fn new() -> Record {
-        Record {
+impl History {
+    pub(crate) fn new() -> History {
+        History {
             since: unix_time(),
             failure: None,
             failed_worker: None,
@@ -78,8 +78,8 @@ impl Record {
     }
 
     /// A worker's own words stand behind its name from now on. Says whether they are new.
-    pub(crate) fn says(&mut self, saying: Saying) -> bool {
-        let Saying { generation, text } = saying;
+    pub(crate) fn says(&mut self, saying: StatusText) -> bool {
+        let StatusText { generation, text } = saying;
         tracing::debug!(generation, "generation {generation} says: {text}");
         self.sayings.insert(generation, text.clone()).as_ref() != Some(&text)
     }

@@ -8,19 +8,19 @@ use nix::sys::time::TimeSpec;
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 
 /// A descriptor that becomes readable when the time has come.
-pub(crate) struct Alarm {
+pub(crate) struct Timer {
     timer: TimerFd,
     /// What it is set to, a moment on the caller's clock or never; none: nobody knows.
     set_to: Option<Option<Duration>>,
 }
 
-impl Alarm {
+impl Timer {
     /// On the lowest free number: nobody must want that any more.
-    pub(crate) fn new() -> nix::Result<Alarm> {
+    pub(crate) fn new() -> nix::Result<Timer> {
         let flags = TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK;
         let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, flags)?;
         let set_to = Some(None);
-        Ok(Alarm { timer, set_to })
+        Ok(Timer { timer, set_to })
     }
 
     /// Sets it to go off at `at`, which is later than `now`; none: never. Nothing is done if that is
@@ -44,7 +44,7 @@ impl Alarm {
     }
 }
 
-impl AsFd for Alarm {
+impl AsFd for Timer {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.timer.as_fd()
     }
@@ -55,34 +55,34 @@ mod tests {
     use super::*;
     use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-    fn is_ringing(alarm: &Alarm, wait: PollTimeout) -> bool {
-        poll(&mut [PollFd::new(alarm.as_fd(), PollFlags::POLLIN)], wait) == Ok(1)
+    fn is_ringing(timer: &Timer, wait: PollTimeout) -> bool {
+        poll(&mut [PollFd::new(timer.as_fd(), PollFlags::POLLIN)], wait) == Ok(1)
     }
 
     #[test]
     fn it_rings_until_it_is_set_anew() {
         let (now, soon) = (Duration::from_secs(7), Duration::from_millis(7001));
-        let mut alarm = Alarm::new().unwrap();
-        alarm.set(Some(soon), now).unwrap();
-        assert!(is_ringing(&alarm, PollTimeout::NONE));
-        alarm
+        let mut timer = Timer::new().unwrap();
+        timer.set(Some(soon), now).unwrap();
+        assert!(is_ringing(&timer, PollTimeout::NONE));
+        timer
             .set(Some(soon + Duration::from_secs(1000)), soon)
             .unwrap();
-        assert!(!is_ringing(&alarm, PollTimeout::ZERO));
-        alarm.set(None, soon).unwrap();
-        assert!(!is_ringing(&alarm, PollTimeout::ZERO));
+        assert!(!is_ringing(&timer, PollTimeout::ZERO));
+        timer.set(None, soon).unwrap();
+        assert!(!is_ringing(&timer, PollTimeout::ZERO));
     }
 
     #[test]
     fn what_could_not_be_set_is_not_taken_to_be() {
         let now = Duration::from_secs(7);
-        let mut alarm = Alarm::new().unwrap();
-        alarm
+        let mut timer = Timer::new().unwrap();
+        timer
             .set(Some(now + Duration::from_millis(1)), now)
             .unwrap();
-        assert!(alarm.set(Some(Duration::MAX), now).is_err(), "too far away");
-        assert!(is_ringing(&alarm, PollTimeout::NONE), "as set before");
-        alarm.set(None, now).unwrap();
-        assert!(!is_ringing(&alarm, PollTimeout::ZERO));
+        assert!(timer.set(Some(Duration::MAX), now).is_err(), "too far away");
+        assert!(is_ringing(&timer, PollTimeout::NONE), "as set before");
+        timer.set(None, now).unwrap();
+        assert!(!is_ringing(&timer, PollTimeout::ZERO));
     }
 }

@@ -9,24 +9,24 @@ use super::upgrade::Upgrade;
 use crate::config::Config;
 use crate::error::Error;
 use crate::files::{LogFile, PidFile, StatusFile};
+use crate::history::History;
 use crate::machine::{Machine, Readiness};
-use crate::record::Record;
 use crate::sockets::Sockets;
-use crate::sys::alarm::Alarm;
 use crate::sys::signals::Signals;
-use crate::systemd::{Notifier, Patience};
-use crate::worker::{Channels, Environment, Spawner};
+use crate::sys::timer::Timer;
+use crate::systemd::{Notifier, Timeouts};
+use crate::worker::{Environment, NotifySockets, Spawner};
 
 /// What it is made of, besides its configuration.
-pub(super) struct Parts {
+pub(super) struct SupervisorBuilder {
     pub(super) machine: Machine,
     pub(super) origin: Duration,
     pub(super) above: RawFd,
     pub(super) signals: Signals,
     pub(super) spawner: Spawner,
-    pub(super) channels: Channels,
+    pub(super) notify_sockets: NotifySockets,
     pub(super) notifier: Notifier,
-    pub(super) record: Record,
+    pub(super) history: History,
     pub(super) log: LogFile,
     pub(super) sockets: Sockets,
     pub(super) pid_file: Option<PidFile>,
@@ -34,7 +34,7 @@ pub(super) struct Parts {
     pub(super) clients: Clients,
 }
 
-impl Parts {
+impl SupervisorBuilder {
     pub(super) fn assemble(self, config: Config) -> Supervisor {
         let account = config
             .identity
@@ -45,13 +45,13 @@ impl Parts {
             origin: self.origin,
             above: self.above,
             signals: self.signals,
-            alarm: Alarm::new().ok(),
+            timer: Timer::new().ok(),
             spawner: self.spawner,
-            channels: self.channels,
+            notify_sockets: self.notify_sockets,
             environment: Environment::new(config.envdir, account),
             live: config.live,
             notifier: self.notifier,
-            record: self.record,
+            history: self.history,
             log: self.log,
             log_name: config
                 .log
@@ -62,7 +62,7 @@ impl Parts {
             status_file: self.status_file,
             status_due: false,
             status_retry: None,
-            deaf: false,
+            poll_failed: false,
             check_command: config.check_command,
             check: None,
             upgrade: Upgrade::new(config.called),
@@ -82,8 +82,8 @@ pub(super) fn needs_words(config: &Config) -> Option<&'static str> {
 }
 
 /// How long a start and a stop may take, as far as the configuration bounds them.
-pub(super) fn patience(config: &Config) -> Patience {
-    Patience {
+pub(super) fn timeouts(config: &Config) -> Timeouts {
+    Timeouts {
         start: match config.readiness {
             Readiness::Notify => config.start_timeout,
             Readiness::Auto | Readiness::Alive => config.interval,
