@@ -59,3 +59,5 @@ pub use files::LogTarget;
 pub use log::{Destination, init as init_log};
 pub use sockets::{AddressSpec, Host, PathAccess, PathSpec, PortSpec};
 pub use supervisor::{run, try_state};
+#[doc(hidden)]
+pub use sys::signals::ignore_file_size_signal;

@@ -8,9 +8,10 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use cli::Command;
-use server_starter::{Error, control, init_log, run, try_state};
+use server_starter::{Error, control, ignore_file_size_signal, init_log, run, try_state};
 
 fn main() -> ExitCode {
+    ignore_file_size_signal();
     let invocation = match cli::parse() {
         Ok(invocation) => invocation,
         Err(exit) => return exit,

@@ -48,6 +48,7 @@ pub fn run(config: Config) -> Result<u8, Error> {
     if let Some(legacy) = sys::reexec::legacy() {
         return upgrade::resume(config, legacy).map(Supervisor::run);
     }
+    sys::signals::ignore_file_size_signal();
     sys::signals::hold_if_process_1();
     check(&config)?;
     sys::limits::raise();

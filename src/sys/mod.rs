@@ -15,5 +15,6 @@ mod pid_env;
 pub(crate) mod pidfd;
 pub(crate) mod process;
 pub(crate) mod reexec;
+pub(crate) mod signal_state;
 pub(crate) mod signals;
 pub(crate) mod timer;

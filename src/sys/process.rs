@@ -1,8 +1,8 @@
 //! fork(2), exec(3) and wait(2).
 //!
 //! Our own fork and exec instead of `std::process::Command`, because a supervisor needs what that
-//! keeps to itself: sockets that stay open in one child and in no other, dispositions and mask as
-//! after a fresh exec, an environment made before the fork, and, if it fails, at which step.
+//! keeps to itself: sockets that stay open in one child and in no other, signal dispositions and mask as
+//! this process got them, an environment made before the fork, and, if it fails, at which step.
 
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -16,6 +16,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use super::execvp::Search;
 use super::limits::Allowance;
 use super::pid_env::{self, PidEnv};
+use super::signal_state::SignalState;
 use crate::types::{Identity, Pid, Signal};
 
 /// A program to be started.
@@ -162,9 +163,10 @@ unsafe fn become_program(
         step,
         errno: Errno::last(),
     };
+    let signals = SignalState::at_start();
     // SAFETY: plain system calls on integers and on memory that outlives them.
     let errno = unsafe {
-        super::signals::reset_dispositions();
+        signals.restore_dispositions();
         if program.own_group {
             libc::setpgid(0, 0);
         }
@@ -194,7 +196,7 @@ unsafe fn become_program(
             }
         }
         pid_env.iter_mut().for_each(PidEnv::fill_in);
-        super::signals::unblock_all();
+        signals.restore_mask();
         match search {
             Some(search) => search.exec(environment),
             None => {

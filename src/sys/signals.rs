@@ -2,7 +2,6 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
-use std::ptr;
 
 use nix::errno::Errno;
 use nix::sys::signal::{
@@ -31,16 +30,9 @@ impl Signals {
     /// Blocks the signals and opens a descriptor, `above` or higher, to read them from.
     pub(crate) fn hear(above: RawFd) -> io::Result<Signals> {
         let heard: SigSet = HEARD.into_iter().collect();
-        let dispose = |signal, how| {
-            let action = SigAction::new(how, SaFlags::empty(), SigSet::empty());
-            // SAFETY: neither disposition runs code of ours.
-            unsafe { nix::sys::signal::sigaction(signal, &action) }
-        };
         // Ignored by our parent, SIGCHLD would make the kernel reap children behind our back.
         // Handlers and ignoring do not matter for the others: a blocked signal is kept for us.
-        dispose(Known::SIGCHLD, SigHandler::SigDfl)?;
-        // A file that may not grow any more (RLIMIT_FSIZE) is an error like others, EFBIG.
-        dispose(Known::SIGXFSZ, SigHandler::SigIgn)?;
+        set_disposition(Known::SIGCHLD, SigHandler::SigDfl)?;
         block(&heard)?;
         let flags = libc::SFD_CLOEXEC | libc::SFD_NONBLOCK;
         // SAFETY: the set outlives the call; -1 asks for a new descriptor.
@@ -87,6 +79,19 @@ impl AsFd for Signals {
     }
 }
 
+/// Makes a write to a file that may not grow any more (RLIMIT_FSIZE, setrlimit(2)) fail with EFBIG, instead
+/// of killing this process with SIGXFSZ. Call before anything is written: standard error may be a file.
+pub fn ignore_file_size_signal() {
+    let _ = set_disposition(Known::SIGXFSZ, SigHandler::SigIgn); // it fails only under seccomp
+}
+
+fn set_disposition(signal: Known, handler: SigHandler) -> nix::Result<()> {
+    debug_assert!(matches!(handler, SigHandler::SigDfl | SigHandler::SigIgn));
+    let action = SigAction::new(handler, SaFlags::empty(), SigSet::empty());
+    // SAFETY: neither disposition runs code of this program.
+    unsafe { nix::sys::signal::sigaction(signal, &action) }.map(drop)
+}
+
 /// For process 1 of a container: keeps the signals for [`Signals::hear`]. The kernel drops what would
 /// end such a process by default, pid_namespaces(7), and a stop that came early would be lost. Any
 /// other process ends by them until it can do better.
@@ -101,41 +106,4 @@ pub(crate) fn hold_if_process_1() {
 /// to fail as others do, with -1, and so does not see it fail.
 fn block(signals: &SigSet) -> nix::Result<()> {
     sigprocmask(SigmaskHow::SIG_BLOCK, Some(signals), None)
-}
-
-/// Every signal to its default disposition, as in a fresh process: ignored ones would survive
-/// exec(2).
-///
-/// # Safety
-/// For a forked child, before exec: handlers of the parent's program must not be needed any more.
-pub(super) unsafe fn reset_dispositions() {
-    // The system call itself, since the C library keeps 32 and 33 to itself. Its structure is three
-    // words and a mask, and all zeros are SIG_DFL without flags.
-    let default = [0_u64; 8];
-    let (none, mask_size) = (ptr::null_mut::<u64>(), size_of::<u64>());
-    for number in 1..=libc::SIGRTMAX() {
-        // SAFETY: `default` is larger than the structure. KILL and STOP are refused: that is fine.
-        unsafe {
-            libc::syscall(
-                libc::SYS_rt_sigaction,
-                number,
-                default.as_ptr(),
-                none,
-                mask_size,
-            )
-        };
-    }
-}
-
-/// Lets every signal through.
-///
-/// # Safety
-/// For a forked child, after [`reset_dispositions`].
-pub(super) unsafe fn unblock_all() {
-    // SAFETY: an empty set, made on our stack.
-    unsafe {
-        let mut none: libc::sigset_t = std::mem::zeroed();
-        libc::sigemptyset(&mut none);
-        libc::sigprocmask(libc::SIG_SETMASK, &none, ptr::null_mut());
-    }
 }

@@ -223,6 +223,8 @@ fn a_file_that_is_no_program_is_given_to_the_shell() {
 }
 
 mod better {
+    use nix::sys::signal::Signal;
+
     use crate::harness::{Process, SLEEPS, Setup, exports, skipped};
 
     /// Ignored or caught signals of a worker under a supervisor started like this.
@@ -231,7 +233,7 @@ mod better {
         let worker: Process = s.wait_generation(1);
         s.settle();
         let sets = (
-            worker.signal_set("SigIgn"),
+            ignored(worker),
             worker.signal_set("SigCgt"),
             worker.signal_set("SigBlk"),
         );
@@ -239,24 +241,52 @@ mod better {
         sets
     }
 
+    /// Without signals 32 and 33, which posix_spawn(3) of glibc leaves ignored.
+    fn ignored(worker: Process) -> Option<u64> {
+        let internal = 0b11 << 31;
+        worker.signal_set("SigIgn").map(|set| set & !internal)
+    }
+
+    /// A set of signals as in /proc/PID/status.
+    fn set(signals: &[Signal]) -> u64 {
+        signals.iter().map(|s| 1 << (*s as i32 - 1)).sum()
+    }
+
     #[test]
-    fn signal_dispositions_are_the_default() {
+    fn worker_of_a_plain_supervisor_ignores_and_blocks_no_signal() {
         assert_eq!(dispositions(Setup::new(&[])), (Some(0), Some(0), Some(0)));
     }
 
     #[test]
-    fn signals_the_supervisor_ignores_are_default_again() {
-        let ignoring = Setup::new(&[]).before("trap '' PIPE HUP INT QUIT USR1 USR2 CHLD ALRM TSTP");
-        assert_eq!(dispositions(ignoring), (Some(0), Some(0), Some(0)));
+    fn signals_ignored_at_the_start_are_ignored_in_workers() {
+        // sh does not pass on an ignored SIGCHLD; env(1) does.
+        let ignore = "trap '' PIPE HUP INT QUIT USR1 USR2 ALRM TSTP";
+        let ignore_too = "set -- env --ignore-signal=CHLD \"$@\"";
+        let ignoring = Setup::new(&[]).before(&format!("{ignore}; {ignore_too}"));
+        let ignored = [
+            Signal::SIGPIPE,
+            Signal::SIGHUP,
+            Signal::SIGINT,
+            Signal::SIGQUIT,
+            Signal::SIGUSR1,
+            Signal::SIGUSR2,
+            Signal::SIGCHLD,
+            Signal::SIGALRM,
+            Signal::SIGTSTP,
+        ];
+        assert_eq!(
+            dispositions(ignoring),
+            (Some(set(&ignored)), Some(0), Some(0))
+        );
     }
 
     #[test]
-    fn signals_the_supervisor_has_blocked_are_not_blocked() {
-        let block = "env --block-signal=HUP,TERM,INT,CHLD,USR1";
+    fn signals_blocked_at_the_start_are_blocked_in_workers() {
+        let block = "env --block-signal=HUP,INT,CHLD,USR1";
+        let available = format!("{block} true");
         let mut try_it = std::process::Command::new("/bin/sh");
         if !try_it
-            .arg("-c")
-            .arg(format!("{block} true"))
+            .args(["-c", &available])
             .output()
             .unwrap()
             .status
@@ -265,12 +295,45 @@ mod better {
             skipped("blocked signals: env(1) cannot block any here");
             return;
         }
+        let blocked = set(&[
+            Signal::SIGHUP,
+            Signal::SIGINT,
+            Signal::SIGCHLD,
+            Signal::SIGUSR1,
+        ]);
         let setup = Setup::new(&[]).before(&format!("set -- {block} \"$@\""));
         let s = setup.program(["--", "sleep", "1000"]).start();
         s.settle();
-        assert_eq!(s.wait_generation(1).signal_set("SigBlk"), Some(0));
+        assert_eq!(s.wait_generation(1).signal_set("SigBlk"), Some(blocked));
         s.hup();
         s.wait_generation(2);
+        s.stop();
+    }
+
+    #[test]
+    fn worker_started_after_an_upgrade_has_the_dispositions_of_the_start() {
+        let setup = Setup::new(&[]).before("trap '' PIPE USR1");
+        let s = setup.program(["--", "sleep", "1000"]).start();
+        s.wait_generation(1);
+        s.signal(Signal::SIGUSR2);
+        s.wait_line_starting(&format!("start_server (pid:{}) upgraded", s.process().0));
+        s.hup();
+        let worker = s.wait_generation(2);
+        s.settle();
+        let expected = set(&[Signal::SIGPIPE, Signal::SIGUSR1]);
+        assert_eq!(ignored(worker), Some(expected));
+        assert_eq!(worker.signal_set("SigBlk"), Some(0));
+        s.stop();
+    }
+
+    #[test]
+    fn file_size_limit_of_zero_does_not_kill_the_supervisor_before_its_first_line() {
+        // Standard error is a file that may not grow.
+        let s = Setup::new(&["--port=127.0.0.1:PORT"])
+            .before("ulimit -f 0; exec 2>>stderr.limited")
+            .program(["--", "sleep", "1000"])
+            .spawn();
+        s.eventually("a worker runs", || s.process().children().len() == 1);
         s.stop();
     }
 

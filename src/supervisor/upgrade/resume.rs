@@ -75,6 +75,7 @@ impl Supervisor {
         let (release, above) = (state.release, state.above);
         sys::limits::was_raised(state.open_files);
         let signals = Signals::resume(state.signals)?;
+        state.signal_state.resume();
         let sockets = Sockets::resume(state.sockets)?;
         let owner = config.identity.as_ref();
         let needed = builder::needs_words(&config).is_some();

@@ -20,6 +20,7 @@ use crate::supervisor::clients::{Clients, SavedClients};
 use crate::sys;
 use crate::sys::daemon::Launcher;
 use crate::sys::reexec::Kept;
+use crate::sys::signal_state::SignalState;
 use crate::systemd::SavedNotifier;
 use crate::types::Pid;
 use crate::worker::{SavedEnvironment, SavedNotifySockets};
@@ -42,6 +43,8 @@ pub(super) struct State {
     /// The machine's time 0, on the monotonic clock.
     pub(super) origin: Duration,
     pub(super) signals: RawFd,
+    /// The dispositions and the mask that workers get.
+    pub(super) signal_state: SignalState,
     pub(super) machine: machine::Saved,
     pub(super) history: History,
     pub(super) sockets: Vec<SavedSocket>,
@@ -98,6 +101,7 @@ impl Supervisor {
             open_files: sys::limits::raised_from(),
             origin: self.origin,
             signals: self.signals.save(kept),
+            signal_state: SignalState::at_start(),
             machine: self.machine.save(),
             history: self.history.clone(),
             sockets: self.sockets.save(kept),

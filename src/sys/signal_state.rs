@@ -1,0 +1,129 @@
+//! The signal dispositions and the signal mask that this process was started with. Workers get the same.
+//!
+//! Both survive exec(2) and carry meaning: systemd ignores SIGPIPE in services (`IgnoreSIGPIPE=`,
+//! systemd.exec(5)) so that a restarted journal does not kill them, and nohup(1) ignores SIGHUP. The
+//! runtime of Rust ignores SIGPIPE before `main`, so the state is read earlier, by the dynamic loader or the
+//! C library's start-up code (`.init_array`).
+
+use std::ptr;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use serde::{Deserialize, Serialize};
+
+/// Signals 1 to 64, a bit each, as in `SigIgn:` and `SigBlk:` of proc_pid_status(5).
+static IGNORED: AtomicU64 = AtomicU64::new(0);
+static BLOCKED: AtomicU64 = AtomicU64::new(0);
+
+/// The highest signal number of the kernel.
+const HIGHEST: i32 = 64;
+
+/// The size of the kernel's signal set, in bytes.
+const SET_SIZE: usize = size_of::<u64>();
+
+/// `SIG_IGN` as the kernel stores it.
+const IGNORE: usize = libc::SIG_IGN;
+
+/// The kernel's `struct sigaction`, which starts with the handler; with room to spare.
+type Action = [usize; 16];
+
+#[used]
+#[unsafe(link_section = ".init_array")]
+static READ_AT_START: extern "C" fn() = read;
+
+/// Runs before the runtime and before `main`, on the only thread.
+extern "C" fn read() {
+    let mut blocked = 0_u64;
+    let mut ignored = 0_u64;
+    for number in 1..=HIGHEST {
+        let mut action: Action = [0; 16];
+        // The system call itself, since the C library keeps signals 32 and 33 to itself.
+        // SAFETY: reads a disposition into `action`, which is larger than the structure.
+        unsafe {
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                number,
+                ptr::null::<Action>(),
+                &mut action,
+                SET_SIZE,
+            )
+        };
+        ignored |= u64::from(action[0] == IGNORE) << (number - 1);
+    }
+    // SAFETY: reads the mask into a variable of its size.
+    unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigprocmask,
+            libc::SIG_SETMASK,
+            ptr::null::<u64>(),
+            &mut blocked,
+            SET_SIZE,
+        )
+    };
+    IGNORED.store(ignored, Ordering::Relaxed);
+    BLOCKED.store(blocked, Ordering::Relaxed);
+}
+
+/// Dispositions and mask as they were at the start. Saved for the next program in this process, which
+/// is started with those of a running supervisor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SignalState {
+    ignored: u64,
+    blocked: u64,
+}
+
+impl SignalState {
+    /// Those that this process was started with.
+    pub(crate) fn at_start() -> SignalState {
+        SignalState {
+            ignored: IGNORED.load(Ordering::Relaxed),
+            blocked: BLOCKED.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Makes these the ones that workers get.
+    pub(crate) fn resume(self) {
+        IGNORED.store(self.ignored, Ordering::Relaxed);
+        BLOCKED.store(self.blocked, Ordering::Relaxed);
+    }
+
+    /// Sets every disposition as it was at the start: ignored, or the default.
+    ///
+    /// # Safety
+    /// For a forked child, before exec: handlers of the parent's program must not be needed any more.
+    pub(super) unsafe fn restore_dispositions(self) {
+        for number in 1..=HIGHEST {
+            let mut action: Action = [0; 16]; // all zeros: SIG_DFL without flags
+            if self.ignored & (1 << (number - 1)) != 0 {
+                action[0] = IGNORE;
+            }
+            // SAFETY: `action` is larger than the structure. KILL and STOP are refused, which is right.
+            unsafe {
+                libc::syscall(
+                    libc::SYS_rt_sigaction,
+                    number,
+                    &action,
+                    ptr::null_mut::<Action>(),
+                    SET_SIZE,
+                )
+            };
+        }
+    }
+
+    /// Sets the mask as it was at the start.
+    ///
+    /// # Safety
+    /// For a forked child, after [`restore_dispositions`](SignalState::restore_dispositions).
+    pub(super) unsafe fn restore_mask(self) {
+        // SAFETY: reads the mask from a variable of its size.
+        unsafe {
+            libc::syscall(
+                libc::SYS_rt_sigprocmask,
+                libc::SIG_SETMASK,
+                &self.blocked,
+                ptr::null_mut::<u64>(),
+                SET_SIZE,
+            )
+        };
+    }
+}
