@@ -12,7 +12,7 @@ pub(super) const NEVER_READY: &str = "49588c5c0b3a42739e72be941c91c1ae";
 /// A worker does not ping any more.
 pub(super) const STUCK: &str = "13e742bfdf864962baadce80a59b4438";
 /// The program could not be run at all.
-pub(crate) const NOT_SPAWNED: &str = "b16f9441d4704482bb34781caa90be97";
+pub(super) const NOT_SPAWNED: &str = "b16f9441d4704482bb34781caa90be97";
 /// No more attempts are made.
 pub(super) const GAVE_UP: &str = "8ad760dcd04340c1acba281c97ed437a";
 /// The current worker died.
@@ -30,9 +30,9 @@ pub(super) const STOPPING: &str = "2b6613aa74c1448bb51b2b5a377a6627";
 /// A worker has outlived the stop time-out.
 pub(super) const OVERDUE: &str = "8845a118174a4de98b208e7bd7752c7c";
 /// Another release of this program has taken over.
-pub(crate) const UPGRADED: &str = "f8e9cee1d51c4879bd7a61fc7f50d0ec";
+pub(super) const UPGRADED: &str = "f8e9cee1d51c4879bd7a61fc7f50d0ec";
 /// It could not.
-pub(crate) const UPGRADE_REFUSED: &str = "8aa48060f717471d976719afa5545d17";
+pub(super) const UPGRADE_REFUSED: &str = "8aa48060f717471d976719afa5545d17";
 /// The end.
 pub(super) const EXITING: &str = "380a281dc87a42b794f1416607c99e2c";
 

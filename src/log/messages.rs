@@ -1,195 +1,101 @@
-//! What happened, in the words that Server::Starter's users grep for.
+//! The messages of the log: one table from what happened to the line, its level and the fields that the
+//! journal gets.
+//!
+//! The lines are those of Server::Starter, which scripts look for: more words may follow, none may change.
 
-use std::fmt::Write;
+use std::fmt;
 
-use super::message_id;
-use crate::machine::{Report, Trigger};
+use tracing::Level;
+
+use super::message_id as id;
+use crate::machine::{Generation, Report, Trigger};
 use crate::sys::process::{describe_status, exit_code, killed_by};
 use crate::types::{Pid, Seconds};
 
-/// The line for a report; none for what the log does not mention.
-pub(crate) fn line(report: &Report) -> Option<String> {
-    let line = match report {
-        Report::Started { pid, .. } => format!("starting new worker {pid}"),
-        Report::FailedToStart { pid, status, .. } => format!(
-            "new worker {pid} seems to have failed to start, exit status:{}",
-            Status(*status)
-        ),
-        Report::NeverReady { pid, after, .. } => format!(
-            "new worker {pid} seems to have failed to start, it never said READY=1 in {} s",
-            Seconds(*after)
-        ),
-        Report::Extended { generation, by } => {
-            format!("generation {generation} asks for {} s more", Seconds(*by))
-        }
-        Report::Stuck { pid, silent, .. } => match silent {
-            Some(silent) => format!(
-                "worker {pid} has not pinged for {} s, sending ABRT",
-                Seconds(*silent)
-            ),
-            None => format!("worker {pid} says that it is stuck, sending ABRT"),
-        },
-        Report::GaveUp { attempts, kept } => {
-            let s = if *attempts == 1 { "" } else { "s" };
-            match kept {
-                Some(generation) => format!(
-                    "giving up after {attempts} attempt{s}, generation {generation} keeps serving"
-                ),
-                None => format!("giving up after {attempts} attempt{s}, no worker is left"),
-            }
-        }
-        Report::DiedUnexpectedly {
-            pid, status, pause, ..
-        } => {
-            let mut line =
-                format!("worker {pid} died unexpectedly with status:{status}, restarting");
-            let _ = write!(line, " ({}", describe_status(*status));
-            if !pause.is_zero() {
-                let _ = write!(line, "; after a pause of {} s", Seconds(*pause));
-            }
-            line + ")"
-        }
-        Report::OldDied {
-            was_current,
-            pid,
-            status,
-            ..
-        } => {
-            let alone = if *was_current {
-                "; it was still serving"
-            } else {
-                ""
-            };
-            format!("old worker {pid} died, status:{}{alone}", Status(*status))
-        }
-        Report::Reloading(by) => format!("{}, spawning a new worker", wanted(*by)),
-        Report::ReloadQueued(by) => format!(
-            "{} while a worker is being started, another one will follow",
-            wanted(*by)
-        ),
-        Report::CheckFailed { timed_out, kept } => {
-            let kept = kept.map(|generation| format!(", generation {generation} keeps serving"));
-            let kept = kept.unwrap_or_default();
-            match timed_out {
-                Some(time) => format!("the check did not end in {} s{kept}", Seconds(*time)),
-                None => format!("the check failed, no worker is started{kept}"),
-            }
-        }
-        Report::AutoRestart { interval, forced } => format!(
-            "autorestart triggered ({}interval={})",
-            if *forced { "forced, " } else { "" },
-            Seconds(*interval)
-        ),
-        Report::Replacing { signal, old } => {
-            format!(
-                "new worker is now running, sending {signal} to old workers:{}",
-                list(old)
-            )
-        }
-        Report::KillDelayed(delay) => {
-            format!(
-                "sleeping {} secs before killing old workers",
-                Seconds(*delay)
-            )
-        }
-        Report::KillingOld => "killing old workers".to_owned(),
-        Report::Stopping {
-            received,
-            signal,
-            workers,
-        } => match received {
-            Some(received) => {
-                format!(
-                    "received {received}, sending {signal} to all workers:{}",
-                    list(workers)
-                )
-            }
-            None => format!("sending {signal} to all workers:{}", list(workers)),
-        },
-        Report::StoppedWorker { pid, status } => {
-            format!("worker {pid} died, status:{}", Status(*status))
-        }
-        Report::Overdue { pid, after, .. } => {
-            format!(
-                "worker {pid} is still there after {} s, sending KILL",
-                Seconds(*after)
-            )
-        }
-        Report::Exiting => "exiting".to_owned(),
-        Report::Ready { .. } | Report::NotSpawned { .. } | Report::Settled => return None,
-    };
-    Some(line)
+/// A line of the log, with its fields.
+pub(crate) struct Entry {
+    pub(crate) line: String,
+    level: Level,
+    message_id: Option<&'static str>,
+    generation: Option<Generation>,
+    worker: Option<Pid>,
+    /// A raw wait status. The entry has the exit status, or the signal that ended the process.
+    wait_status: Option<i32>,
 }
 
-/// Sends a report to the log, with its fields.
-pub(crate) fn tell(report: &Report) {
-    let text = line(report);
-    let text = text.as_deref().unwrap_or_default();
-    /// An event of this level and kind.
-    macro_rules! say {
-        ($level:ident, $id:ident $(, $field:ident = $value:expr)*) => {
-            tracing::$level!(MESSAGE_ID = message_id::$id $(, $field = $value)*, "{text}")
-        };
-    }
-    match report {
-        Report::Started { generation, pid } => {
-            say!(info, STARTED, generation = generation, worker_pid = pid)
-        }
-        Report::Ready { generation, pid } => {
-            let text = "worker is ready";
-            tracing::debug!(
-                MESSAGE_ID = message_id::READY,
-                generation,
-                worker_pid = pid,
-                "{text}"
-            )
-        }
+/// The entry for a report. `None` if the report has none: the start of a worker that failed without a
+/// process is logged where the reason is known, see [`not_spawned`].
+pub(crate) fn entry(report: &Report) -> Option<Entry> {
+    let entry = match report {
+        Report::Started { generation, pid } => Entry::info(format!("starting new worker {pid}"))
+            .id(id::STARTED)
+            .worker(*generation, *pid),
+        Report::Ready { generation, pid } => Entry::debug("worker is ready")
+            .id(id::READY)
+            .worker(*generation, *pid),
         Report::FailedToStart {
             generation,
             pid,
             status,
-        } => {
-            let (exit_status, signal) = parts(*status);
-            say!(
-                error,
-                FAILED_TO_START,
-                generation = generation,
-                worker_pid = pid,
-                exit_status = exit_status,
-                signal = signal
-            )
-        }
+        } => Entry::error(format!(
+            "new worker {pid} seems to have failed to start, exit status:{}",
+            Status(*status)
+        ))
+        .id(id::FAILED_TO_START)
+        .worker(*generation, *pid)
+        .ended(*status),
         Report::NeverReady {
-            generation, pid, ..
-        } => {
-            say!(
-                error,
-                NEVER_READY,
-                generation = generation,
-                worker_pid = pid
-            )
+            generation,
+            pid,
+            after,
+        } => Entry::error(format!(
+            "new worker {pid} seems to have failed to start, it never said READY=1 in {} s",
+            Seconds(*after)
+        ))
+        .id(id::NEVER_READY)
+        .worker(*generation, *pid),
+        Report::Extended { generation, by } => {
+            let more = Seconds(*by);
+            Entry::debug(format!("generation {generation} asks for {more} s more"))
         }
         Report::Stuck {
-            generation, pid, ..
-        } => {
-            say!(error, STUCK, generation = generation, worker_pid = pid)
+            generation,
+            pid,
+            silent,
+        } => Entry::error(match silent {
+            Some(silent) => {
+                let silent = Seconds(*silent);
+                format!("worker {pid} has not pinged for {silent} s, sending ABRT")
+            }
+            None => format!("worker {pid} says that it is stuck, sending ABRT"),
+        })
+        .id(id::STUCK)
+        .worker(*generation, *pid),
+        Report::GaveUp { attempts, kept } => {
+            let s = if *attempts == 1 { "" } else { "s" };
+            let rest = match kept {
+                Some(generation) => format!("generation {generation} keeps serving"),
+                None => "no worker is left".to_owned(),
+            };
+            Entry::error(format!("giving up after {attempts} attempt{s}, {rest}")).id(id::GAVE_UP)
         }
-        Report::Extended { .. } => tracing::debug!("{text}"),
         Report::DiedUnexpectedly {
             generation,
             pid,
             status,
-            ..
+            pause,
         } => {
-            let (exit_status, signal) = parts(*status);
-            say!(
-                error,
-                DIED_UNEXPECTEDLY,
-                generation = generation,
-                worker_pid = pid,
-                exit_status = exit_status,
-                signal = signal
-            )
+            let how = describe_status(*status);
+            let pause = match pause.is_zero() {
+                true => String::new(),
+                false => format!("; after a pause of {} s", Seconds(*pause)),
+            };
+            Entry::error(format!(
+                "worker {pid} died unexpectedly with status:{status}, restarting ({how}{pause})"
+            ))
+            .id(id::DIED_UNEXPECTEDLY)
+            .worker(*generation, *pid)
+            .ended(*status)
         }
         Report::OldDied {
             was_current,
@@ -197,64 +103,194 @@ pub(crate) fn tell(report: &Report) {
             pid,
             status,
         } => {
-            let (exit_status, signal) = parts(*status);
-            if *was_current {
-                say!(
-                    error,
-                    OLD_DIED,
-                    generation = generation,
-                    worker_pid = pid,
-                    exit_status = exit_status,
-                    signal = signal
-                )
-            } else {
-                say!(
-                    info,
-                    OLD_DIED,
-                    generation = generation,
-                    worker_pid = pid,
-                    exit_status = exit_status,
-                    signal = signal
-                )
+            let line = format!("old worker {pid} died, status:{}", Status(*status));
+            match was_current {
+                true => Entry::error(line + "; it was still serving"),
+                false => Entry::info(line),
             }
+            .id(id::OLD_DIED)
+            .worker(*generation, *pid)
+            .ended(*status)
+        }
+        Report::Reloading(by) => {
+            let cause = cause(*by);
+            Entry::info(format!("{cause}, spawning a new worker")).id(id::RELOADING)
+        }
+        Report::ReloadQueued(by) => {
+            let cause = cause(*by);
+            let line = format!("{cause} while a worker is being started, another one will follow");
+            Entry::info(line)
+        }
+        Report::CheckFailed { timed_out, kept } => {
+            let kept = kept.map(|generation| format!(", generation {generation} keeps serving"));
+            let kept = kept.unwrap_or_default();
+            Entry::error(match timed_out {
+                Some(time) => format!("the check did not end in {} s{kept}", Seconds(*time)),
+                None => format!("the check failed, no worker is started{kept}"),
+            })
+            .id(id::CHECK_FAILED)
+        }
+        Report::AutoRestart { interval, forced } => {
+            let forced = if *forced { "forced, " } else { "" };
+            let interval = Seconds(*interval);
+            Entry::info(format!(
+                "autorestart triggered ({forced}interval={interval})"
+            ))
+            .id(id::RELOADING)
+        }
+        Report::Replacing { signal, old } => {
+            let old = list(old);
+            Entry::info(format!(
+                "new worker is now running, sending {signal} to old workers:{old}"
+            ))
+            .id(id::REPLACING)
+        }
+        Report::KillDelayed(delay) => {
+            let delay = Seconds(*delay);
+            Entry::info(format!("sleeping {delay} secs before killing old workers"))
+        }
+        Report::KillingOld => Entry::info("killing old workers"),
+        Report::Stopping {
+            received,
+            signal,
+            workers,
+        } => {
+            let received = received.map(|received| format!("received {received}, "));
+            let received = received.unwrap_or_default();
+            let workers = list(workers);
+            Entry::info(format!(
+                "{received}sending {signal} to all workers:{workers}"
+            ))
+            .id(id::STOPPING)
         }
         Report::StoppedWorker { pid, status } => {
-            let (exit_status, signal) = parts(*status);
-            say!(
-                info,
-                OLD_DIED,
-                worker_pid = pid,
-                exit_status = exit_status,
-                signal = signal
-            )
+            let status_text = Status(*status);
+            let entry = Entry::info(format!("worker {pid} died, status:{status_text}"));
+            Entry {
+                worker: Some(*pid),
+                ..entry.id(id::OLD_DIED).ended(*status)
+            }
         }
         Report::Overdue {
-            generation, pid, ..
+            generation,
+            pid,
+            after,
         } => {
-            say!(warn, OVERDUE, generation = generation, worker_pid = pid)
+            let after = Seconds(*after);
+            Entry::warn(format!(
+                "worker {pid} is still there after {after} s, sending KILL"
+            ))
+            .id(id::OVERDUE)
+            .worker(*generation, *pid)
         }
-        Report::GaveUp { .. } => say!(error, GAVE_UP),
-        Report::Reloading(_) | Report::AutoRestart { .. } => say!(info, RELOADING),
-        Report::CheckFailed { .. } => say!(error, CHECK_FAILED),
-        Report::Replacing { .. } => say!(info, REPLACING),
-        Report::Stopping { .. } => say!(info, STOPPING),
-        Report::Exiting => say!(info, EXITING),
-        Report::ReloadQueued(_) | Report::KillDelayed(_) | Report::KillingOld => {
-            tracing::info!("{text}")
-        }
-        Report::NotSpawned { .. } | Report::Settled => {}
+        Report::Exiting => Entry::info("exiting").id(id::EXITING),
+        Report::NotSpawned { .. } | Report::Settled => return None,
+    };
+    Some(entry)
+}
+
+/// The entry for an attempt that gave no process.
+pub(crate) fn not_spawned(generation: Generation, reason: &str) -> Entry {
+    Entry {
+        generation: Some(generation),
+        ..Entry::error(reason).id(id::NOT_SPAWNED)
     }
 }
 
-/// A wait status as two fields, of which one is there: the exit status, or the signal's name.
-fn parts(status: i32) -> (Option<i32>, Option<String>) {
-    match killed_by(status) {
-        Some(signal) => (None, Some(signal.to_string())),
-        None => (Some(exit_code(status)), None),
+/// The entry for an upgrade: this release runs in place of release `from`.
+pub(crate) fn upgraded(from: &str) -> Entry {
+    let (pid, to) = (std::process::id(), env!("CARGO_PKG_VERSION"));
+    Entry::info(format!(
+        "start_server (pid:{pid}) upgraded from {from} to {to}"
+    ))
+    .id(id::UPGRADED)
+}
+
+/// The entry for an upgrade that was not made.
+pub(crate) fn upgrade_refused(reason: &str) -> Entry {
+    Entry::error(format!("upgrade refused, nothing has changed: {reason}")).id(id::UPGRADE_REFUSED)
+}
+
+impl Entry {
+    fn error(line: impl Into<String>) -> Entry {
+        Entry::new(Level::ERROR, line)
+    }
+
+    fn warn(line: impl Into<String>) -> Entry {
+        Entry::new(Level::WARN, line)
+    }
+
+    fn info(line: impl Into<String>) -> Entry {
+        Entry::new(Level::INFO, line)
+    }
+
+    fn debug(line: impl Into<String>) -> Entry {
+        Entry::new(Level::DEBUG, line)
+    }
+
+    fn new(level: Level, line: impl Into<String>) -> Entry {
+        Entry {
+            line: line.into(),
+            level,
+            message_id: None,
+            generation: None,
+            worker: None,
+            wait_status: None,
+        }
+    }
+
+    fn id(self, id: &'static str) -> Entry {
+        Entry {
+            message_id: Some(id),
+            ..self
+        }
+    }
+
+    fn worker(self, generation: Generation, pid: Pid) -> Entry {
+        Entry {
+            generation: Some(generation),
+            worker: Some(pid),
+            ..self
+        }
+    }
+
+    fn ended(self, status: i32) -> Entry {
+        Entry {
+            wait_status: Some(status),
+            ..self
+        }
+    }
+
+    /// Sends the entry to the log. A field that is `None` is left out.
+    pub(crate) fn write(&self) {
+        let signal = self.wait_status.and_then(killed_by);
+        let exit_status = self.wait_status.filter(|_| signal.is_none()).map(exit_code);
+        let signal = signal.map(|signal| signal.to_string());
+        // A callsite of tracing has one level and one set of fields.
+        macro_rules! event {
+            ($level:expr) => {
+                tracing::event!(
+                    $level,
+                    MESSAGE_ID = self.message_id,
+                    generation = self.generation,
+                    worker_pid = self.worker,
+                    exit_status,
+                    signal,
+                    "{}",
+                    self.line
+                )
+            };
+        }
+        match self.level {
+            Level::ERROR => event!(Level::ERROR),
+            Level::WARN => event!(Level::WARN),
+            Level::INFO => event!(Level::INFO),
+            _ => event!(Level::DEBUG),
+        }
     }
 }
 
-fn wanted(by: Trigger) -> &'static str {
+fn cause(by: Trigger) -> &'static str {
     match by {
         Trigger::Hup => "received HUP",
         Trigger::Request => "asked to reload",
@@ -269,11 +305,11 @@ fn list(pids: &[Pid]) -> String {
     pids.join(",")
 }
 
-/// `256 (exit code 1)`: the raw status, then what it means. A clean exit needs no words.
+/// `256 (exit code 1)`: the raw status, then what it means. Status 0 stands alone.
 struct Status(i32);
 
-impl std::fmt::Display for Status {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.0)?;
         if self.0 != 0 {
             write!(f, " ({})", describe_status(self.0))
@@ -290,7 +326,7 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn the_lines_people_grep_for() {
+    fn lines_are_those_of_the_contract() {
         let secs = Duration::from_secs;
         let (generation, pid) = (7, 12);
         let cases = [
@@ -376,7 +412,7 @@ mod tests {
             (Report::Exiting, "exiting"),
         ];
         for (report, expected) in cases {
-            assert_eq!(line(&report).as_deref(), Some(expected));
+            assert_eq!(entry(&report).unwrap().line, expected);
         }
     }
 }

@@ -3,12 +3,12 @@
 
 mod journal;
 mod layer;
-pub(crate) mod message_id;
+mod message_id;
 mod messages;
 mod sink;
 
 pub use journal::Destination;
 pub(crate) use journal::{connect, stderr_is_the_journal};
 pub use layer::init;
-pub(crate) use messages::{line, tell};
+pub(crate) use messages::{entry, not_spawned, upgrade_refused, upgraded};
 pub(crate) use sink::{SavedLines, flush, into_pipe, linger, pending, resume, save, to_stderr};

@@ -256,15 +256,10 @@ impl Supervisor {
 
     /// This program has taken the place of another release.
     pub(super) fn upgraded(&mut self, from: &str) {
-        let to = env!("CARGO_PKG_VERSION");
-        let (id, pid) = (log::message_id::UPGRADED, std::process::id());
-        tracing::info!(
-            MESSAGE_ID = id,
-            "start_server (pid:{pid}) upgraded from {from} to {to}"
-        );
+        log::upgraded(from).write();
         let upgraded = Upgraded {
             from: from.to_owned(),
-            to: to.to_owned(),
+            to: env!("CARGO_PKG_VERSION").to_owned(),
         };
         for call in std::mem::take(&mut self.clients.upgrades) {
             self.clients.finish(call, Ok(&upgraded));

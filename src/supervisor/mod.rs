@@ -288,8 +288,7 @@ impl Supervisor {
             }
             Err(failure) => {
                 self.notify_sockets.close(generation);
-                let id = log::message_id::NOT_SPAWNED;
-                tracing::error!(MESSAGE_ID = id, generation, "{}", failure.reason);
+                log::not_spawned(generation, &failure.reason).write();
                 self.history.attempt_failed(&failure.reason);
                 self.last_failure = Some(failure.reason);
                 Event::SpawnFailed(failure.kind)
@@ -333,7 +332,10 @@ impl Supervisor {
         if matches!(report, Report::Ready { .. }) {
             self.settle_status();
         }
-        log::tell(report);
+        let entry = log::entry(report);
+        if let Some(entry) = &entry {
+            entry.write();
+        }
         let current = self.machine.current();
         let generation = current.map(|(generation, _)| generation);
         self.history.report(report, generation, self.now());
@@ -346,7 +348,7 @@ impl Supervisor {
                 }
             }
             Report::FailedToStart { generation, .. } | Report::NeverReady { generation, .. } => {
-                self.last_failure = log::line(report);
+                self.last_failure = entry.map(|entry| entry.line);
                 if let Some(words) = self.history.words_of(*generation) {
                     tracing::error!(generation, "its last words: {words}");
                 }

@@ -266,11 +266,7 @@ impl Supervisor {
     }
 
     fn upgrade_failed(&mut self, reason: &str) {
-        let id = log::message_id::UPGRADE_REFUSED;
-        tracing::error!(
-            MESSAGE_ID = id,
-            "upgrade refused, nothing has changed: {reason}"
-        );
+        log::upgrade_refused(reason).write();
         let reason = reason.to_owned();
         let failure = Failure::UpgradeFailed { reason };
         for call in std::mem::take(&mut self.clients.upgrades) {
