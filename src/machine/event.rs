@@ -190,8 +190,8 @@ pub enum Action {
     Check(Generation),
     /// Its result is not wanted any more: end it.
     EndCheck,
-    /// Tell who asked for a reload what has become of it.
-    Answer(RequestId, Answer),
+    /// Reply to this request: what became of it.
+    Answer(Request, Answer),
     /// Send the signal to the worker. It has not been reaped, so the pid is still its own.
     Signal(Pid, Signal),
     /// The list of live workers has changed: write it to the status file.

@@ -148,8 +148,8 @@ impl Machine {
         use Phase::*;
         let mut todo = Vec::new();
         match (self.phase, event) {
-            (Ended, ReloadRequested(Request { id, .. })) => {
-                todo.push(Action::Answer(id, Answer::Stopped))
+            (Ended, ReloadRequested(request)) => {
+                todo.push(Action::Answer(request, Answer::Stopped))
             }
             (Ended, _) => {}
 

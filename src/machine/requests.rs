@@ -56,7 +56,7 @@ impl Requests {
             if *stage != Stage::UnderWay {
                 return true;
             }
-            todo.push(Action::Answer(request.id, Answer::Replaced(by)));
+            todo.push(Action::Answer(*request, Answer::Replaced(by)));
             *stage = Stage::Draining(by);
             request.until == Until::Drained
         });
@@ -67,7 +67,7 @@ impl Requests {
         self.0.retain(|Pending { request, stage }| {
             let over = *stage == Stage::UnderWay;
             if over {
-                todo.push(Action::Answer(request.id, Answer::Failed { kept }));
+                todo.push(Action::Answer(*request, Answer::Failed { kept }));
             }
             !over
         });
@@ -77,7 +77,7 @@ impl Requests {
     pub(super) fn oldest_is(&mut self, oldest: Generation, todo: &mut Vec<Action>) {
         self.0.retain(|Pending { request, stage }| match *stage {
             Stage::Draining(by) if by <= oldest => {
-                todo.push(Action::Answer(request.id, Answer::Drained(by)));
+                todo.push(Action::Answer(*request, Answer::Drained(by)));
                 false
             }
             _ => true,
@@ -86,7 +86,7 @@ impl Requests {
 
     /// Nothing will come of any of them: everything ends.
     pub(super) fn stopped(&mut self, todo: &mut Vec<Action>) {
-        let ended = |pending: Pending| Action::Answer(pending.request.id, Answer::Stopped);
+        let ended = |pending: Pending| Action::Answer(pending.request, Answer::Stopped);
         todo.extend(self.0.drain(..).map(ended));
     }
 }

@@ -10,15 +10,15 @@ use crate::control::protocol::{
 use crate::control::{CallId, Server};
 use crate::history::{History, Verdict};
 use crate::log;
-use crate::machine::{Answer, Event, Report, Request, RequestId, State, Time, Until};
+use crate::machine::{Answer, Event, Report, Request, State, Time, Until};
 use crate::types::{Pid, Signal};
 
 /// The control socket, and who waits for what.
 #[derive(Default)]
 pub(super) struct Clients {
     pub(super) server: Option<Server>,
-    /// Those who have asked for a reload, and what for.
-    reloads: Vec<(CallId, Until)>,
+    /// Those who have asked for a reload.
+    reloads: Vec<CallId>,
     stops: Vec<CallId>,
     /// Those who have asked for an upgrade of this program.
     pub(super) upgrades: Vec<CallId>,
@@ -28,7 +28,7 @@ pub(super) struct Clients {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct SavedClients {
-    reloads: Vec<(CallId, Until)>,
+    reloads: Vec<CallId>,
     stops: Vec<CallId>,
     upgrades: Vec<CallId>,
 }
@@ -67,7 +67,7 @@ impl Clients {
         let server = self.server.as_mut();
         let gone = server.map(Server::take_disconnected).unwrap_or_default();
         if !gone.is_empty() {
-            self.reloads.retain(|(call, _)| !gone.contains(call));
+            self.reloads.retain(|call| !gone.contains(call));
             self.stops.retain(|call| !gone.contains(call));
             self.upgrades.retain(|call| !gone.contains(call));
         }
@@ -76,7 +76,7 @@ impl Clients {
 
     fn progress(&mut self, progress: &Progress) {
         if let Some(server) = &mut self.server {
-            for (call, _) in &self.reloads {
+            for call in &self.reloads {
                 server.progress(*call, progress);
             }
         }
@@ -106,7 +106,7 @@ impl Supervisor {
                     continue;
                 }
                 Method::Reload(until) => {
-                    self.clients.reloads.push((call, until));
+                    self.clients.reloads.push(call);
                     if !matches!(self.machine.state(), State::Serving | State::Stopping) {
                         let waiting = Progress::at(Step::Waiting);
                         self.clients.progress_of(call, &waiting);
@@ -138,12 +138,12 @@ impl Supervisor {
     }
 
     /// The last word to somebody who has asked for a reload, or the last but one.
-    pub(super) fn answer(&mut self, id: RequestId, answer: Answer) {
-        let waits = |(call, _): &(CallId, Until)| *call == id;
+    pub(super) fn answer(&mut self, request: Request, answer: Answer) {
+        let Request { id, until } = request;
+        let waits = |call: &CallId| *call == id;
         let Some(at) = self.clients.reloads.iter().position(waits) else {
             return;
         };
-        let until = self.clients.reloads.get(at).map(|(_, until)| *until);
         let (step, generation) = match answer {
             Answer::Replaced(generation) => (Step::Replaced, generation),
             Answer::Drained(generation) => (Step::Drained, generation),
@@ -164,7 +164,7 @@ impl Supervisor {
             draining: Some(self.older_than(generation)),
             ..Progress::at(step)
         };
-        if step == Step::Replaced && until == Some(Until::Drained) {
+        if step == Step::Replaced && until == Until::Drained {
             return self.clients.progress_of(id, &progress);
         }
         self.clients.reloads.remove(at);

@@ -255,9 +255,9 @@ impl Supervisor {
                             .for_each(|event| events.push_front(event));
                     }
                     Action::EndCheck => self.end_check(),
-                    Action::Answer(id, answer) => {
+                    Action::Answer(request, answer) => {
                         self.settle_status();
-                        self.answer(id, answer);
+                        self.answer(request, answer);
                     }
                     Action::Report(report) => self.report(&report),
                     Action::Exit(code) => return Some(code),

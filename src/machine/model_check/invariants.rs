@@ -291,7 +291,7 @@ impl Invariants {
                 self.begins();
             }
             Action::EndCheck => assert!(std::mem::take(&mut self.checking)),
-            Action::Answer(id, answer) => self.answered(id, answer),
+            Action::Answer(request, answer) => self.answered(request.id, answer),
             Action::Exit(code) => {
                 assert!(self.asked.is_empty(), "nobody is left without an answer");
                 assert!(!self.checking, "no check is left behind");

@@ -10,7 +10,7 @@ fn ask(bench: &mut Fixture, id: RequestId, until: Until) {
 
 fn answers(bench: &Fixture) -> Vec<(RequestId, Answer)> {
     let answers = bench.done.iter().filter_map(|action| match action {
-        Action::Answer(id, answer) => Some((*id, *answer)),
+        Action::Answer(request, answer) => Some((request.id, *answer)),
         _ => None,
     });
     answers.collect()
