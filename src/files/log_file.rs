@@ -294,6 +294,7 @@ impl LogCommand {
             ],
             exact: false,
             own_group: true,
+            cgroup: None,
         };
         self.child = Some(sys::process::spawn(&program).map_err(|e| io::Error::from(e.errno))?);
         Ok(())

@@ -97,6 +97,7 @@ impl Supervisor {
             self.wait();
         };
         let now = self.now();
+        self.spawner.clean_up();
         self.end_trial();
         self.answer_stoppers();
         let Supervisor {
@@ -297,7 +298,11 @@ impl Supervisor {
     }
 
     fn signal(&self, pid: Pid, signal: Signal) {
-        if let Err(errno) = sys::process::kill(pid, signal) {
+        let sent = match self.machine.generation_of(pid) {
+            Some(generation) if signal == Signal::KILL => self.spawner.kill(generation, pid),
+            _ => sys::process::kill(pid, signal),
+        };
+        if let Err(errno) = sent {
             tracing::error!(
                 worker_pid = pid,
                 "failed to send {signal} to worker {pid}: {}",

@@ -18,3 +18,4 @@ pub(crate) mod reexec;
 pub(crate) mod signal_state;
 pub(crate) mod signals;
 pub(crate) mod timer;
+pub(crate) mod xattr;

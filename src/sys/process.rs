@@ -40,6 +40,8 @@ pub(crate) struct Program<'a> {
     pub(crate) exact: bool,
     /// Whether it leads a process group of its own, out of the reach of the terminal's Ctrl-C.
     pub(crate) own_group: bool,
+    /// The `cgroup.procs` of the cgroup that it moves to; `None`: it stays in ours.
+    pub(crate) cgroup: Option<BorrowedFd<'a>>,
 }
 
 /// Why a program was not started.
@@ -169,6 +171,10 @@ unsafe fn become_program(
         signals.restore_dispositions();
         if program.own_group {
             libc::setpgid(0, 0);
+        }
+        if let Some(procs) = program.cgroup {
+            // Before the user changes, who may have no right to. A refusal leaves it in our cgroup.
+            libc::write(procs.as_raw_fd(), c"0".as_ptr().cast(), 1);
         }
         for (number, fd) in program.stdio.iter().enumerate() {
             if let Some(fd) = fd {

@@ -1,14 +1,17 @@
 //! Starting workers: the same program each time, in the environment of the day.
 
+mod cgroup;
 pub(crate) mod environment;
 pub(crate) mod notify;
+mod tree;
 mod watch;
 
 pub(crate) use environment::{Environment, SavedEnvironment};
 pub(crate) use notify::{NotifySockets, SavedNotifySockets, StatusText};
 
 use std::ffi::{CString, OsStr, OsString};
-use std::os::fd::RawFd;
+use std::fs::File;
+use std::os::fd::{AsFd, RawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 use std::time::Duration;
@@ -21,7 +24,9 @@ use crate::machine::{Generation, SpawnFailure};
 use crate::sockets::{ListenFds, Sockets};
 use crate::sys::limits::Allowance;
 use crate::sys::process::{self, ChildError, ChildStep, Program};
-use crate::types::{Identity, Pid};
+use crate::types::{Identity, Pid, Signal};
+use cgroup::Cgroups;
+use tree::ProcessTree;
 
 /// What every worker is made of.
 pub(crate) struct Spawner {
@@ -33,6 +38,7 @@ pub(crate) struct Spawner {
     common: Vec<CString>,
     /// Variables whose value is the worker's own pid.
     pid_env: Vec<&'static str>,
+    cgroups: Cgroups,
 }
 
 /// Why there is no worker: for the log, and for the machine.
@@ -89,6 +95,7 @@ impl Spawner {
             keep,
             common,
             pid_env,
+            cgroups: Cgroups::find(),
         })
     }
 
@@ -114,7 +121,9 @@ impl Spawner {
     ) -> Result<Pid, SpawnError> {
         let mut block = self.block(generation, environment);
         block.extend(notify_socket);
-        self.run(&self.argv, &block, &self.pid_env, false)
+        self.cgroups.remove_empty(); // of generations that have ended since
+        let cgroup = self.cgroups.make(generation);
+        self.run(&self.argv, &block, &self.pid_env, false, cgroup.as_ref())
     }
 
     /// Starts a shell command where, as whom and with what a worker of this generation would be, but
@@ -131,7 +140,32 @@ impl Spawner {
         let watchdog = |variable: &CString| variable.as_bytes().starts_with(b"WATCHDOG_USEC=");
         let block: Vec<CString> = block.into_iter().filter(|v| !watchdog(v)).collect();
         let pid_env = self.pid_env.iter().filter(|name| **name == "LISTEN_PID");
-        self.run(&argv, &block, &pid_env.copied().collect::<Vec<_>>(), true)
+        self.run(
+            &argv,
+            &block,
+            &pid_env.copied().collect::<Vec<_>>(),
+            true,
+            None,
+        )
+    }
+
+    /// Ends a worker that has outlived its time, and everything that it has started: its cgroup if it has
+    /// one of its own, else its process tree.
+    ///
+    /// # Errors
+    /// The worker itself cannot be signalled.
+    pub(crate) fn kill(&self, generation: Generation, pid: Pid) -> nix::Result<()> {
+        // Read before the worker dies: its children then belong to another parent.
+        let tree = ProcessTree::of(pid);
+        let _ = self.cgroups.kill(generation); // most have none
+        let sent = process::kill(pid, Signal::KILL);
+        tree.signal_descendants(Signal::KILL);
+        sent
+    }
+
+    /// Removes what the ended generations have left behind.
+    pub(crate) fn clean_up(&self) {
+        self.cgroups.remove_empty();
     }
 
     fn block(&self, generation: Generation, environment: &Environment) -> Vec<CString> {
@@ -149,6 +183,7 @@ impl Spawner {
         environment: &[CString],
         pid_env: &[&str],
         own_group: bool,
+        cgroup: Option<&File>,
     ) -> Result<Pid, SpawnError> {
         let program = Program {
             argv,
@@ -160,6 +195,7 @@ impl Spawner {
             stdio: [None, None, None],
             exact: false,
             own_group,
+            cgroup: cgroup.map(AsFd::as_fd),
         };
         process::spawn(&program).map_err(|error| self.explain(argv, error))
     }

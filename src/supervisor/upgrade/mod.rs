@@ -140,6 +140,7 @@ impl Supervisor {
             stdio: [None, Some(write_end.as_fd()), Some(write_end.as_fd())],
             exact: true,
             own_group: true,
+            cgroup: None,
         };
         let pid = sys::process::spawn(&program).map_err(|failed| {
             let what = match failed.step {

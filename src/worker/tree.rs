@@ -1,0 +1,207 @@
+//! The processes that a worker has started, and theirs: what has to go with a worker that is killed.
+//!
+//! The tree is read from proc(5) and every member is held by a pidfd before the first one is killed, so
+//! that no signal reaches a process that got a recycled pid. A process whose parent has ended (a daemon
+//! that forked twice) is not found: it belongs to no tree any more. Only a cgroup holds those, see
+//! `cgroup.rs`.
+
+use std::collections::{HashMap, HashSet};
+use std::fs;
+
+use crate::sys::pidfd::PidFd;
+use crate::types::{Pid, Signal};
+
+/// A tree is walked again until nothing new is found, at most this often: it may grow meanwhile.
+const MOST_WALKS: usize = 4;
+
+/// The most processes of one tree that are looked at.
+const MOST_MEMBERS: usize = 10_000;
+
+/// A process and all of its descendants.
+pub(crate) struct ProcessTree {
+    /// Parents before their children. A member without a descriptor could not be opened, for lack of
+    /// descriptors: it is signalled by pid.
+    members: Vec<(Pid, Option<PidFd>)>,
+}
+
+impl ProcessTree {
+    /// The tree below `root`, a child of this process that has not been reaped.
+    pub(crate) fn of(root: Pid) -> ProcessTree {
+        let mut tree = ProcessTree {
+            members: vec![(root, PidFd::open(root).ok())],
+        };
+        let mut known = HashSet::from([root]);
+        let children = Children::new(root);
+        for _ in 0..MOST_WALKS {
+            if !tree.grow(&mut known, &children) {
+                break;
+            }
+        }
+        tree
+    }
+
+    /// Adds the children of all members that are not members yet. Returns whether there were any.
+    fn grow(&mut self, known: &mut HashSet<Pid>, children: &Children) -> bool {
+        let before = self.members.len();
+        let mut at = 0;
+        while let Some(&(parent, _)) = self.members.get(at) {
+            for child in children.of(parent) {
+                if self.members.len() < MOST_MEMBERS && known.insert(child) {
+                    let held = PidFd::open(child).ok();
+                    // Read after the process is held: its pid was not recycled in between.
+                    if parent_of(child) == Some(parent) {
+                        self.members.push((child, held));
+                    }
+                }
+            }
+            at += 1;
+        }
+        self.members.len() > before
+    }
+
+    /// The pids of all members, the root first.
+    pub(crate) fn pids(&self) -> impl Iterator<Item = Pid> + '_ {
+        self.members.iter().map(|(pid, _)| *pid)
+    }
+
+    /// Sends `signal` to every member but the root, which is the caller's to signal. The members that
+    /// have ended meanwhile are left out.
+    pub(crate) fn signal_descendants(&self, signal: Signal) {
+        for (pid, held) in self.members.iter().skip(1) {
+            let sent = match held {
+                Some(held) => held.kill(signal),
+                None => crate::sys::process::kill(*pid, signal).map_err(Into::into),
+            };
+            if let Err(e) = sent {
+                tracing::debug!(pid, "not signalled: {e}");
+            }
+        }
+    }
+}
+
+/// Where the children of a process are listed.
+enum Children {
+    /// `/proc/PID/task/TID/children`, which needs CONFIG_PROC_CHILDREN.
+    Listed,
+    /// One look at all processes of the machine.
+    Scanned(HashMap<Pid, Vec<Pid>>),
+}
+
+impl Children {
+    fn new(root: Pid) -> Children {
+        match fs::metadata(format!("/proc/{root}/task/{root}/children")) {
+            Ok(_) => Children::Listed,
+            Err(_) => Children::Scanned(scan()),
+        }
+    }
+
+    fn of(&self, parent: Pid) -> Vec<Pid> {
+        match self {
+            Children::Listed => listed(parent),
+            Children::Scanned(map) => map.get(&parent).cloned().unwrap_or_default(),
+        }
+    }
+}
+
+/// A child belongs to the thread that has forked it.
+fn listed(parent: Pid) -> Vec<Pid> {
+    let Ok(threads) = fs::read_dir(format!("/proc/{parent}/task")) else {
+        return Vec::new();
+    };
+    let lists = threads
+        .flatten()
+        .filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok());
+    lists
+        .flat_map(|list| {
+            let pids = list.split_ascii_whitespace().map(str::parse);
+            pids.filter_map(Result::ok).collect::<Vec<Pid>>()
+        })
+        .collect()
+}
+
+fn scan() -> HashMap<Pid, Vec<Pid>> {
+    let mut map: HashMap<Pid, Vec<Pid>> = HashMap::new();
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    for pid in pids {
+        if let Some(parent) = parent_of(pid) {
+            map.entry(parent).or_default().push(pid);
+        }
+    }
+    map
+}
+
+/// Field 4 of proc_pid_stat(5). The name before it may hold any character.
+fn parent_of(pid: Pid) -> Option<Pid> {
+    let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
+    let end_of_name = stat.iter().rposition(|byte| *byte == b')')?;
+    let rest = std::str::from_utf8(stat.get(end_of_name + 1..)?).ok()?;
+    rest.split_ascii_whitespace().nth(1)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead, BufReader};
+    use std::process::{Child, Command, Stdio};
+
+    use super::*;
+
+    /// A shell with a child and a grandchild; all of them end with the pipe's reader.
+    fn family() -> (Child, Vec<Pid>) {
+        let script = "sh -c 'sleep 1000 & echo $!; wait' & echo $!; wait";
+        let mut root = Command::new("sh")
+            .args(["-c", script])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(root.stdout.take().unwrap()).lines();
+        let pids = lines.take(2).map(|line| line.unwrap().parse().unwrap());
+        let pids = pids.collect();
+        (root, pids)
+    }
+
+    fn assert_same(tree: &ProcessTree, root: Pid, descendants: &[Pid]) {
+        let mut found: Vec<Pid> = tree.pids().collect();
+        let mut expected: Vec<Pid> = [root].into_iter().chain(descendants.to_vec()).collect();
+        found.sort_unstable();
+        expected.sort_unstable();
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn descendants_are_found_and_killed() {
+        let (mut root, descendants) = family();
+        let pid = root.id() as Pid;
+        let tree = ProcessTree::of(pid);
+        assert_same(&tree, pid, &descendants);
+        tree.signal_descendants(Signal::KILL);
+        root.wait().unwrap(); // the shell ends when its child has
+        for pid in descendants {
+            // An orphan is a zombie until the machine's process 1 reaps it.
+            let state = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            assert!(state.is_empty() || state.contains(") Z "), "{state}");
+        }
+    }
+
+    #[test]
+    fn scan_of_all_processes_finds_the_same_children_as_the_kernels_list() {
+        let (mut root, descendants) = family();
+        let pid = root.id() as Pid;
+        let mut tree = ProcessTree {
+            members: vec![(pid, None)],
+        };
+        let mut known = HashSet::from([pid]);
+        while tree.grow(&mut known, &Children::Scanned(scan())) {}
+        assert_same(&tree, pid, &descendants);
+        tree.signal_descendants(Signal::KILL);
+        root.wait().unwrap();
+    }
+
+    #[test]
+    fn process_that_has_ended_has_no_descendants() {
+        let mut child = Command::new("true").spawn().unwrap();
+        let tree = ProcessTree::of(child.id() as Pid);
+        child.wait().unwrap();
+        assert_eq!(tree.pids().count(), 1);
+    }
+}
