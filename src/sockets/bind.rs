@@ -5,7 +5,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 
 use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, SockaddrIn, SockaddrIn6, SockaddrStorage, bind, getsockname,
-    setsockopt, socket, sockopt,
+    getsockopt, setsockopt, socket, sockopt,
 };
 
 use super::socket_error;
@@ -56,6 +56,29 @@ pub(super) fn port(
         port => port,
     };
     Ok((fd, real))
+}
+
+/// A new UDP socket with the address of `old`, which stays open elsewhere. New datagrams go to the new one:
+/// of sockets with the same address the kernel takes the youngest.
+pub(super) fn again(old: &OwnedFd) -> std::io::Result<OwnedFd> {
+    let address: SockaddrStorage = getsockname(old.as_raw_fd())?;
+    let family = match address.as_sockaddr_in6() {
+        Some(_) => AddressFamily::Inet6,
+        None => AddressFamily::Inet,
+    };
+    let new = socket(family, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
+    if family == AddressFamily::Inet6 {
+        setsockopt(&new, sockopt::Ipv6V6Only, &getsockopt(old, sockopt::Ipv6V6Only)?)?;
+    }
+    // Two sockets share an address only if both allow it, and only for the time of the call.
+    for fd in [old, &new] {
+        setsockopt(fd, sockopt::ReuseAddr, &true)?;
+    }
+    bind(new.as_raw_fd(), &address)?;
+    for fd in [old, &new] {
+        setsockopt(fd, sockopt::ReuseAddr, &false)?;
+    }
+    Ok(new)
 }
 
 /// The address to bind to.

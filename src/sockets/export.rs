@@ -108,6 +108,7 @@ mod tests {
                 // Numbers far above those that the test program uses.
                 fd: crate::sys::fd::park(file, number + 500).unwrap(),
                 origin: Origin::Inherited,
+                stored: false,
             }
         };
         Sockets {

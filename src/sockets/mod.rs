@@ -9,6 +9,7 @@ pub(crate) mod fuzz;
 mod inherit;
 mod plan;
 mod saved;
+mod shutdown;
 mod spec;
 mod unix_path;
 
@@ -16,6 +17,7 @@ pub(crate) use export::ListenFds;
 pub(crate) use inherit::take as take_inherited;
 pub(crate) use plan::Plan;
 pub(crate) use saved::SavedSocket;
+pub(crate) use shutdown::{Outcome, Reopener};
 pub use spec::{AddressSpec, Host, PathSpec, PortSpec};
 pub use unix_path::PathAccess;
 pub(crate) use unix_path::{SavedPath, UnixPath, bind as bind_path};
@@ -23,6 +25,8 @@ pub(crate) use unix_path::{SavedPath, UnixPath, bind as bind_path};
 use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+
+use nix::sys::socket::{SockType, getsockopt, sockopt};
 
 use crate::error::Error;
 
@@ -43,6 +47,8 @@ struct Socket {
     fd_name: OsString,
     fd: OwnedFd,
     origin: Origin,
+    /// systemd's fd store keeps it, under a name of ours.
+    stored: bool,
 }
 
 enum Origin {
@@ -74,18 +80,23 @@ impl Sockets {
             }
         });
         let kept = keep(bound.collect::<Vec<_>>().into_iter());
-        let ours = self
+        let bound = self
             .list
             .iter_mut()
-            .filter_map(|socket| match &mut socket.origin {
-                Origin::Inherited => None,
-                Origin::Bound { path, .. } => Some(path),
-            });
-        for path in ours.take(kept) {
-            if let Some(path) = path.take() {
-                path.leave();
+            .filter(|socket| matches!(socket.origin, Origin::Bound { .. }));
+        for socket in bound.take(kept) {
+            socket.stored = true;
+            if let Origin::Bound { path, .. } = &mut socket.origin {
+                path.take().into_iter().for_each(UnixPath::leave);
             }
         }
+    }
+
+    /// The key, whether it is a datagram socket, and the descriptor of a socket that the fd store keeps.
+    pub(crate) fn stored(&self, index: usize) -> Option<(&OsStr, bool, BorrowedFd<'_>)> {
+        let socket = self.list.get(index).filter(|socket| socket.stored)?;
+        let kind = getsockopt(&socket.fd, sockopt::SockType).ok()?;
+        Some((&socket.key, kind == SockType::Datagram, socket.fd.as_fd()))
     }
 
     /// Whether one of them sits on standard input, as inetd(8) has it.

@@ -32,6 +32,8 @@ enum Source {
         key: OsString,
         /// Its name for workers; empty if the one it has is our own.
         fd_name: OsString,
+        /// It comes from systemd's fd store, where we have put it in an earlier life.
+        stored: bool,
     },
 }
 
@@ -53,6 +55,7 @@ impl Plan {
                 false => socket.name.clone(),
             };
             Source::Inherited {
+                stored: was_ours(&socket.name),
                 socket,
                 key,
                 fd_name,
@@ -186,6 +189,7 @@ impl Plan {
         let numbers = self.numbers();
         let mut list = Vec::with_capacity(self.list.len());
         for (Planned { source, asked }, number) in self.list.into_iter().zip(numbers) {
+            let mut stored = false;
             let (key, fd_name, fd, origin) = match source {
                 Source::Bind(spec, address) => {
                     let (fd, port) = bind::port(&spec, address, backlog)?;
@@ -208,7 +212,9 @@ impl Plan {
                     socket,
                     key,
                     fd_name,
+                    stored: was_ours,
                 } => {
+                    stored = was_ours;
                     let (name, key_shown) = (socket.label(), key.to_string_lossy());
                     tracing::info!("using inherited socket {name} for {key_shown}");
                     (key, fd_name, socket.fd, Origin::Inherited)
@@ -223,6 +229,7 @@ impl Plan {
                 fd_name,
                 fd,
                 origin,
+                stored,
             });
         }
         Ok(Sockets { list })

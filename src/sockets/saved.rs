@@ -19,6 +19,7 @@ pub(crate) struct SavedSocket {
     fd_name: OsString,
     fd: RawFd,
     origin: SavedOrigin,
+    stored: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,6 +45,7 @@ impl Sockets {
                     path: path.as_ref().map(UnixPath::save),
                 },
             },
+            stored: socket.stored,
         });
         saved.collect()
     }
@@ -61,6 +63,7 @@ impl Sockets {
                         path: path.map(UnixPath::resume),
                     },
                 },
+                stored: socket.stored,
             })
         });
         let list: io::Result<_> = list.collect();

@@ -74,6 +74,14 @@ pub(crate) fn park(fd: OwnedFd, number: RawFd) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(parked) })
 }
 
+/// Puts `new` on the number of `old`, which it closes; close-on-exec, dup3(2).
+pub(crate) fn replace(new: OwnedFd, old: &mut OwnedFd) -> io::Result<()> {
+    let number = old.as_raw_fd();
+    // SAFETY: both are open, and `old` stays the owner of its number.
+    Errno::result(unsafe { libc::dup3(new.as_raw_fd(), number, libc::O_CLOEXEC) })?;
+    Ok(())
+}
+
 /// Whether something is open on this number.
 pub(crate) fn is_open(number: RawFd) -> bool {
     // SAFETY: any number may be asked about.
