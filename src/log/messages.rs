@@ -294,6 +294,7 @@ fn cause(by: Trigger) -> &'static str {
     match by {
         Trigger::Hup => "received HUP",
         Trigger::Request => "asked to reload",
+        Trigger::SocketReplaced => "a listening socket was replaced",
     }
 }
 

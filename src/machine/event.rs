@@ -18,6 +18,9 @@ pub type Time = Duration;
 pub enum Event {
     /// SIGHUP: a new generation is wanted.
     Hup,
+    /// A listening socket had to be replaced: the current workers do not have the new one, and a new
+    /// generation is wanted.
+    SocketReplaced,
     /// The same, by somebody who waits for what becomes of it.
     ReloadRequested(Request),
     /// That somebody has gone, and is to be told nothing more. The reload goes on.
@@ -101,6 +104,8 @@ pub enum Trigger {
     Hup,
     /// A [`Request`].
     Request,
+    /// [`Event::SocketReplaced`].
+    SocketReplaced,
 }
 
 /// What a worker may say that matters here, sd_notify(3).

@@ -157,6 +157,7 @@ impl Machine {
             (_, Stop(received)) => self.stop(received, 0, now, &mut todo),
 
             (_, Hup) => self.reload_asked(Trigger::Hup, now, &mut todo),
+            (_, SocketReplaced) => self.reload_asked(Trigger::SocketReplaced, now, &mut todo),
             (_, ReloadRequested(request)) => {
                 self.requests.add(request);
                 self.reload_asked(Trigger::Request, now, &mut todo)

@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, SockType, SockaddrLike, SockaddrStorage, getsockname, getsockopt, sockopt,
+    AddressFamily, SockType, SockaddrLike, SockaddrStorage, getpeername, getsockname, getsockopt,
+    sockopt,
 };
 
 /// A socket's own address and type, or what stands in for them.
@@ -31,6 +32,19 @@ enum Address {
     Abstract(Vec<u8>),
     /// A FIFO, a netlink socket, …: whatever else systemd can open.
     Nameless,
+}
+
+/// Opens a TCP socket again that a worker of an earlier supervisor has shut down, and that was kept by
+/// systemd. Returns whether it was one: it has no peer, but its port still.
+fn listens_again(fd: &OwnedFd) -> bool {
+    let peer: nix::Result<SockaddrStorage> = getpeername(fd.as_raw_fd());
+    let own: Option<SockaddrStorage> = getsockname(fd.as_raw_fd()).ok();
+    let port = own.and_then(|own| {
+        let v4 = own.as_sockaddr_in().map(|a| a.port());
+        v4.or_else(|| own.as_sockaddr_in6().map(|a| a.port()))
+    });
+    let was_shut_down = peer == Err(Errno::ENOTCONN) && port.is_some_and(|port| port != 0);
+    was_shut_down && crate::sys::fd::listen(fd, u32::MAX).is_ok()
 }
 
 /// Why a descriptor cannot be handed to workers as a socket to accept from.
@@ -56,7 +70,10 @@ impl Endpoint {
             Err(errno) => return Err(Unfit::Unreadable(errno)),
         };
         let connects = matches!(kind, SockType::Stream | SockType::SeqPacket);
-        if connects && !getsockopt(fd, sockopt::AcceptConn).map_err(Unfit::Unreadable)? {
+        if connects
+            && !getsockopt(fd, sockopt::AcceptConn).map_err(Unfit::Unreadable)?
+            && !listens_again(fd)
+        {
             return Err(Unfit::Connection);
         }
         let name: SockaddrStorage = getsockname(fd.as_raw_fd()).map_err(Unfit::Unreadable)?;

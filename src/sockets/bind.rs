@@ -68,7 +68,11 @@ pub(super) fn again(old: &OwnedFd) -> std::io::Result<OwnedFd> {
     };
     let new = socket(family, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
     if family == AddressFamily::Inet6 {
-        setsockopt(&new, sockopt::Ipv6V6Only, &getsockopt(old, sockopt::Ipv6V6Only)?)?;
+        setsockopt(
+            &new,
+            sockopt::Ipv6V6Only,
+            &getsockopt(old, sockopt::Ipv6V6Only)?,
+        )?;
     }
     // Two sockets share an address only if both allow it, and only for the time of the call.
     for fd in [old, &new] {

@@ -17,7 +17,7 @@ pub(crate) use export::ListenFds;
 pub(crate) use inherit::take as take_inherited;
 pub(crate) use plan::Plan;
 pub(crate) use saved::SavedSocket;
-pub(crate) use shutdown::{Outcome, Reopener};
+pub(crate) use shutdown::{Outcome, Reopener, ShutDown};
 pub use spec::{AddressSpec, Host, PathSpec, PortSpec};
 pub use unix_path::PathAccess;
 pub(crate) use unix_path::{SavedPath, UnixPath, bind as bind_path};

@@ -12,7 +12,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::PathBuf;
 
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
-use nix::sys::socket::{AddressFamily, SockType, SockaddrLike, SockaddrStorage, getsockname};
+use nix::sys::socket::{AddressFamily, SockType, SockaddrLike, SockaddrStorage};
+use nix::sys::socket::{bind as bind_to, getsockname};
 use nix::sys::socket::{getsockopt, sockopt};
 
 use super::unix_path::PathAccess;
@@ -23,6 +24,8 @@ use crate::sys;
 /// What is done to a socket that was shut down.
 pub(crate) struct Reopener {
     epoll: Option<Epoll>,
+    /// What each socket was bound to at the start.
+    addresses: Vec<Option<SockaddrStorage>>,
     access: PathAccess,
     backlog: u32,
 }
@@ -57,10 +60,17 @@ impl Reopener {
         // 0 and "more than the system allows" are the same to listen(2).
         let backlog = if backlog == 0 { u32::MAX } else { backlog };
         let epoll = open(min_fd)
-            .inspect_err(|e| tracing::warn!("sockets are not watched for shutdown(2): {}", DisplayIoError(e)))
+            .inspect_err(|e| {
+                tracing::warn!(
+                    "sockets are not watched for shutdown(2): {}",
+                    DisplayIoError(e)
+                )
+            })
             .ok();
+        let address = |socket: &Socket| getsockname(socket.fd.as_raw_fd()).ok();
         let reopener = Reopener {
             epoll,
+            addresses: sockets.list.iter().map(address).collect(),
             access,
             backlog,
         };
@@ -78,7 +88,10 @@ impl Reopener {
         let event = EpollEvent::new(EpollFlags::EPOLLET, at as u64);
         if let Err(errno) = epoll.add(&socket.fd, event) {
             let key = socket.key.to_string_lossy();
-            tracing::warn!("{key} is not watched for shutdown(2): {}", crate::error::why(errno));
+            tracing::warn!(
+                "{key} is not watched for shutdown(2): {}",
+                crate::error::why(errno)
+            );
         }
     }
 
@@ -112,7 +125,7 @@ impl Reopener {
 
     fn reopen_one(&self, at: usize, socket: &mut Socket) -> Outcome {
         let address = match Address::of(&socket.fd) {
-            Some(Address::Tcp) if sys::fd::listen(&socket.fd, self.backlog).is_ok() => {
+            Some(Address::Tcp) if self.listen_again(at, &socket.fd) => {
                 return Outcome::ListensAgain;
             }
             address => address,
@@ -123,10 +136,28 @@ impl Reopener {
         }
     }
 
+    fn listen_again(&self, at: usize, fd: &OwnedFd) -> bool {
+        // shutdown(2) takes away a port that the kernel chose. One that was asked for stays, and then the
+        // socket cannot be bound again: EINVAL.
+        if let Some(Some(address)) = self.addresses.get(at) {
+            let _ = bind_to(fd.as_raw_fd(), address);
+        }
+        let address: Option<SockaddrStorage> = getsockname(fd.as_raw_fd()).ok();
+        address == self.addresses.get(at).copied().flatten()
+            && sys::fd::listen(fd, self.backlog).is_ok()
+    }
+
     /// Puts a new socket with the same address on the same descriptor number.
-    fn replace(&self, at: usize, socket: &mut Socket, address: Option<Address>) -> Result<(), String> {
+    fn replace(
+        &self,
+        at: usize,
+        socket: &mut Socket,
+        address: Option<Address>,
+    ) -> Result<(), String> {
         if matches!(socket.origin, Origin::Inherited) && !socket.stored {
-            return Err("systemd holds it; restart its .socket unit and the service together".to_owned());
+            return Err(
+                "systemd holds it; restart its .socket unit and the service together".to_owned(),
+            );
         }
         let text = |e: io::Error| DisplayIoError(&e).to_string();
         let new = match address {
@@ -135,7 +166,9 @@ impl Reopener {
                 let bound = unix_path::bind(&path, &self.access, self.backlog);
                 let (fd, made) = bound.map_err(|e| e.to_string())?;
                 match &mut socket.origin {
-                    Origin::Bound { path: Some(file), .. } => *file = made, // the old file is gone
+                    Origin::Bound {
+                        path: Some(file), ..
+                    } => *file = made, // the old file is gone
                     _ => made.leave(), // the fd store keeps it
                 }
                 fd
@@ -194,21 +227,126 @@ fn open(min_fd: RawFd) -> io::Result<Epoll> {
 #[cfg(test)]
 mod tests {
     use std::net::{TcpListener, TcpStream, UdpSocket};
-    use std::os::unix::net::UnixStream;
-    use std::path::Path;
+    use std::os::unix::net::{UnixListener, UnixStream};
 
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
     use nix::sys::socket::{Shutdown, shutdown};
 
     use super::*;
-    use crate::sockets::{PathSpec, Plan, PortSpec};
 
-    fn sockets(ports: &[&str], path: Option<&Path>) -> (Sockets, Reopener) {
-        let ports: Vec<PortSpec> = ports.iter().map(|spec| spec.parse().unwrap()).collect();
-        let paths: Vec<PathSpec> = path.map(|p| PathSpec::new(p).unwrap()).into_iter().collect();
-        // On high numbers: the low ones belong to the test program.
-        let plan = Plan::make(&ports, &paths, Vec::new(), |_| false).unwrap();
-        let sockets = plan.open(&PathAccess::default(), 0).unwrap();
+    fn watched(fd: OwnedFd, origin: Origin) -> (Sockets, Reopener) {
+        let socket = Socket {
+            key: "key".into(),
+            fd_name: OsString::new(),
+            fd,
+            origin,
+            stored: false,
+        };
+        let sockets = Sockets { list: vec![socket] };
         let reopener = Reopener::new(&sockets, PathAccess::default(), 0, 0);
         (sockets, reopener)
+    }
+
+    fn bound(fd: impl Into<OwnedFd>) -> (Sockets, Reopener) {
+        let origin = Origin::Bound {
+            datagram: false,
+            path: None,
+        };
+        watched(fd.into(), origin)
+    }
+
+    fn outcomes(sockets: &mut Sockets, reopener: &Reopener) -> Vec<Outcome> {
+        let shut_down = reopener.reopen(sockets);
+        shut_down.into_iter().map(|s| s.outcome).collect()
+    }
+
+    fn is_readable(reopener: &Reopener) -> bool {
+        let mut fds = [PollFd::new(reopener.fd().unwrap(), PollFlags::POLLIN)];
+        poll(&mut fds, PollTimeout::ZERO).unwrap() > 0
+    }
+
+    #[test]
+    fn tcp_socket_listens_again_and_is_reported_once() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let (mut sockets, reopener) = bound(listener.try_clone().unwrap());
+        for _ in 0..2 {
+            assert!(!is_readable(&reopener));
+            shutdown(listener.as_raw_fd(), Shutdown::Both).unwrap();
+            assert!(is_readable(&reopener));
+            assert_eq!(outcomes(&mut sockets, &reopener), [Outcome::ListensAgain]);
+            assert!(outcomes(&mut sockets, &reopener).is_empty());
+            let _client = TcpStream::connect(address).unwrap();
+            listener.accept().unwrap();
+        }
+    }
+
+    #[test]
+    fn connection_to_a_watched_socket_wakes_no_one() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let (_sockets, reopener) = bound(listener);
+        let _client = TcpStream::connect(address).unwrap();
+        assert!(!is_readable(&reopener));
+    }
+
+    #[test]
+    fn unix_socket_is_replaced_at_its_path_and_on_its_number() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("s");
+        let (fd, file) = unix_path::bind(&path, &PathAccess::default(), 0).unwrap();
+        let number = fd.as_raw_fd();
+        let origin = Origin::Bound {
+            datagram: false,
+            path: Some(file),
+        };
+        let (mut sockets, reopener) = watched(fd, origin);
+        for _ in 0..2 {
+            // Workers hold it too, so it stays open.
+            let current = sockets.list[0].fd.try_clone().unwrap();
+            shutdown(current.as_raw_fd(), Shutdown::Both).unwrap();
+            assert_eq!(outcomes(&mut sockets, &reopener), [Outcome::Replaced]);
+            assert_eq!(sockets.list[0].fd.as_raw_fd(), number);
+            let _client = UnixStream::connect(&path).unwrap();
+            assert!(outcomes(&mut sockets, &reopener).is_empty());
+        }
+        drop(sockets);
+        assert!(!path.exists(), "the file of the replacement is removed too");
+    }
+
+    #[test]
+    fn udp_socket_is_replaced_and_gets_the_next_datagram() {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let address = socket.local_addr().unwrap();
+        let (mut sockets, reopener) = bound(socket.try_clone().unwrap());
+        let _ = shutdown(socket.as_raw_fd(), Shutdown::Both); // ENOTCONN, but it works
+        assert_eq!(outcomes(&mut sockets, &reopener), [Outcome::Replaced]);
+        let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+        client.send_to(b"x", address).unwrap();
+        let new = UdpSocket::from(sockets.list[0].fd.try_clone().unwrap());
+        let timeout = std::time::Duration::from_secs(10);
+        new.set_read_timeout(Some(timeout)).unwrap();
+        assert_eq!(new.recv(&mut [0; 4]).unwrap(), 1);
+    }
+
+    #[test]
+    fn unix_socket_of_systemd_is_lost_with_the_remedy() {
+        let directory = tempfile::tempdir().unwrap();
+        let listener = UnixListener::bind(directory.path().join("s")).unwrap();
+        let (mut sockets, reopener) = watched(listener.into(), Origin::Inherited);
+        shutdown(sockets.list[0].fd.as_raw_fd(), Shutdown::Both).unwrap();
+        let outcomes = outcomes(&mut sockets, &reopener);
+        assert!(
+            matches!(&outcomes[..], [Outcome::Lost(why)] if why.contains(".socket unit")),
+            "{outcomes:?}"
+        );
+    }
+
+    #[test]
+    fn tcp_socket_of_systemd_listens_again() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (mut sockets, reopener) = watched(listener.into(), Origin::Inherited);
+        shutdown(sockets.list[0].fd.as_raw_fd(), Shutdown::Both).unwrap();
+        assert_eq!(outcomes(&mut sockets, &reopener), [Outcome::ListensAgain]);
     }
 }

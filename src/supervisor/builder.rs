@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::files::{LogFile, PidFile, StatusFile};
 use crate::history::History;
 use crate::machine::{Machine, Readiness};
-use crate::sockets::Sockets;
+use crate::sockets::{Reopener, Sockets};
 use crate::sys::signals::Signals;
 use crate::sys::timer::Timer;
 use crate::systemd::{Notifier, Timeouts};
@@ -67,6 +67,13 @@ impl SupervisorBuilder {
             check: None,
             upgrade: Upgrade::new(config.called),
             clients: self.clients,
+            reopener: Reopener::new(
+                &self.sockets,
+                config.path_access,
+                config.backlog,
+                self.above,
+            ),
+            sockets_shut_down: false,
             sockets: self.sockets,
             pid_file: self.pid_file,
         }

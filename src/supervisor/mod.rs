@@ -8,6 +8,7 @@
 mod builder;
 mod check;
 mod clients;
+mod reopen;
 mod start;
 pub(crate) mod upgrade;
 mod wait;
@@ -29,7 +30,7 @@ use crate::files::{LogFile, PidFile, StatusFile};
 use crate::history::History;
 use crate::log;
 use crate::machine::{Action, Event, Generation, Machine, Notification, Report, Time};
-use crate::sockets::Sockets;
+use crate::sockets::{Reopener, Sockets};
 use crate::sys;
 use crate::sys::daemon::Launcher;
 use crate::sys::signals::Signals;
@@ -77,6 +78,9 @@ struct Supervisor {
     upgrade: Upgrade,
     clients: Clients,
     sockets: Sockets,
+    reopener: Reopener,
+    /// A socket has been shut down.
+    sockets_shut_down: bool,
     pid_file: Option<PidFile>,
 }
 
@@ -152,6 +156,12 @@ impl Supervisor {
                 }
             };
             if let Some(code) = self.handle(event) {
+                return Some(code);
+            }
+        }
+        // Before the dead are reaped, so that the one who has done it can be named.
+        if std::mem::take(&mut self.sockets_shut_down) {
+            if let Some(code) = self.reopen_sockets() {
                 return Some(code);
             }
         }

@@ -46,6 +46,9 @@ impl Supervisor {
         let clients = fds.len() - sockets;
         fds.push(readable(self.signals.as_fd()));
         fds.extend(self.timer.as_ref().map(|timer| readable(timer.as_fd())));
+        let shut_down = fds.len();
+        fds.extend(self.reopener.fd().map(readable));
+        let shut_down = shut_down..fds.len();
         fds.extend(self.environment.changes(now).map(readable));
         fds.extend(pending.as_ref().map(|pipe| writable(pipe.as_fd())));
         match ppoll(&mut fds, wait.map(TimeSpec::from), None) {
@@ -53,6 +56,8 @@ impl Supervisor {
                 let news = fds.iter().take(sockets + clients);
                 let news: Vec<PollFlags> = news.map(flags).collect();
                 let (of_sockets, of_clients) = news.split_at(sockets.min(news.len()));
+                let shut_down = fds.get(shut_down).unwrap_or_default();
+                self.sockets_shut_down |= shut_down.iter().any(|fd| !flags(fd).is_empty());
                 self.notify_sockets.mark_ready(of_sockets.iter().copied());
                 if let Some(server) = &mut self.clients.server {
                     server.mark_ready(of_clients.iter().copied(), now);

@@ -64,6 +64,14 @@ impl Store {
     }
 }
 
+impl Store {
+    /// Stores a socket in place of the one with the same key.
+    pub(crate) fn replace(self, key: &OsStr, datagram: bool, socket: BorrowedFd<'_>) {
+        forget(OsStr::new(&name_of(key, datagram)));
+        self.keep(std::iter::once((key, datagram, socket)));
+    }
+}
+
 /// Whether a name is one that we gave to a stored socket.
 pub(crate) fn is_ours(name: &OsStr) -> bool {
     name.as_bytes().starts_with(PREFIX.as_bytes())

@@ -60,6 +60,7 @@ impl ProcessTree {
     }
 
     /// The pids of all members, the root first.
+    #[cfg(test)]
     pub(crate) fn pids(&self) -> impl Iterator<Item = Pid> + '_ {
         self.members.iter().map(|(pid, _)| *pid)
     }
