@@ -143,7 +143,10 @@ fn parent_of(pid: Pid) -> Option<Pid> {
 #[cfg(test)]
 mod tests {
     use std::io::{BufRead, BufReader};
+    use std::os::fd::AsFd;
     use std::process::{Child, Command, Stdio};
+
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
     use super::*;
 
@@ -175,12 +178,16 @@ mod tests {
         let pid = root.id() as Pid;
         let tree = ProcessTree::of(pid);
         assert_same(&tree, pid, &descendants);
+        let held: Vec<PidFd> = descendants
+            .iter()
+            .map(|pid| PidFd::open(*pid).unwrap())
+            .collect();
         tree.signal_descendants(Signal::KILL);
         root.wait().unwrap(); // the shell ends when its child has
-        for pid in descendants {
-            // An orphan is a zombie until the machine's process 1 reaps it.
-            let state = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-            assert!(state.is_empty() || state.contains(") Z "), "{state}");
+        for process in held {
+            // Readable when it has ended; an orphan that process 1 has reaped is so for ever.
+            let mut fds = [PollFd::new(process.as_fd(), PollFlags::POLLIN)];
+            assert_eq!(poll(&mut fds, PollTimeout::from(10_000_u16)), Ok(1));
         }
     }
 
