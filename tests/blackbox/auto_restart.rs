@@ -2,7 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use crate::harness::{SLEEPS, STUBBORN, Setup, Supervisor};
+use server_starter_testing::Supervisor;
+use server_starter_testing::workers::{SLEEPS, STUBBORN};
+
+use crate::fixtures::{start, supervisor};
 
 /// Two generations come by themselves, and the old ones leave.
 #[track_caller]
@@ -37,37 +40,37 @@ fn a_new_generation_every_interval() {
         "--auto-restart-interval=2",
         "--kill-old-delay=0",
     ];
-    restarts(&Supervisor::start(&options, SLEEPS));
+    restarts(&start(&options, SLEEPS));
 }
 
 #[test]
 fn the_environment_may_ask_for_it() {
-    let setup = Setup::new(&[])
+    let builder = supervisor(&[])
         .env("ENABLE_AUTO_RESTART", "1")
         .env("AUTO_RESTART_INTERVAL", "2")
         .env("KILL_OLD_DELAY", "0");
-    restarts(&setup.sh(SLEEPS).start());
+    restarts(&builder.sh(SLEEPS).start());
 }
 
 #[test]
 fn the_envdir_may_ask_for_it() {
-    let setup = Setup::new(&["--envdir=DIR/env"])
+    let builder = supervisor(&["--envdir=DIR/env"])
         .file("env/ENABLE_AUTO_RESTART", "1\n")
         .file("env/AUTO_RESTART_INTERVAL", "2\n")
         .file("env/KILL_OLD_DELAY", "0\n");
-    restarts(&setup.sh(SLEEPS).start());
+    restarts(&builder.sh(SLEEPS).start());
 }
 
 #[test]
 fn the_interval_alone_does_nothing() {
-    never_restarts(&Supervisor::start(&["--auto-restart-interval=1"], SLEEPS));
+    never_restarts(&start(&["--auto-restart-interval=1"], SLEEPS));
 }
 
 #[test]
 fn zero_and_nothing_mean_no() {
     for no in ["0", ""] {
-        let setup = Setup::new(&["--auto-restart-interval=1"]).env("ENABLE_AUTO_RESTART", no);
-        never_restarts(&setup.sh(SLEEPS).start());
+        let builder = supervisor(&["--auto-restart-interval=1"]).env("ENABLE_AUTO_RESTART", no);
+        never_restarts(&builder.sh(SLEEPS).start());
     }
 }
 
@@ -78,7 +81,7 @@ fn it_counts_from_the_last_readiness() {
         "--auto-restart-interval=5",
         "--kill-old-delay=0",
     ];
-    let s = Supervisor::start(&options, SLEEPS);
+    let s = start(&options, SLEEPS);
     // two seconds into the interval it begins anew
     std::thread::sleep(Duration::from_secs(2));
     s.settle();
@@ -98,7 +101,7 @@ fn it_counts_from_the_last_readiness() {
 #[test]
 fn the_delay_is_five_seconds_then() {
     let options = ["--enable-auto-restart", "--auto-restart-interval=1000"];
-    let s = Supervisor::start(&options, SLEEPS);
+    let s = start(&options, SLEEPS);
     let first = s.wait_generation(1);
     s.hup();
     s.wait_line(&format!(
@@ -117,7 +120,7 @@ fn an_explicit_delay_of_0_wins() {
         "--auto-restart-interval=1000",
         "--kill-old-delay=0",
     ];
-    let s = Supervisor::start(&options, SLEEPS);
+    let s = start(&options, SLEEPS);
     s.hup();
     s.wait_generation(2);
     assert_eq!(s.count("sleeping "), 0);
@@ -132,7 +135,7 @@ fn an_old_worker_that_stays_forces_it_after_twice_the_interval() {
         "--kill-old-delay=0",
         "--signal-on-term=KILL",
     ];
-    let s = Supervisor::start(&options, STUBBORN);
+    let s = start(&options, STUBBORN);
     s.wait_line("autorestart triggered (interval=1)");
     s.wait_line("autorestart triggered (forced, interval=1)");
     s.wait_line_starting("new worker is now running");
@@ -153,7 +156,7 @@ fn the_interval_is_read_live() {
         "--kill-old-delay=0",
         "--envdir=DIR/env",
     ];
-    let s = Setup::new(&options)
+    let s = supervisor(&options)
         .file("env/AUTO_RESTART_INTERVAL", "1000\n")
         .sh(SLEEPS)
         .start();
@@ -165,12 +168,14 @@ fn the_interval_is_read_live() {
     s.stop();
 }
 
-mod better {
-    use crate::harness::{SLEEPS, Setup, Supervisor};
+mod extensions {
+    use server_starter_testing::workers::SLEEPS;
+
+    use crate::fixtures::{start, supervisor};
 
     #[test]
     fn it_may_be_enabled_live() {
-        let s = Setup::new(&["--envdir=DIR/env", "--auto-restart-interval=1"])
+        let s = supervisor(&["--envdir=DIR/env", "--auto-restart-interval=1"])
             .file("env/KILL_OLD_DELAY", "0\n")
             .sh(SLEEPS)
             .start();
@@ -190,7 +195,7 @@ mod better {
             "--auto-restart-interval=0.5",
             "--kill-old-delay=0",
         ];
-        let s = Supervisor::start(&options, SLEEPS);
+        let s = start(&options, SLEEPS);
         s.wait_line("autorestart triggered (interval=0.5)");
         s.wait_line("autorestart triggered (interval=0.5)");
         s.wait_up(3);
@@ -204,7 +209,7 @@ mod better {
             "--auto-restart-interval=1000",
             "--kill-old-delay=0",
         ];
-        let s = Supervisor::start(&options, SLEEPS);
+        let s = start(&options, SLEEPS);
         s.wait_generation(1)
             .signal(nix::sys::signal::Signal::SIGKILL);
         s.wait_generation(2);

@@ -1,11 +1,11 @@
 //! What is refused at the start: with a message that names it, before anything is touched.
 
-use crate::harness::Setup;
+use crate::fixtures::{bare_supervisor, supervisor};
 
 #[test]
 fn a_port_that_is_none_is_named() {
     for spec in ["http", "127.0.0.1:", "80=x", "-1"] {
-        let refused = Setup::new(&[&format!("--port={spec}")])
+        let refused = supervisor(&[&format!("--port={spec}")])
             .program(["--", "true"])
             .run();
         refused.expect_failure(&[spec]);
@@ -15,19 +15,21 @@ fn a_port_that_is_none_is_named() {
 
 #[test]
 fn an_interval_that_is_none_is_refused() {
-    Setup::bare(&["--interval=soon"])
+    bare_supervisor(&["--interval=soon"])
         .program(["--", "true"])
         .run()
         .expect_failure(&["interval"]);
 }
 
-mod better {
-    use crate::harness::Setup;
+mod extensions {
+    use server_starter_testing::workers::SLEEPS;
+
+    use crate::fixtures::supervisor;
 
     /// Exit status 2, each of `words` on standard error, and nothing was started.
     #[track_caller]
     fn refused(options: &[&str], words: &[&str]) {
-        let refused = Setup::new(options)
+        let refused = supervisor(options)
             .file("file", "")
             .program(["--", "true"])
             .run();
@@ -78,7 +80,7 @@ mod better {
             "127.0.0.1:80=x",
         ] {
             let option = format!("--port={spec}");
-            let finished = Setup::new(&[&option]).program(["--", "true"]).run();
+            let finished = supervisor(&[&option]).program(["--", "true"]).run();
             let named = if spec.trim().is_empty() {
                 "--port"
             } else {
@@ -142,9 +144,7 @@ mod better {
     #[test]
     fn the_longest_path_there_is_will_do() {
         let longest = "x".repeat(107);
-        let s = Setup::new(&["--path", &longest])
-            .sh(crate::harness::SLEEPS)
-            .start();
+        let s = supervisor(&["--path", &longest]).sh(SLEEPS).start();
         assert!(s.path(&longest).exists());
         s.stop();
         assert!(!s.path(&longest).exists());
@@ -205,7 +205,7 @@ mod better {
             ("KILL_OLD_DELAY", "-1"),
             ("AUTO_RESTART_INTERVAL", "often"),
         ] {
-            let refused = Setup::new(&["--enable-auto-restart"])
+            let refused = supervisor(&["--enable-auto-restart"])
                 .env(name, value)
                 .program(["--", "true"])
                 .run();

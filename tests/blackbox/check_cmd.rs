@@ -1,15 +1,17 @@
 //! `--check-cmd`: a reload that would go wrong starts nothing.
 
-mod better {
-    use crate::harness::{SLEEPS, Setup, Supervisor, eventually};
+mod extensions {
+    use server_starter_testing::eventually;
+    use server_starter_testing::workers::SLEEPS;
 
-    const CONTROL: &str = "--control=DIR/control";
+    use crate::fixtures::{CONTROL, start, supervisor};
+
     const RESTART: [&str; 2] = ["--restart", CONTROL];
 
     #[test]
     fn a_failed_check_fails_the_reload_and_burns_no_generation() {
         let check = "--check-cmd=echo checked >>checks; test ! -e bad || exit 3";
-        let s = Supervisor::start(&[CONTROL, check], SLEEPS);
+        let s = start(&[CONTROL, check], SLEEPS);
         s.wait_generation(1);
         assert!(!s.path("checks").exists(), "the first start is not checked");
         s.write("bad", "");
@@ -35,10 +37,10 @@ mod better {
             "--envdir=DIR/env",
             "--port=127.0.0.1:PORT",
         ];
-        let setup = Setup::new(&options)
+        let builder = supervisor(&options)
             .file("home/x", "")
             .file("env/FROM_DIR", "yes\n");
-        let s = setup.executable("check", check).sh(SLEEPS).start();
+        let s = builder.executable("check", check).sh(SLEEPS).start();
         s.command(&RESTART).expect(0, &[]);
         let home = s.path("home");
         let expected = format!("2 yes 1 1 3 none {}\n", home.display());
@@ -49,7 +51,7 @@ mod better {
     #[test]
     fn a_check_that_hangs_is_killed_with_what_it_has_started() {
         let check = "--check-cmd=sleep 1000 & echo $! >child; wait";
-        let s = Supervisor::start(&[CONTROL, check, "--check-timeout=0.2"], SLEEPS);
+        let s = start(&[CONTROL, check, "--check-timeout=0.2"], SLEEPS);
         s.wait_generation(1);
         let why = "the reload failed: the check did not end in 0.2 s";
         s.command(&RESTART).expect(1, &[why]);
@@ -62,7 +64,7 @@ mod better {
 
     #[test]
     fn a_stop_does_not_wait_for_a_check() {
-        let s = Supervisor::start(&[CONTROL, "--check-cmd=echo >began; sleep 1000"], SLEEPS);
+        let s = start(&[CONTROL, "--check-cmd=echo >began; sleep 1000"], SLEEPS);
         s.hup();
         eventually("the check runs", || s.path("began").exists());
         s.stop();

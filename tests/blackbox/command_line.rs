@@ -1,6 +1,8 @@
 //! The command line: where options end, how they are spelled, `--help` and `--version`. Refused values: `bad_input`.
 
-use crate::harness::{SLEEPS, Setup, Supervisor};
+use server_starter_testing::workers::SLEEPS;
+
+use crate::fixtures::{bare_supervisor, start, supervisor};
 
 const WRITES_ARGUMENTS: &str =
     r#"for a; do echo "<$a>"; done >"$DIR/arguments"; up; exec sleep 1000"#;
@@ -8,7 +10,7 @@ const WRITES_ARGUMENTS: &str =
 #[test]
 fn a_double_dash_ends_the_options() {
     let arguments = ["--port=8080", "-x", "--", "--help", ""];
-    let s = Setup::new(&[])
+    let s = supervisor(&[])
         .sh(WRITES_ARGUMENTS)
         .program(arguments)
         .start();
@@ -21,7 +23,7 @@ fn a_double_dash_ends_the_options() {
 
 #[test]
 fn values_follow_an_equals_sign_or_a_space() {
-    let s = Setup::bare(&[
+    let s = bare_supervisor(&[
         "--interval",
         "0",
         "--status-file",
@@ -41,7 +43,7 @@ fn values_follow_an_equals_sign_or_a_space() {
 
 #[test]
 fn options_may_be_abbreviated() {
-    let s = Setup::bare(&["--int", "0", "--stat=DIR/status", "--signal-on-h=KILL"])
+    let s = bare_supervisor(&["--int", "0", "--stat=DIR/status", "--signal-on-h=KILL"])
         .sh(SLEEPS)
         .start();
     let first = s.wait_generation(1);
@@ -55,7 +57,7 @@ fn options_may_be_abbreviated() {
 
 #[test]
 fn the_last_of_a_repeated_option_wins() {
-    let s = Supervisor::start(&["--signal-on-term=KILL", "--signal-on-term=INT"], SLEEPS);
+    let s = start(&["--signal-on-term=KILL", "--signal-on-term=INT"], SLEEPS);
     let worker = s.wait_generation(1);
     s.term();
     s.wait_line(&format!(
@@ -66,7 +68,7 @@ fn the_last_of_a_repeated_option_wins() {
 
 #[test]
 fn the_program_is_run_without_a_shell() {
-    let s = Setup::new(&[]).program(["--", "sleep", "1000"]).start();
+    let s = supervisor(&[]).program(["--", "sleep", "1000"]).start();
     let worker = s.wait_generation(1);
     s.settle();
     assert_eq!(worker.read("cmdline"), "sleep\x001000\0");
@@ -76,7 +78,7 @@ fn the_program_is_run_without_a_shell() {
 
 #[test]
 fn first_and_last_line() {
-    let s = Supervisor::start(&[], SLEEPS);
+    let s = start(&[], SLEEPS);
     s.wait_line(&format!(
         "start_server (pid:{}) starting now...",
         s.process()
@@ -94,7 +96,7 @@ fn first_and_last_line() {
 
 #[test]
 fn help_goes_to_standard_output() {
-    let help = Setup::bare(&["--help"]).run();
+    let help = bare_supervisor(&["--help"]).run();
     help.expect(0, &[]);
     assert_eq!(help.stderr, "");
     for option in [
@@ -112,7 +114,7 @@ fn help_goes_to_standard_output() {
 
 #[test]
 fn version_goes_to_standard_output() {
-    let version = Setup::bare(&["--version"]).run();
+    let version = bare_supervisor(&["--version"]).run();
     version.expect(0, &[]);
     assert_eq!(version.stderr, "");
     let number = version.stdout.trim_end().rsplit(' ').next().unwrap();
@@ -124,7 +126,7 @@ fn version_goes_to_standard_output() {
 
 #[test]
 fn an_unknown_option_is_refused() {
-    Setup::bare(&["--no-such-option"])
+    bare_supervisor(&["--no-such-option"])
         .program(["--", "true"])
         .run()
         .expect_failure(&["no-such-option"]);
@@ -132,16 +134,18 @@ fn an_unknown_option_is_refused() {
 
 #[test]
 fn a_program_is_needed() {
-    Setup::bare(&[])
+    bare_supervisor(&[])
         .run()
         .expect_failure(&["server program not specified"]);
-    Setup::bare(&["--interval=1", "--"])
+    bare_supervisor(&["--interval=1", "--"])
         .run()
         .expect_failure(&["server program not specified"]);
 }
 
-mod better {
-    use crate::harness::{SLEEPS, Setup};
+mod extensions {
+    use server_starter_testing::workers::SLEEPS;
+
+    use crate::fixtures::{bare_supervisor, supervisor};
 
     #[test]
     fn the_program_name_ends_the_options() {
@@ -156,7 +160,7 @@ mod better {
             "--",
             "--version",
         ];
-        let s = Setup::new(&[]).program(arguments).start();
+        let s = supervisor(&[]).program(arguments).start();
         s.eventually("the worker has written its arguments", || {
             s.read("arguments").ends_with("<--version>\n")
         });
@@ -169,21 +173,21 @@ mod better {
 
     #[test]
     fn usage_errors_exit_2() {
-        Setup::bare(&["--no-such-option"])
+        bare_supervisor(&["--no-such-option"])
             .program(["--", "true"])
             .run()
             .expect(2, &["--no-such-option"]);
-        Setup::bare(&[])
+        bare_supervisor(&[])
             .run()
             .expect(2, &["server program not specified"]);
-        Setup::bare(&["--interval"])
+        bare_supervisor(&["--interval"])
             .run()
             .expect(2, &["--interval"]);
     }
 
     #[test]
     fn an_ambiguous_abbreviation_is_refused() {
-        Setup::bare(&["--signal-on=TERM"])
+        bare_supervisor(&["--signal-on=TERM"])
             .program(["--", "true"])
             .run()
             .expect(2, &["--signal-on"]);
@@ -191,7 +195,7 @@ mod better {
 
     #[test]
     fn version_names_the_program() {
-        let version = Setup::bare(&["--version"]).run();
+        let version = bare_supervisor(&["--version"]).run();
         let number = version
             .stdout
             .strip_prefix("start_server ")
@@ -202,7 +206,7 @@ mod better {
 
     #[test]
     fn help_lists_every_option() {
-        let help = Setup::bare(&["--help"]).run();
+        let help = bare_supervisor(&["--help"]).run();
         for option in [
             "--port",
             "--path",
@@ -243,7 +247,7 @@ mod better {
             ("1h", "3600"),
             ("7", "7"),
         ] {
-            let s = Setup::new(&[&format!("--kill-old-delay={value}")])
+            let s = supervisor(&[&format!("--kill-old-delay={value}")])
                 .sh(SLEEPS)
                 .start();
             s.hup();
@@ -254,7 +258,7 @@ mod better {
 
     #[test]
     fn the_default_log_has_the_lines_and_nothing_around_them() {
-        let s = Setup::new(&[]).sh(SLEEPS).start();
+        let s = supervisor(&[]).sh(SLEEPS).start();
         let first = s.wait_generation(1);
         s.hup();
         let second = s.wait_generation(2);
@@ -286,7 +290,7 @@ mod better {
     #[test]
     fn verbose_adds_fields_after_the_line() {
         for option in ["-v", "--log-level=debug"] {
-            let s = Setup::new(&[option]).sh(SLEEPS).start();
+            let s = supervisor(&[option]).sh(SLEEPS).start();
             let worker = s.wait_generation(1);
             s.wait_line(&format!("starting new worker {worker}"));
             let lines = s.lines();
@@ -304,7 +308,7 @@ mod better {
 
     #[test]
     fn log_level_error_leaves_the_lines_out() {
-        let s = Setup::new(&["--log-level=error"]).sh(SLEEPS).start();
+        let s = supervisor(&["--log-level=error"]).sh(SLEEPS).start();
         s.stop();
         assert_eq!(s.lines(), Vec::<String>::new());
     }

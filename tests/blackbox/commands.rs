@@ -2,7 +2,10 @@
 
 use nix::sys::signal::Signal;
 
-use crate::harness::{SLEEPS, STUBBORN, Setup, Supervisor, look_for};
+use server_starter_testing::wait_for;
+use server_starter_testing::workers::{SLEEPS, STUBBORN};
+
+use crate::fixtures::{bare_supervisor, start, supervisor};
 
 const PID_FILE: &str = "--pid-file=DIR/pid";
 const RESTART: [&str; 3] = ["--restart", PID_FILE, "--status-file=DIR/status"];
@@ -10,7 +13,7 @@ const STOP: [&str; 2] = ["--stop", PID_FILE];
 
 #[test]
 fn restart_returns_when_a_new_generation_has_taken_over() {
-    let s = Supervisor::start(&[PID_FILE], SLEEPS);
+    let s = start(&[PID_FILE], SLEEPS);
     let first = s.wait_generation(1);
     s.command(&RESTART).expect(0, &[]);
     let status = s.status();
@@ -26,7 +29,7 @@ fn restart_returns_when_a_new_generation_has_taken_over() {
 
 #[test]
 fn restart_waits_for_the_old_generation_to_leave() {
-    let s = Supervisor::start(&[PID_FILE], STUBBORN);
+    let s = start(&[PID_FILE], STUBBORN);
     let first = s.wait_generation(1);
     s.settle();
     let mut restart = s.spawn_command(&RESTART);
@@ -50,7 +53,7 @@ fn restart_needs_both_files() {
         &["--restart", "--pid-file=pid"],
         &["--restart", "--status-file=status"],
     ] {
-        Setup::bare(options)
+        bare_supervisor(options)
             .run()
             .expect_failure(&["--restart", "--pid-file"]);
     }
@@ -58,19 +61,19 @@ fn restart_needs_both_files() {
 
 #[test]
 fn restart_without_a_supervisor_fails() {
-    let failed = Setup::bare(&RESTART).run();
+    let failed = bare_supervisor(&RESTART).run();
     failed.expect_failure(&["/pid"]);
 }
 
 #[test]
 fn stop_returns_when_the_supervisor_has_left() {
-    let s = Supervisor::start(&[PID_FILE], SLEEPS);
+    let s = start(&[PID_FILE], SLEEPS);
     let worker = s.wait_generation(1);
     let stop = s.command(&STOP);
     stop.expect(0, &[]);
     let line = format!(
         "stop_server (pid:{}) stopping now (pid:{})...",
-        stop.pid,
+        stop.pid(),
         s.process()
     );
     assert_eq!(stop.stderr.lines().next(), Some(line.as_str()));
@@ -83,7 +86,7 @@ fn stop_returns_when_the_supervisor_has_left() {
 
 #[test]
 fn stop_waits_for_the_workers() {
-    let s = Supervisor::start(&[PID_FILE], STUBBORN);
+    let s = start(&[PID_FILE], STUBBORN);
     let worker = s.wait_generation(1);
     s.settle();
     let mut stop = s.spawn_command(&STOP);
@@ -98,37 +101,38 @@ fn stop_waits_for_the_workers() {
 
 #[test]
 fn stop_needs_the_pid_file() {
-    Setup::bare(&["--stop"])
+    bare_supervisor(&["--stop"])
         .run()
         .expect_failure(&["--stop", "--pid-file"]);
 }
 
 #[test]
 fn stop_without_a_supervisor_fails() {
-    Setup::bare(&STOP).run().expect_failure(&["/pid"]);
+    bare_supervisor(&STOP).run().expect_failure(&["/pid"]);
 }
 
 #[test]
 fn a_daemon_is_restarted_and_stopped_like_any() {
     let options = ["--daemonize", "--log-file=DIR/log", PID_FILE];
-    let (_, s) = Setup::new(&options).log("log").sh(SLEEPS).daemonize();
+    let (_, s) = supervisor(&options).log("log").sh(SLEEPS).daemonize();
     s.wait_generation(1);
     s.command(&RESTART).expect(0, &[]);
     s.wait_generation(2);
     s.command(&STOP).expect(0, &[]);
-    look_for(|| s.exited()).expect("the daemon is still there");
+    wait_for(|| s.exited()).expect("the daemon is still there");
     assert!(!s.path("pid").exists());
 }
 
-mod better {
+mod extensions {
     use std::process::{Child, Command, Stdio};
 
     use nix::sys::signal::Signal;
 
     use super::{PID_FILE, RESTART, STOP};
-    use crate::harness::{
-        FAILS_ON_DEMAND, Process, SLEEPS, STUBBORN, Setup, Supervisor, eventually,
-    };
+    use server_starter_testing::workers::{FAILS_ON_DEMAND, SLEEPS, STUBBORN};
+    use server_starter_testing::{Process, eventually};
+
+    use crate::fixtures::{bare_supervisor, start};
 
     /// A process that has nothing to do with it all, and must not be signalled.
     struct Innocent(Child);
@@ -196,21 +200,21 @@ mod better {
                 "--status-file=status",
             ],
         ] {
-            Setup::bare(options).run().expect(2, &["--"]);
+            bare_supervisor(options).run().expect(2, &["--"]);
         }
     }
 
     #[test]
     fn without_a_pid_file_nothing_runs() {
-        Setup::bare(&RESTART).run().expect(3, &["/pid"]);
-        Setup::bare(&STOP).run().expect(3, &["/pid"]);
+        bare_supervisor(&RESTART).run().expect(3, &["/pid"]);
+        bare_supervisor(&STOP).run().expect(3, &["/pid"]);
     }
 
     #[test]
     fn a_stale_pid_is_never_signalled() {
         let innocent = Innocent::new();
         for command in [&RESTART[..], &STOP] {
-            let stale = Setup::bare(command)
+            let stale = bare_supervisor(command)
                 .file("pid", &format!("{}\n", innocent.process()))
                 .file("status", &format!("1:{}\n", innocent.process()))
                 .run();
@@ -231,10 +235,10 @@ mod better {
             "99999999999999999999\n",
         ] {
             for command in [&RESTART[..], &STOP] {
-                let setup = Setup::bare(command)
+                let builder = bare_supervisor(command)
                     .file("pid", content)
                     .file("status", "1:1\n");
-                let finished = setup.run();
+                let finished = builder.run();
                 assert!(
                     finished.code().is_some_and(|code| code == 1 || code == 3),
                     "{content:?}: {finished}"
@@ -245,7 +249,7 @@ mod better {
 
     #[test]
     fn after_a_crash_of_the_supervisor_nothing_is_signalled() {
-        let s = Supervisor::start(&[PID_FILE], SLEEPS);
+        let s = start(&[PID_FILE], SLEEPS);
         s.settle();
         s.process().signal(Signal::SIGKILL);
         s.wait_exit();
@@ -259,7 +263,7 @@ mod better {
 
     #[test]
     fn until_ready_does_not_wait_for_the_old_generation() {
-        let s = Supervisor::start(&[PID_FILE, "--signal-on-term=KILL"], STUBBORN);
+        let s = start(&[PID_FILE, "--signal-on-term=KILL"], STUBBORN);
         s.wait_generation(1);
         let restart = s.command(&[
             "--restart",
@@ -274,7 +278,7 @@ mod better {
 
     #[test]
     fn until_drained_is_the_default() {
-        let s = Supervisor::start(&[PID_FILE], SLEEPS);
+        let s = start(&[PID_FILE], SLEEPS);
         let restart = s.command(&[
             "--restart",
             PID_FILE,
@@ -290,7 +294,7 @@ mod better {
     #[test]
     fn a_restart_may_take_several_attempts() {
         let worker = "up; if [ $SERVER_STARTER_GENERATION = 2 ]; then exit 1; fi; exec sleep 1000";
-        let s = Supervisor::start(&[PID_FILE, "--interval=2"], worker);
+        let s = start(&[PID_FILE, "--interval=2"], worker);
         s.command(&RESTART).expect(0, &[]);
         s.wait_generation(3);
         s.stop();
@@ -298,7 +302,7 @@ mod better {
 
     #[test]
     fn a_restart_that_does_not_come_to_an_end_times_out() {
-        let s = Supervisor::start(&[PID_FILE, "--interval=2"], FAILS_ON_DEMAND);
+        let s = start(&[PID_FILE, "--interval=2"], FAILS_ON_DEMAND);
         let first = s.wait_generation(1);
         s.write("fail", "");
         let restart = s.command(&[
@@ -315,7 +319,7 @@ mod better {
 
     #[test]
     fn a_restart_that_waits_for_old_workers_times_out() {
-        let s = Supervisor::start(&[PID_FILE, "--signal-on-term=KILL"], STUBBORN);
+        let s = start(&[PID_FILE, "--signal-on-term=KILL"], STUBBORN);
         let restart = s.command(&[
             "--restart",
             PID_FILE,
@@ -329,7 +333,7 @@ mod better {
 
     #[test]
     fn a_stop_times_out() {
-        let s = Supervisor::start(&[PID_FILE], STUBBORN);
+        let s = start(&[PID_FILE], STUBBORN);
         let worker = s.wait_generation(1);
         s.command(&["--stop", PID_FILE, "--timeout=0.5"])
             .expect(4, &[]);
@@ -340,7 +344,7 @@ mod better {
 
     #[test]
     fn a_restart_notices_that_the_supervisor_died() {
-        let s = Supervisor::start(&[PID_FILE, "--interval=2"], FAILS_ON_DEMAND);
+        let s = start(&[PID_FILE, "--interval=2"], FAILS_ON_DEMAND);
         s.write("fail", "");
         s.settle();
         let restart = s.spawn_command(&RESTART);
@@ -352,7 +356,7 @@ mod better {
 
     #[test]
     fn a_restart_notices_that_the_supervisor_is_stopped() {
-        let s = Supervisor::start(&[PID_FILE, "--interval=2"], FAILS_ON_DEMAND);
+        let s = start(&[PID_FILE, "--interval=2"], FAILS_ON_DEMAND);
         s.write("fail", "");
         s.settle();
         let restart = s.spawn_command(&RESTART);
@@ -364,7 +368,7 @@ mod better {
 
     #[test]
     fn a_restart_that_was_given_up_is_a_failure() {
-        let s = Supervisor::start(
+        let s = start(
             &[PID_FILE, "--interval=2", "--start-attempts=1"],
             FAILS_ON_DEMAND,
         );
@@ -385,7 +389,7 @@ mod better {
 
     #[test]
     fn a_restart_during_a_reload_is_answered_by_a_start_of_its_own() {
-        let s = Supervisor::start(&[PID_FILE, "--interval=2"], SLEEPS);
+        let s = start(&[PID_FILE, "--interval=2"], SLEEPS);
         s.wait_generation(1);
         s.hup();
         s.wait_up(2);

@@ -1,49 +1,34 @@
 //! The control socket: what clients are told, and what they cannot do to others.
 
-mod better {
-    use std::io::{Read, Write};
+mod extensions {
+    use std::io::Write;
     use std::os::unix::fs::PermissionsExt;
     use std::os::unix::net::UnixStream;
 
     use nix::sys::signal::Signal;
 
-    use crate::harness::{FAILS_ON_DEMAND, SLEEPS, STUBBORN, Setup, Supervisor, binary};
+    use server_starter_testing::control::{call, receive};
+    use server_starter_testing::workers::{FAILS_ON_DEMAND, SLEEPS, STUBBORN};
+    use server_starter_testing::{Supervisor, connect_unix};
 
-    const CONTROL: &str = "--control=DIR/control";
+    use crate::fixtures::{CONTROL, bare_supervisor, start, supervisor};
+
     const RESTART: [&str; 2] = ["--restart", CONTROL];
     const STOP: [&str; 2] = ["--stop", CONTROL];
     const STATUS: [&str; 3] = ["--status", "--json", CONTROL];
 
-    fn call(method: &str, parameters: &str, more: bool) -> String {
-        let method = format!("org.serverstarter.Supervisor.{method}");
-        format!(r#"{{"method":"{method}","parameters":{parameters},"more":{more}}}"#) + "\0"
-    }
-
     fn connect(s: &Supervisor) -> UnixStream {
-        let stream = UnixStream::connect(s.path("control")).unwrap();
-        let bound = Some(std::time::Duration::from_secs(60));
-        stream.set_read_timeout(bound).unwrap();
-        stream
+        connect_unix(s.path("control")).unwrap()
     }
 
-    /// The next message; none: the connection has ended.
+    /// The next message; `None` if the connection has ended.
     fn hear(stream: &mut UnixStream) -> Option<String> {
-        let mut message = Vec::new();
-        let mut byte = [0];
-        loop {
-            match stream.read(&mut byte) {
-                Ok(1) if byte == [0] => return Some(String::from_utf8(message).unwrap()),
-                Ok(1) => message.extend(byte),
-                Ok(_) => return None,
-                Err(e) if e.kind() == std::io::ErrorKind::ConnectionReset => return None,
-                Err(e) => panic!("{e}, after {message:?}"),
-            }
-        }
+        receive(stream).unwrap()
     }
 
     #[test]
     fn a_restart_says_each_step_and_that_it_is_done() {
-        let s = Supervisor::start(&[CONTROL], SLEEPS);
+        let s = start(&[CONTROL], SLEEPS);
         let first = s.wait_generation(1);
         let words = [
             "generation 2: worker ".to_owned(),
@@ -60,9 +45,9 @@ mod better {
     /// On a terminal, which script(1) provides.
     #[test]
     fn on_a_terminal_a_line_tells_of_the_wait_and_is_wiped_in_the_end() {
-        let s = Supervisor::start(&[CONTROL, "--interval=0.3"], SLEEPS);
+        let s = start(&[CONTROL, "--interval=0.3"], SLEEPS);
         s.wait_generation(1);
-        let (program, socket) = (binary(), s.path("control"));
+        let (program, socket) = (s.program().path(), s.path("control"));
         let (program, socket) = (program.display(), socket.display());
         let command = format!("{program} --restart --control={socket}");
         let mut script = std::process::Command::new("script");
@@ -81,7 +66,7 @@ mod better {
 
     #[test]
     fn until_ready_does_not_wait_for_the_old_ones() {
-        let s = Supervisor::start(&[CONTROL], STUBBORN);
+        let s = start(&[CONTROL], STUBBORN);
         let first = s.wait_generation(1);
         s.settle();
         s.command(&["--restart", "--until=ready", CONTROL])
@@ -97,7 +82,7 @@ mod better {
     #[test]
     fn a_broken_worker_fails_the_restart_and_the_old_one_serves_on() {
         let options = [CONTROL, "--interval=0.1", "--start-attempts=2"];
-        let s = Supervisor::start(&options, FAILS_ON_DEMAND);
+        let s = start(&options, FAILS_ON_DEMAND);
         s.wait_generation(1);
         s.write("fail", "");
         let failed = s.command(&RESTART);
@@ -115,7 +100,7 @@ mod better {
     #[test]
     fn two_at_once_get_an_answer_each() {
         let options = [CONTROL, "--interval=0.3", "--start-attempts=1"];
-        let s = Supervisor::start(&options, FAILS_ON_DEMAND);
+        let s = start(&options, FAILS_ON_DEMAND);
         s.wait_generation(1);
         s.write("fail", "");
         let (mut one, mut two) = (connect(&s), connect(&s));
@@ -154,8 +139,8 @@ mod better {
     #[test]
     fn a_program_that_cannot_be_run_is_named() {
         let options = [CONTROL, "--start-attempts=1", "--interval=0.1"];
-        let setup = Setup::new(&options).executable("worker", "#!/bin/sh\nexec sleep 1000\n");
-        let s = setup.program(["--", "./worker"]).start();
+        let builder = supervisor(&options).executable("worker", "#!/bin/sh\nexec sleep 1000\n");
+        let s = builder.program(["--", "./worker"]).start();
         std::fs::remove_file(s.path("worker")).unwrap();
         let why = "failed to exec ./worker: No such file or directory";
         s.command(&RESTART)
@@ -165,7 +150,7 @@ mod better {
 
     #[test]
     fn stop_returns_when_the_supervisor_has_left() {
-        let s = Supervisor::start(&[CONTROL, "--pid-file=DIR/pid"], SLEEPS);
+        let s = start(&[CONTROL, "--pid-file=DIR/pid"], SLEEPS);
         s.wait_generation(1);
         let line = format!("stopping now (pid:{})...", s.process());
         s.command(&STOP).expect(0, &[&line]);
@@ -175,7 +160,7 @@ mod better {
 
     #[test]
     fn who_waits_for_a_reload_is_told_of_a_stop() {
-        let s = Setup::new(&[CONTROL, "--interval=30"]).sh(SLEEPS).spawn();
+        let s = supervisor(&[CONTROL, "--interval=30"]).sh(SLEEPS).spawn();
         s.wait_up(1);
         let restart = s.spawn_command(&RESTART);
         s.wait_line_starting("asked to reload");
@@ -186,7 +171,7 @@ mod better {
 
     #[test]
     fn status_for_people_programs_and_prometheus() {
-        let s = Supervisor::start(&[CONTROL, "--port=127.0.0.1:PORT"], SLEEPS);
+        let s = start(&[CONTROL, "--port=127.0.0.1:PORT"], SLEEPS);
         let worker = s.wait_generation(1);
         let text = s.command(&["--status", CONTROL]);
         let expected = format!("generation 1: worker {worker}, ready for");
@@ -212,10 +197,12 @@ mod better {
     #[test]
     fn without_a_supervisor_there_is_nobody_to_talk_to() {
         for command in ["--restart", "--stop", "--status"] {
-            let failed = Setup::bare(&[command, CONTROL]).run();
+            let failed = bare_supervisor(&[command, CONTROL]).run();
             failed.expect(3, &["/control", "no such socket"]);
         }
-        Setup::bare(&["--status"]).run().expect(2, &["--control"]);
+        bare_supervisor(&["--status"])
+            .run()
+            .expect(2, &["--control"]);
     }
 
     #[test]
@@ -244,13 +231,13 @@ mod better {
             (&["--path-mode=700", "--", "true"], "without --path"),
         ];
         for (options, message) in cases {
-            Setup::bare(options).run().expect(2, &[message]);
+            bare_supervisor(options).run().expect(2, &[message]);
         }
     }
 
     #[test]
     fn only_its_user_and_root_may_connect() {
-        let s = Supervisor::start(&[CONTROL], SLEEPS);
+        let s = start(&[CONTROL], SLEEPS);
         let mode = std::fs::metadata(s.path("control"))
             .unwrap()
             .permissions()
@@ -261,7 +248,7 @@ mod better {
 
     #[test]
     fn a_second_supervisor_is_refused_and_the_first_keeps_its_socket() {
-        let s = Supervisor::start(&[CONTROL], SLEEPS);
+        let s = start(&[CONTROL], SLEEPS);
         let second = s.command(&[CONTROL, "--", "true"]);
         second.expect(1, &["somebody listens on it"]);
         s.command(&RESTART).expect(0, &[]);
@@ -270,7 +257,7 @@ mod better {
 
     #[test]
     fn nonsense_ends_the_connection_and_nothing_else() {
-        let s = Supervisor::start(&[CONTROL], SLEEPS);
+        let s = start(&[CONTROL], SLEEPS);
         for nonsense in ["GET / HTTP/1.1\r\n\r\n\0", "\0", "{}\0", "[[[[\0"] {
             let mut client = connect(&s);
             client.write_all(nonsense.as_bytes()).unwrap();
@@ -294,7 +281,7 @@ mod better {
 
     #[test]
     fn all_calls_are_answered_even_if_no_more_will_come() {
-        let s = Supervisor::start(&[CONTROL], SLEEPS);
+        let s = start(&[CONTROL], SLEEPS);
         let info = "{\"method\":\"org.varlink.service.GetInfo\"}\0".to_owned();
         let status = call("Status", "{}", false);
         let mut client = connect(&s);
@@ -314,7 +301,7 @@ mod better {
 
     #[test]
     fn a_crowd_that_says_nothing_or_reads_nothing_keeps_nobody_waiting() {
-        let s = Supervisor::start(&[CONTROL], SLEEPS);
+        let s = start(&[CONTROL], SLEEPS);
         s.wait_generation(1);
         let mut crowd: Vec<UnixStream> = (0..300).map(|_| connect(&s)).collect();
         for client in crowd.iter_mut().step_by(3) {

@@ -2,23 +2,26 @@
 
 use nix::sys::signal::Signal;
 
-use crate::harness::{Process, SLEEPS, Setup, exports};
+use server_starter_testing::workers::SLEEPS;
+use server_starter_testing::{Process, SupervisorBuilder, exports};
+
+use crate::fixtures::{bare_supervisor, supervisor};
 
 /// A daemon of the usual kind: lines in `DIR/log`, pid in `DIR/pid`.
-fn daemon(options: &[&str]) -> Setup {
+fn daemon(options: &[&str]) -> SupervisorBuilder {
     let all = [
         &["--daemonize", "--log-file=DIR/log", "--pid-file=DIR/pid"],
         options,
     ]
     .concat();
-    Setup::new(&all).log("log")
+    supervisor(&all).log("log")
 }
 
 #[test]
 fn it_runs_in_the_background() {
     let (caller, s) = daemon(&[]).sh(SLEEPS).daemonize();
     let worker = s.wait_generation(1);
-    assert_ne!(s.process(), caller.pid);
+    assert_ne!(s.process(), caller.pid());
     assert_eq!(worker.parent(), Some(s.process()));
     s.wait_line(&format!("starting new worker {worker}"));
     s.hup();
@@ -44,9 +47,9 @@ fn it_has_a_session_of_its_own_and_does_not_lead_it() {
 
 #[test]
 fn standard_input_is_the_null_device() {
-    let setup = daemon(&[]).file("input", "").sh(SLEEPS);
-    let input = std::fs::File::open(setup.path("input")).unwrap();
-    let (_, s) = setup.stdin(input).daemonize();
+    let builder = daemon(&[]).file("input", "").sh(SLEEPS);
+    let input = std::fs::File::open(builder.path("input")).unwrap();
+    let (_, s) = builder.stdin(input).daemonize();
     let worker = s.wait_generation(1);
     assert_eq!(worker.descriptors()[&0], "/dev/null");
     assert_eq!(s.process().descriptors()[&0], "/dev/null");
@@ -69,7 +72,7 @@ fn output_goes_to_the_log() {
     let (caller, s) = daemon(&[])
         .sh("echo hello; up; exec sleep 1000")
         .daemonize();
-    s.wait_said("hello");
+    s.wait_output("hello");
     s.wait_generation(1);
     assert_eq!(caller.stdout, "");
     s.stop();
@@ -101,7 +104,7 @@ fn it_replaces_a_crashed_worker() {
 
 #[test]
 fn a_log_file_is_needed() {
-    Setup::bare(&["--daemonize"])
+    bare_supervisor(&["--daemonize"])
         .program(["--", "true"])
         .run()
         .expect_failure(&["--log-file"]);
@@ -115,21 +118,24 @@ fn a_start_that_fails_before_the_first_worker_tells_the_caller() {
         "--port=127.0.0.1:PORT",
         "--path=DIR/missing/a.sock",
     ];
-    Setup::new(&options)
+    supervisor(&options)
         .program(["--", "true"])
         .run()
         .expect_failure(&["missing/a.sock"]);
 }
 
-mod better {
+mod extensions {
     use std::time::{Duration, Instant};
 
     use super::daemon;
-    use crate::harness::{FAILS, Finished, SLEEPS, Setup, eventually};
+    use server_starter_testing::workers::{FAILS, SLEEPS};
+    use server_starter_testing::{Output, eventually};
+
+    use crate::fixtures::bare_supervisor;
 
     /// Nothing is left of a start that failed.
     #[track_caller]
-    fn nothing_is_left(failed: &Finished) {
+    fn nothing_is_left(failed: &Output) {
         // the daemon-to-be tells its caller with its last breath
         eventually("nothing is left behind", || failed.survivors().is_empty());
         for name in ["pid", "status", "a.sock"] {
@@ -139,7 +145,7 @@ mod better {
 
     #[test]
     fn a_log_file_is_needed_or_it_is_a_usage_error() {
-        Setup::bare(&["--daemonize"])
+        bare_supervisor(&["--daemonize"])
             .program(["--", "true"])
             .run()
             .expect(2, &["--log-file"]);

@@ -2,7 +2,10 @@
 
 use nix::sys::signal::Signal;
 
-use crate::harness::{Process, SLEEPS, Setup, Supervisor};
+use server_starter_testing::Process;
+use server_starter_testing::workers::SLEEPS;
+
+use crate::fixtures::{start, supervisor};
 
 const OPTION: &str = "--envdir=DIR/env";
 
@@ -14,7 +17,7 @@ fn value(worker: Process, name: &str) -> String {
 
 #[test]
 fn a_file_sets_a_variable_to_its_first_line() {
-    let s = Setup::new(&[OPTION])
+    let s = supervisor(&[OPTION])
         .file("env/PLAIN", "value\n")
         .file("env/UNTERMINATED", "value")
         .file("env/SECOND_LINE", "first\nsecond\n")
@@ -35,27 +38,27 @@ fn a_file_sets_a_variable_to_its_first_line() {
 
 #[test]
 fn the_environment_may_name_the_directory() {
-    let setup = Setup::new(&[]).file("env/COLOR", "red\n");
-    let directory = setup.path("env");
-    let s = setup.env("ENVDIR", directory).sh(SLEEPS).start();
+    let builder = supervisor(&[]).file("env/COLOR", "red\n");
+    let directory = builder.path("env");
+    let s = builder.env("ENVDIR", directory).sh(SLEEPS).start();
     assert_eq!(value(s.wait_generation(1), "COLOR"), "red");
     s.stop();
 }
 
 #[test]
 fn the_option_beats_the_environment() {
-    let setup = Setup::new(&[OPTION])
+    let builder = supervisor(&[OPTION])
         .file("env/COLOR", "red\n")
         .file("other/COLOR", "green\n");
-    let other = setup.path("other");
-    let s = setup.env("ENVDIR", other).sh(SLEEPS).start();
+    let other = builder.path("other");
+    let s = builder.env("ENVDIR", other).sh(SLEEPS).start();
     assert_eq!(value(s.wait_generation(1), "COLOR"), "red");
     s.stop();
 }
 
 #[test]
 fn a_file_beats_the_environment() {
-    let s = Setup::new(&[OPTION])
+    let s = supervisor(&[OPTION])
         .file("env/COLOR", "red\n")
         .env("COLOR", "green")
         .sh(SLEEPS)
@@ -66,7 +69,7 @@ fn a_file_beats_the_environment() {
 
 #[test]
 fn dot_files_are_skipped() {
-    let s = Setup::new(&[OPTION])
+    let s = supervisor(&[OPTION])
         .file("env/.HIDDEN", "seen\n")
         .file("env/OTHER", "seen\n")
         .sh(SLEEPS)
@@ -84,7 +87,7 @@ fn dot_files_are_skipped() {
 
 #[test]
 fn an_empty_file_is_ignored_and_a_blank_line_is_the_empty_string() {
-    let s = Setup::new(&[OPTION])
+    let s = supervisor(&[OPTION])
         .file("env/EMPTY", "")
         .file("env/KEPT", "")
         .file("env/BLANK", "\n")
@@ -103,7 +106,7 @@ fn an_empty_file_is_ignored_and_a_blank_line_is_the_empty_string() {
 
 #[test]
 fn what_is_no_file_is_ignored() {
-    let s = Setup::new(&[OPTION])
+    let s = supervisor(&[OPTION])
         .file("env/SUB/file", "x\n")
         .file("env/COLOR", "red\n")
         .sh(SLEEPS)
@@ -118,7 +121,7 @@ fn what_is_no_file_is_ignored() {
 
 #[test]
 fn a_missing_directory_is_no_trouble() {
-    let s = Supervisor::start(&["--envdir=DIR/missing"], SLEEPS);
+    let s = start(&["--envdir=DIR/missing"], SLEEPS);
     s.hup();
     s.wait_generation(2);
     s.stop();
@@ -126,7 +129,7 @@ fn a_missing_directory_is_no_trouble() {
 
 #[test]
 fn it_is_read_anew_before_a_reload() {
-    let s = Setup::new(&[OPTION])
+    let s = supervisor(&[OPTION])
         .file("env/COLOR", "red\n")
         .sh(SLEEPS)
         .start();
@@ -144,7 +147,7 @@ fn it_is_read_anew_before_a_reload() {
 
 #[test]
 fn it_is_read_anew_after_a_crash() {
-    let s = Setup::new(&[OPTION])
+    let s = supervisor(&[OPTION])
         .file("env/COLOR", "red\n")
         .sh(SLEEPS)
         .start();
@@ -160,13 +163,13 @@ fn it_is_read_anew_after_a_crash() {
 fn path_decides_where_the_program_is_found() {
     let server =
         |version| format!("#!/bin/sh\necho {version} >>\"$DIR/versions\"\nexec sleep 1000\n");
-    let setup = Setup::new(&[OPTION, "--signal-on-hup=KILL"])
+    let builder = supervisor(&[OPTION, "--signal-on-hup=KILL"])
         .executable("v1/my-server", &server(1))
         .executable("v2/my-server", &server(2))
         .program(["--", "my-server"]);
-    let path = |version: &str| format!("{}:/usr/bin:/bin\n", setup.path(version).display());
+    let path = |version: &str| format!("{}:/usr/bin:/bin\n", builder.path(version).display());
     let (first, second) = (path("v1"), path("v2"));
-    let s = setup.file("env/PATH", &first).start();
+    let s = builder.file("env/PATH", &first).start();
     s.eventually("the first version runs", || s.read("versions") == "1\n");
     s.write("env/PATH", &second);
     s.hup();
@@ -177,7 +180,7 @@ fn path_decides_where_the_program_is_found() {
 #[test]
 fn it_beats_the_command_line() {
     let options = [OPTION, "--kill-old-delay=1000"];
-    let s = Setup::new(&options)
+    let s = supervisor(&options)
         .file("env/KILL_OLD_DELAY", "1\n")
         .sh(SLEEPS)
         .start();
@@ -191,7 +194,7 @@ fn it_beats_the_command_line() {
 
 #[test]
 fn the_delay_is_read_live() {
-    let s = Setup::new(&[OPTION])
+    let s = supervisor(&[OPTION])
         .file("env/KILL_OLD_DELAY", "0\n")
         .sh(SLEEPS)
         .start();
@@ -205,15 +208,17 @@ fn the_delay_is_read_live() {
     s.stop();
 }
 
-mod better {
+mod extensions {
     use std::fs;
 
     use super::{OPTION, value};
-    use crate::harness::{SLEEPS, Setup};
+    use server_starter_testing::workers::SLEEPS;
+
+    use crate::fixtures::supervisor;
 
     #[test]
     fn a_removed_file_unsets_its_variable_or_restores_the_environments() {
-        let s = Setup::new(&[OPTION])
+        let s = supervisor(&[OPTION])
             .file("env/COLOR", "red\n")
             .file("env/SHAPE", "round\n")
             .env("SHAPE", "square")
@@ -238,7 +243,7 @@ mod better {
     /// Directories are swapped by renaming; a reload in between must not lose every variable.
     #[test]
     fn a_directory_that_cannot_be_read_keeps_its_values() {
-        let s = Setup::new(&[OPTION])
+        let s = supervisor(&[OPTION])
             .file("env/COLOR", "red\n")
             .env("COLOR", "green")
             .sh(SLEEPS)
@@ -256,7 +261,7 @@ mod better {
     #[test]
     fn a_removed_delay_is_the_command_lines_again() {
         let options = [OPTION, "--kill-old-delay=1"];
-        let s = Setup::new(&options)
+        let s = supervisor(&options)
             .file("env/KILL_OLD_DELAY", "0\n")
             .sh(SLEEPS)
             .start();
@@ -272,7 +277,7 @@ mod better {
 
     #[test]
     fn a_value_that_makes_no_sense_does_not_stop_the_service() {
-        let s = Setup::new(&[OPTION])
+        let s = supervisor(&[OPTION])
             .file("env/COLOR", "red\n")
             .sh(SLEEPS)
             .start();
@@ -285,7 +290,7 @@ mod better {
 
     #[test]
     fn a_name_with_an_equals_sign_does_not_stop_the_service() {
-        let s = Setup::new(&[OPTION])
+        let s = supervisor(&[OPTION])
             .file("env/A=B", "c\n")
             .file("env/COLOR", "red\n")
             .sh(SLEEPS)
@@ -296,10 +301,10 @@ mod better {
 
     #[test]
     fn the_workers_own_variables_cannot_be_overridden() {
-        let setup = Setup::new(&[OPTION, "--port=127.0.0.1:PORT"])
+        let builder = supervisor(&[OPTION, "--port=127.0.0.1:PORT"])
             .file("env/SERVER_STARTER_PORT", "80=3\n")
             .file("env/SERVER_STARTER_GENERATION", "99\n");
-        let s = setup.sh(SLEEPS).start();
+        let s = builder.sh(SLEEPS).start();
         let worker = s.wait_generation(1);
         assert_eq!(value(worker, "SERVER_STARTER_GENERATION"), "1");
         assert_eq!(

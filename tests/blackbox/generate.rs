@@ -1,10 +1,14 @@
 //! `--generate`: manual page, completions, units. The original has none of it.
 
-mod better {
-    use crate::harness::{Setup, binary};
+mod extensions {
+    use server_starter_testing::program;
+
+    use crate::fixtures::bare_supervisor;
 
     fn generated(options: &[&str], program: &[&str]) -> String {
-        let done = Setup::bare(options).program(program.iter().copied()).run();
+        let done = bare_supervisor(options)
+            .program(program.iter().copied())
+            .run();
         done.expect(0, &[]);
         assert_eq!(done.stderr, "", "{done}");
         done.stdout.clone()
@@ -95,7 +99,7 @@ mod better {
             (&["--generate=man", "--stop"], "--stop"),
             (&["--name=web"], "--generate"),
         ] {
-            Setup::bare(options).run().expect(2, &[why]);
+            bare_supervisor(options).run().expect(2, &[why]);
         }
     }
 
@@ -103,7 +107,7 @@ mod better {
     fn a_full_disk_is_noticed() {
         let done = std::process::Command::new("sh")
             .args(["-c", "exec \"$0\" --generate=man >/dev/full"])
-            .arg(binary())
+            .arg(program!().path())
             .output()
             .unwrap();
         assert_eq!(done.status.code(), Some(1), "{done:?}");

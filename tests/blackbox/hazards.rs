@@ -1,22 +1,25 @@
 //! What the world does to a supervisor: programs and directories that vanish, no more processes, no more descriptors, a
 //! dead standard error. It serves on.
 
-mod better {
+mod extensions {
     use std::fs;
     use std::path::Path;
     use std::process::Command;
 
     use nix::sys::signal::Signal;
 
-    use crate::harness::{Process, SLEEPS, Setup, Supervisor, exports, skipped};
+    use server_starter_testing::workers::SLEEPS;
+    use server_starter_testing::{Process, Supervisor, SupervisorBuilder, exports, skipped};
+
+    use crate::fixtures::{bare_supervisor, start, supervisor};
 
     /// A worker that is a file, so that it can be taken away.
-    fn with_program(options: &[&str]) -> Setup {
+    fn with_program(options: &[&str]) -> SupervisorBuilder {
         let program =
             "#!/bin/sh\necho \"$SERVER_STARTER_GENERATION $$\" >>\"$OUT\"\nexec sleep 1000\n";
-        Setup::new(options)
+        supervisor(options)
             .executable("bin/server", program)
-            .says_up()
+            .reports_up()
     }
 
     /// The worker of generation 1 serves as if nothing had happened.
@@ -176,14 +179,14 @@ mod better {
             skipped("no more processes: prlimit(1), and for root setpriv(1), are needed");
             return;
         }
-        let mut setup = Setup::new(&["--pid-file=DIR/pid", "--path=DIR/a.sock"]).sh(SLEEPS);
+        let mut builder = supervisor(&["--pid-file=DIR/pid", "--path=DIR/a.sock"]).sh(SLEEPS);
         if let Some(user) = user {
-            setup = setup.copied().before(&format!(
+            builder = builder.copied().before(&format!(
                 "chmod 755 .; chown -R {user} .; \
                  set -- setpriv --reuid={user} --regid={user} --clear-groups \"$@\""
             ));
         }
-        let s = setup.start();
+        let s = builder.start();
         let first = s.wait_generation(1);
         limit(s.process(), user, "--nproc=1:");
         s.hup();
@@ -199,7 +202,7 @@ mod better {
 
     #[test]
     fn no_more_descriptors_at_a_reload() {
-        let s = Supervisor::start(
+        let s = start(
             &[
                 "--pid-file=DIR/pid",
                 "--path=DIR/a.sock",
@@ -235,7 +238,10 @@ mod better {
     #[test]
     fn a_status_file_that_cannot_be_written_any_more() {
         let options = ["--status-file=DIR/run/status", "--pid-file=DIR/pid"];
-        let s = Setup::bare(&options).file("run/x", "").sh(SLEEPS).start();
+        let s = bare_supervisor(&options)
+            .file("run/x", "")
+            .sh(SLEEPS)
+            .start();
         s.eventually("there is a status file", || s.path("run/status").exists());
         let first = s.wait_up(1);
         fs::rename(s.path("run"), s.path("away")).unwrap();
@@ -263,7 +269,10 @@ mod better {
     #[test]
     fn a_status_file_whose_place_was_taken() {
         let options = ["--status-file=DIR/run/status", "--pid-file=DIR/pid"];
-        let s = Setup::bare(&options).file("run/x", "").sh(SLEEPS).start();
+        let s = bare_supervisor(&options)
+            .file("run/x", "")
+            .sh(SLEEPS)
+            .start();
         s.eventually("there is a status file", || s.path("run/status").exists());
         let first = s.wait_up(1);
         fs::remove_file(s.path("run/status")).unwrap();
@@ -287,7 +296,7 @@ mod better {
         // it inherits a child from the shell that became it
         let before =
             "mkfifo \"$DIR/gate\"; { read go <\"$DIR/gate\"; } & echo $! >\"$DIR/stranger\"";
-        let s = Setup::new(&[]).before(before).sh(SLEEPS).start();
+        let s = supervisor(&[]).before(before).sh(SLEEPS).start();
         let stranger = Process(s.read("stranger").trim().parse().unwrap());
         assert_eq!(stranger.parent(), Some(s.process()));
         s.open_gate("gate");
@@ -307,7 +316,7 @@ mod better {
     fn a_standard_error_nobody_can_write_to() {
         let dead_pipe = "mkfifo err; cat err >/dev/null & exec 2>err; kill $!; wait $! 2>/dev/null";
         for before in ["exec 2>/dev/full", "exec 2>&-", dead_pipe] {
-            let s = Setup::new(&["--path=DIR/a.sock"])
+            let s = supervisor(&["--path=DIR/a.sock"])
                 .before(before)
                 .sh(SLEEPS)
                 .start();
@@ -322,7 +331,7 @@ mod better {
 
     #[test]
     fn closed_standard_streams_are_not_taken_by_sockets() {
-        let s = Setup::new(&["--port=127.0.0.1:PORT"])
+        let s = supervisor(&["--port=127.0.0.1:PORT"])
             .before("exec 0<&- 1>&- 2>&-")
             .sh(SLEEPS)
             .start();
@@ -340,7 +349,7 @@ mod better {
 
     #[test]
     fn its_own_binary_may_be_replaced() {
-        let s = Setup::new(&["--pid-file=DIR/pid"])
+        let s = supervisor(&["--pid-file=DIR/pid"])
             .sh(SLEEPS)
             .copied()
             .start();

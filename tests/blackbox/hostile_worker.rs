@@ -1,17 +1,20 @@
 //! A worker that means ill. What SECURITY.md says of it is shown here, where no other test does.
 
-mod better {
+mod extensions {
     use std::fs;
     use std::net::{Shutdown, TcpListener, TcpStream};
     use std::os::fd::OwnedFd;
     use std::os::unix::fs::PermissionsExt;
     use std::path::Path;
 
-    use crate::harness::{SLEEPS, STRANGER, Setup, have_strangers};
+    use server_starter_testing::workers::SLEEPS;
+    use server_starter_testing::{OTHER_USER, other_user_is_available};
+
+    use crate::fixtures::supervisor;
 
     #[test]
     fn another_user_s_can_do_nothing_to_the_supervisor_or_its_files() {
-        if !have_strangers() {
+        if !other_user_is_available() {
             return;
         }
         let tries = r#"
@@ -42,8 +45,8 @@ mod better {
             try ./start_server --status --control=control
             up
             exec sleep 1000"#;
-        let user = format!("--user={STRANGER}");
-        let group = format!("--group={STRANGER}");
+        let user = format!("--user={OTHER_USER}");
+        let group = format!("--group={OTHER_USER}");
         let options = [
             "--pid-file=DIR/pid",
             "--log-file=DIR/log",
@@ -53,9 +56,9 @@ mod better {
             &group,
         ];
         // The worker looks for the status file, so it has to be there: so for the second of them.
-        let setup = Setup::new(&options).copied().sh(tries).log("log");
-        fs::set_permissions(setup.path("."), fs::Permissions::from_mode(0o1777)).unwrap();
-        let s = setup.start();
+        let builder = supervisor(&options).copied().sh(tries).log("log");
+        fs::set_permissions(builder.path("."), fs::Permissions::from_mode(0o1777)).unwrap();
+        let s = builder.start();
         s.hup();
         s.wait_up(2);
         assert_eq!(s.read("could"), "true\n".repeat(2));
@@ -67,7 +70,7 @@ mod better {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let shared = TcpStream::from(OwnedFd::from(listener.try_clone().unwrap()));
-        let s = Setup::new(&["--pid-file=DIR/pid"])
+        let s = supervisor(&["--pid-file=DIR/pid"])
             .stdin(fs::File::from(OwnedFd::from(listener)))
             .sh(SLEEPS)
             .start();

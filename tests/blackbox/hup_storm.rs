@@ -1,9 +1,12 @@
 //! HUPs by the hundred: nothing piles up, nothing leaks, and the last one counts.
 
-mod better {
+mod extensions {
     use nix::sys::signal::Signal;
 
-    use crate::harness::{Process, SLEEPS, Setup, Supervisor, hello};
+    use server_starter_testing::workers::SLEEPS;
+    use server_starter_testing::{Process, Supervisor};
+
+    use crate::fixtures::{start, start_hello};
 
     /// Says so in `$DIR/marks` if there was a file `$DIR/mark` when it started.
     const SEES_MARK: &str =
@@ -26,7 +29,7 @@ mod better {
     #[test]
     fn a_thousand_at_once() {
         for interval in ["--interval=0", "--interval=0.1"] {
-            let s = Supervisor::start(
+            let s = start(
                 &[interval, "--port=127.0.0.1:PORT", "--pid-file=DIR/pid"],
                 SEES_MARK,
             );
@@ -57,7 +60,7 @@ mod better {
 
     #[test]
     fn a_hundred_one_after_the_other() {
-        let s = Supervisor::start(&["--path=DIR/a.sock"], SLEEPS);
+        let s = start(&["--path=DIR/a.sock"], SLEEPS);
         s.settle();
         let descriptors = s.process().descriptors().len();
         let memory = |process: Process| {
@@ -87,10 +90,7 @@ mod better {
 
     #[test]
     fn term_after_the_storm_is_the_end() {
-        let s = Setup::new(&["--port=127.0.0.1:PORT"])
-            .program(["--"])
-            .program([hello()])
-            .start();
+        let s = start_hello(&["--port=127.0.0.1:PORT"]);
         for _ in 0..200 {
             s.process().signal(Signal::SIGHUP);
         }
@@ -111,7 +111,7 @@ mod better {
 
     #[test]
     fn a_storm_of_crashes_and_hups_ends_in_one_worker() {
-        let s = Supervisor::start(&["--interval=0.05"], SLEEPS);
+        let s = start(&["--interval=0.05"], SLEEPS);
         s.settle();
         let descriptors = s.process().descriptors().len();
         for round in 0..100 {

@@ -1,11 +1,13 @@
 //! Workers that are somebody else, `--user` and `--group`.
 
-mod better {
+mod extensions {
     use std::os::unix::fs::MetadataExt;
     use std::os::unix::process::CommandExt;
     use std::process::Command;
 
-    use crate::harness::{Process, Setup, Voice, skipped};
+    use server_starter_testing::{NotifyClient, Process, skipped};
+
+    use crate::fixtures::supervisor;
 
     fn is_root() -> bool {
         let root = nix::unistd::geteuid().is_root();
@@ -31,7 +33,7 @@ mod better {
             return;
         }
         // It is on every system, and its number is 65534.
-        let s = Setup::new(&["--user=nobody"])
+        let s = supervisor(&["--user=nobody"])
             .env("HOME", "/root")
             .program(SLEEP)
             .start();
@@ -59,7 +61,7 @@ mod better {
         if !is_root() {
             return;
         }
-        let s = Setup::new(&["--user=4242", "--group=4343"])
+        let s = supervisor(&["--user=4242", "--group=4343"])
             .program(SLEEP)
             .start();
         let worker = s.wait_generation(1);
@@ -80,7 +82,7 @@ mod better {
             "--ready=notify",
             "--start-timeout=1000",
         ];
-        let s = Setup::new(&options).program(SLEEP).spawn();
+        let s = supervisor(&options).program(SLEEP).spawn();
         s.wait_line_starting("starting new worker ");
         let worker = || {
             s.process()
@@ -98,10 +100,10 @@ mod better {
                 .stdin(stdin);
             assert!(said.status().unwrap().success());
         };
-        say(4243, Voice::of(worker).into_fd());
+        say(4243, NotifyClient::of(worker).into_fd());
         s.wait_line_starting("generation 1: ignoring a notification from a stranger: process ");
         assert_eq!(s.status(), []);
-        let path = Voice::of(worker).path;
+        let path = NotifyClient::of(worker).path;
         let may_write = |user: u32| {
             let mut test = Command::new("/bin/sh");
             let test = test.args(["-c", "test -w \"$0\""]).arg(&path).uid(user);
@@ -111,7 +113,7 @@ mod better {
         let owner = |path: &std::path::Path| path.metadata().unwrap().uid();
         assert_eq!((owner(path.parent().unwrap()), owner(&path)), (0, 4242));
         assert!(!may_write(4243));
-        say(4242, Voice::of(worker).into_fd());
+        say(4242, NotifyClient::of(worker).into_fd());
         s.wait_generation(1);
         s.stop();
         assert!(!path.parent().unwrap().exists());
@@ -123,10 +125,10 @@ mod better {
             return;
         }
         let options = ["--user=4242", "--group=4343"];
-        let setup =
-            Setup::new(&options).before("mkdir -m 700 \"$DIR/session\"; chmod 1777 \"$DIR\"");
-        let session = setup.path("session");
-        let s = setup
+        let builder =
+            supervisor(&options).before("mkdir -m 700 \"$DIR/session\"; chmod 1777 \"$DIR\"");
+        let session = builder.path("session");
+        let s = builder
             .env("XDG_RUNTIME_DIR", &session)
             .program(SLEEP)
             .start();
@@ -134,16 +136,19 @@ mod better {
             "no place for notification sockets in {}: workers could not enter it; using ",
             session.display()
         ));
-        let path = Voice::of(s.wait_generation(1)).path;
+        let path = NotifyClient::of(s.wait_generation(1)).path;
         assert!(!path.starts_with(session), "{}", path.display());
         s.stop();
     }
 
     #[test]
     fn who_could_rename_in_it_could_lead_us_astray() {
-        let setup = Setup::new(&[]).before("mkdir -m 777 \"$DIR/open\"; chmod 777 \"$DIR/open\"");
-        let open = setup.path("open");
-        let s = setup.env("RUNTIME_DIRECTORY", &open).program(SLEEP).start();
+        let builder = supervisor(&[]).before("mkdir -m 777 \"$DIR/open\"; chmod 777 \"$DIR/open\"");
+        let open = builder.path("open");
+        let s = builder
+            .env("RUNTIME_DIRECTORY", &open)
+            .program(SLEEP)
+            .start();
         s.wait_line_starting(&format!(
             "no place for notification sockets in {}: others could rename in it; using ",
             open.display()
@@ -156,7 +161,7 @@ mod better {
         if !is_root() {
             return;
         }
-        let refused = Setup::new(&["--user=4242", "--group=4343", "--dir=DIR/closed"])
+        let refused = supervisor(&["--user=4242", "--group=4343", "--dir=DIR/closed"])
             .before("mkdir -m 700 \"$DIR/closed\"")
             .program(SLEEP)
             .run();
@@ -165,7 +170,7 @@ mod better {
 
     #[test]
     fn unknown_names_are_refused_at_start() {
-        let refused = |option: &str| Setup::new(&[option]).program(SLEEP).run();
+        let refused = |option: &str| supervisor(&[option]).program(SLEEP).run();
         refused("--user=no-such-user").expect(2, &["--user=no-such-user: no such user"]);
         refused("--group=no-such-group").expect(2, &["--group=no-such-group: no such group"]);
         refused("--user=4242").expect(2, &["--user=4242", "--group is needed"]);
@@ -173,13 +178,13 @@ mod better {
 
     #[test]
     fn who_is_not_root_cannot_do_it() {
-        let mut setup = Setup::new(&["--user=nobody"]).program(SLEEP);
+        let mut builder = supervisor(&["--user=nobody"]).program(SLEEP);
         if nix::unistd::geteuid().is_root() {
-            setup = setup.before(
+            builder = builder.before(
                 "[ -n \"$INNER\" ] || INNER=1 exec setpriv --reuid 4242 --regid 4242 --clear-groups \"$@\"",
             );
         }
-        setup
+        builder
             .run()
             .expect(1, &["only root can start workers as user 65534"]);
     }

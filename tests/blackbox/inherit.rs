@@ -2,10 +2,13 @@
 //!
 //! They come from an outer supervisor, whose worker says what systemd would and becomes the one under test.
 
-mod better {
+mod extensions {
     use nix::sys::signal::Signal;
 
-    use crate::harness::{FAILS, SLEEPS, Setup, Supervisor, exports, hello};
+    use server_starter_testing::workers::{FAILS, SLEEPS};
+    use server_starter_testing::{Supervisor, exports};
+
+    use crate::fixtures::{hello, supervisor};
 
     /// The harness takes a worker that is a supervisor for one that is not up yet, and would wait.
     fn stop(s: &Supervisor) {
@@ -26,7 +29,7 @@ mod better {
 
     #[test]
     fn the_one_at_the_address_is_taken_and_the_rest_are_handed_on() {
-        let s = Setup::new(&["--port=127.0.0.1:PORT"])
+        let s = supervisor(&["--port=127.0.0.1:PORT"])
             .before(OUTER)
             .sh(SLEEPS)
             .start();
@@ -49,7 +52,7 @@ mod better {
 
     #[test]
     fn it_is_served() {
-        let s = Setup::new(&["--port=127.0.0.1:PORT"])
+        let s = supervisor(&["--port=127.0.0.1:PORT"])
             .before(OUTER)
             .program(["--".into(), hello().into_os_string()])
             .start();
@@ -59,7 +62,7 @@ mod better {
 
     #[test]
     fn one_may_be_named() {
-        let s = Setup::new(&["--port=fd:web=7"])
+        let s = supervisor(&["--port=fd:web=7"])
             .before(OUTER)
             .sh(SLEEPS)
             .start();
@@ -71,7 +74,7 @@ mod better {
 
     #[test]
     fn a_name_that_is_not_there_is_an_error_that_lists_those_that_are() {
-        let s = Setup::new(&["--port=fd:nope"])
+        let s = supervisor(&["--port=fd:nope"])
             .before(OUTER)
             .sh(SLEEPS)
             .spawn();
@@ -88,7 +91,7 @@ mod better {
     /// What the environment says, and the words of the complaint.
     #[track_caller]
     fn refused(variables: &str, words: &[&str]) {
-        let refused = Setup::new(&[])
+        let refused = supervisor(&[])
             .before(&format!("export LISTEN_PID=$$ {variables}"))
             .sh(FAILS)
             .run();
@@ -111,7 +114,7 @@ mod better {
 
     #[test]
     fn what_is_for_another_process_is_ignored_and_not_handed_on() {
-        let s = Setup::new(&[])
+        let s = supervisor(&[])
             .env("LISTEN_PID", "1")
             .env("LISTEN_FDS", "2")
             .env("LISTEN_FDNAMES", "a:b")
@@ -130,7 +133,7 @@ mod better {
                 export INNER=1
                 exec "$1" --interval=0 --port=127.0.0.1:0=0 -- "$@"
             fi"#;
-        let s = Setup::new(&[]).before(outer).sh(SLEEPS).start();
+        let s = supervisor(&[]).before(outer).sh(SLEEPS).start();
         let worker = s.wait_generation(1);
         let exports = exports(worker);
         assert_eq!(exports.len(), 1);

@@ -2,7 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use crate::harness::{SLEEPS, Setup, Supervisor};
+use server_starter_testing::Supervisor;
+use server_starter_testing::workers::SLEEPS;
+
+use crate::fixtures::{start, supervisor};
 
 #[track_caller]
 fn takes_a_second(s: &Supervisor) {
@@ -27,13 +30,13 @@ fn takes_a_second(s: &Supervisor) {
 
 #[test]
 fn the_old_generation_is_signalled_after_the_delay() {
-    takes_a_second(&Supervisor::start(&["--kill-old-delay=1"], SLEEPS));
+    takes_a_second(&start(&["--kill-old-delay=1"], SLEEPS));
 }
 
 #[test]
 fn the_environment_may_ask_for_it() {
     takes_a_second(
-        &Setup::new(&[])
+        &supervisor(&[])
             .env("KILL_OLD_DELAY", "1")
             .sh(SLEEPS)
             .start(),
@@ -43,7 +46,7 @@ fn the_environment_may_ask_for_it() {
 #[test]
 fn the_option_beats_the_environment() {
     takes_a_second(
-        &Setup::new(&["--kill-old-delay=1"])
+        &supervisor(&["--kill-old-delay=1"])
             .env("KILL_OLD_DELAY", "1000")
             .sh(SLEEPS)
             .start(),
@@ -52,7 +55,7 @@ fn the_option_beats_the_environment() {
 
 #[test]
 fn both_generations_serve_meanwhile() {
-    let s = Supervisor::start(&["--kill-old-delay=5"], SLEEPS);
+    let s = start(&["--kill-old-delay=5"], SLEEPS);
     let first = s.wait_generation(1);
     s.hup();
     s.wait_line("sleeping 5 secs before killing old workers");
@@ -66,7 +69,7 @@ fn both_generations_serve_meanwhile() {
 
 #[test]
 fn there_is_none_by_default() {
-    let s = Supervisor::start(&[], SLEEPS);
+    let s = start(&[], SLEEPS);
     let first = s.wait_generation(1);
     s.hup();
     s.wait_line(&format!("old worker {first} died, status:15"));
@@ -75,14 +78,16 @@ fn there_is_none_by_default() {
     s.stop();
 }
 
-mod better {
+mod extensions {
     use nix::sys::signal::Signal;
 
-    use crate::harness::{SLEEPS, Supervisor};
+    use server_starter_testing::workers::SLEEPS;
+
+    use crate::fixtures::start;
 
     #[test]
     fn a_new_generation_that_dies_in_the_delay_leaves_the_old_alone() {
-        let s = Supervisor::start(&["--kill-old-delay=4"], SLEEPS);
+        let s = start(&["--kill-old-delay=4"], SLEEPS);
         let first = s.wait_generation(1);
         s.hup();
         let second = s.wait_new_worker();
@@ -106,7 +111,7 @@ mod better {
 
     #[test]
     fn hups_in_the_delay_count_together_as_one_more() {
-        let s = Supervisor::start(&["--kill-old-delay=3"], SLEEPS);
+        let s = start(&["--kill-old-delay=3"], SLEEPS);
         s.hup();
         s.wait_line("sleeping 3 secs before killing old workers");
         s.wait_up(2);
@@ -124,7 +129,7 @@ mod better {
 
     #[test]
     fn term_in_the_delay_is_answered_at_once() {
-        let s = Supervisor::start(&["--kill-old-delay=1000"], SLEEPS);
+        let s = start(&["--kill-old-delay=1000"], SLEEPS);
         let first = s.wait_generation(1);
         s.hup();
         s.wait_line("sleeping 1000 secs before killing old workers");
@@ -142,7 +147,7 @@ mod better {
 
     #[test]
     fn an_old_worker_that_dies_in_the_delay_is_no_reason_to_start_another() {
-        let s = Supervisor::start(&["--kill-old-delay=3"], SLEEPS);
+        let s = start(&["--kill-old-delay=3"], SLEEPS);
         let first = s.wait_generation(1);
         s.hup();
         s.wait_line("sleeping 3 secs before killing old workers");
@@ -156,7 +161,7 @@ mod better {
 
     #[test]
     fn fractions_of_a_second_will_do() {
-        let s = Supervisor::start(&["--kill-old-delay=0.2"], SLEEPS);
+        let s = start(&["--kill-old-delay=0.2"], SLEEPS);
         let first = s.wait_generation(1);
         s.hup();
         s.wait_line("sleeping 0.2 secs before killing old workers");

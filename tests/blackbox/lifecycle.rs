@@ -4,39 +4,41 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use crate::harness::{FAILS, SLEEPS, STUBBORN, Setup, Supervisor};
+use server_starter_testing::workers::{FAILS, SLEEPS, STUBBORN};
+
+use crate::fixtures::{bare_supervisor, start, supervisor};
 
 #[test]
 fn a_worker_is_ready_when_it_has_lived_for_the_interval() {
-    let start = Instant::now();
-    let s = Supervisor::start(&["--interval=2"], SLEEPS);
+    let begin = Instant::now();
+    let s = start(&["--interval=2"], SLEEPS);
     assert!(
-        start.elapsed() >= Duration::from_secs(2),
+        begin.elapsed() >= Duration::from_secs(2),
         "ready after {:?}",
-        start.elapsed()
+        begin.elapsed()
     );
     s.stop();
 }
 
 #[test]
 fn the_default_interval_is_one_second() {
-    let start = Instant::now();
-    let s = Setup::bare(&["--status-file=DIR/status"])
+    let begin = Instant::now();
+    let s = bare_supervisor(&["--status-file=DIR/status"])
         .sh(SLEEPS)
         .spawn();
     s.wait_generation(1);
     assert!(
-        start.elapsed() >= Duration::from_secs(1),
+        begin.elapsed() >= Duration::from_secs(1),
         "ready after {:?}",
-        start.elapsed()
+        begin.elapsed()
     );
     s.stop();
 }
 
 #[test]
 fn a_worker_that_dies_before_has_failed_and_another_is_tried() {
-    let start = Instant::now();
-    let s = Setup::new(&["--interval=2"]).sh(FAILS).spawn();
+    let begin = Instant::now();
+    let s = supervisor(&["--interval=2"]).sh(FAILS).spawn();
     for generation in 1..=3 {
         let worker = s.wait_new_worker();
         s.wait_line(&format!(
@@ -46,9 +48,9 @@ fn a_worker_that_dies_before_has_failed_and_another_is_tried() {
     }
     // each is tried after the rest of the interval, no sooner
     assert!(
-        start.elapsed() >= Duration::from_secs(4),
+        begin.elapsed() >= Duration::from_secs(4),
         "three attempts in {:?}",
-        start.elapsed()
+        begin.elapsed()
     );
     assert!(
         !s.path("status").exists(),
@@ -65,7 +67,7 @@ fn the_status_of_a_failed_worker_is_the_raw_one() {
         ("exit 0", 0),
         ("up; kill -TERM $$", 15),
     ] {
-        let s = Setup::new(&["--interval=2"]).sh(script).spawn();
+        let s = supervisor(&["--interval=2"]).sh(script).spawn();
         let worker = s.wait_new_worker();
         s.wait_line(&format!(
             "new worker {worker} seems to have failed to start, exit status:{status}"
@@ -78,7 +80,7 @@ fn the_status_of_a_failed_worker_is_the_raw_one() {
 fn a_start_that_succeeds_after_failures_is_one_generation_further() {
     let worker =
         "up; if [ \"$SERVER_STARTER_GENERATION\" -lt 3 ]; then exit 1; fi; exec sleep 1000";
-    let s = Supervisor::start(&["--interval=2"], worker);
+    let s = start(&["--interval=2"], worker);
     let third = s.wait_generation(3);
     assert_eq!(s.started().last(), Some(&third));
     assert_eq!(s.started().len(), 3);
@@ -87,7 +89,7 @@ fn a_start_that_succeeds_after_failures_is_one_generation_further() {
 
 #[test]
 fn a_crashed_worker_is_replaced() {
-    let s = Supervisor::start(&[], SLEEPS);
+    let s = start(&[], SLEEPS);
     let mut worker = s.wait_generation(1);
     for generation in 2..=3 {
         s.settle();
@@ -105,7 +107,7 @@ fn a_crashed_worker_is_replaced() {
 #[test]
 fn a_worker_that_exits_is_replaced() {
     let worker = "up; if [ $SERVER_STARTER_GENERATION = 1 ]; then read go <\"$DIR/gate\"; exit 0; fi; exec sleep 1000";
-    let s = Setup::new(&[])
+    let s = supervisor(&[])
         .before("mkfifo \"$DIR/gate\"")
         .sh(worker)
         .start();
@@ -126,7 +128,7 @@ fn any_signal_may_end_a_worker() {
         let worker = format!(
             "up; if [ $SERVER_STARTER_GENERATION = 1 ]; then read go <\"$DIR/gate\"; kill -{signal} $$; fi; exec sleep 1000"
         );
-        let s = Setup::new(&[])
+        let s = supervisor(&[])
             .before("mkfifo \"$DIR/gate\"")
             .sh(&worker)
             .start();
@@ -143,7 +145,7 @@ fn any_signal_may_end_a_worker() {
 
 #[test]
 fn a_crashed_worker_is_replaced_while_an_old_one_drains() {
-    let s = Supervisor::start(&[], STUBBORN);
+    let s = start(&[], STUBBORN);
     let first = s.wait_generation(1);
     s.hup();
     let second = s.wait_generations(&[1, 2])[1];
@@ -160,16 +162,18 @@ fn a_crashed_worker_is_replaced_while_an_old_one_drains() {
     s.wait_generation(4).signal(Signal::SIGKILL);
 }
 
-mod better {
+mod extensions {
     use std::time::{Duration, Instant};
 
     use nix::sys::signal::Signal;
 
-    use crate::harness::{FAILS, FAILS_ON_DEMAND, SLEEPS, Setup, Supervisor};
+    use server_starter_testing::workers::{FAILS, FAILS_ON_DEMAND, SLEEPS};
+
+    use crate::fixtures::{start, supervisor};
 
     #[test]
     fn a_program_that_is_missing_at_the_first_start_ends_it() {
-        let missing = Setup::new(&["--port=127.0.0.1:0"])
+        let missing = supervisor(&["--port=127.0.0.1:0"])
             .program(["--", "/no/such/program"])
             .run();
         missing.expect(
@@ -177,11 +181,11 @@ mod better {
             &["failed to exec /no/such/program: No such file or directory"],
         );
         assert!(!missing.stderr.contains("starting new worker"), "{missing}");
-        Setup::new(&[])
+        supervisor(&[])
             .program(["--", "no-such-program-in-path"])
             .run()
             .expect(1, &["no-such-program-in-path"]);
-        let denied = Setup::new(&[])
+        let denied = supervisor(&[])
             .file("program", "#!/bin/sh\n")
             .program(["--", "./program"])
             .run();
@@ -190,7 +194,7 @@ mod better {
 
     #[test]
     fn a_directory_that_is_missing_at_the_first_start_ends_it() {
-        let missing = Setup::new(&["--dir=/no/such/directory"])
+        let missing = supervisor(&["--dir=/no/such/directory"])
             .program(["--", "true"])
             .run();
         missing.expect(
@@ -207,7 +211,7 @@ mod better {
             "--pid-file=DIR/pid",
             "--path=DIR/a.sock",
         ];
-        let s = Setup::new(&options).sh(FAILS).spawn();
+        let s = supervisor(&options).sh(FAILS).spawn();
         s.expect_exit(1);
         assert_eq!(s.started().len(), 3);
         assert_eq!(s.count("new worker "), 3);
@@ -218,7 +222,7 @@ mod better {
 
     #[test]
     fn start_attempts_end_it_when_no_worker_is_left() {
-        let s = Supervisor::start(&["--interval=2", "--start-attempts=2"], FAILS_ON_DEMAND);
+        let s = start(&["--interval=2", "--start-attempts=2"], FAILS_ON_DEMAND);
         let first = s.wait_generation(1);
         s.write("fail", "");
         first.signal(Signal::SIGKILL);
@@ -231,7 +235,7 @@ mod better {
 
     #[test]
     fn crashes_are_answered_at_once_then_with_growing_pauses() {
-        let s = Supervisor::start(&[], SLEEPS);
+        let s = start(&[], SLEEPS);
         let pauses = [0, 200, 400, 800].map(Duration::from_millis);
         for (generation, pause) in (1..).zip(pauses) {
             let worker = s.wait_generation(generation);
@@ -253,7 +257,7 @@ mod better {
 
     #[test]
     fn the_status_file_is_empty_while_no_worker_lives() {
-        let s = Supervisor::start(&[], SLEEPS);
+        let s = start(&[], SLEEPS);
         // the fifth crash in a row is answered after a pause of 1.6 s
         (1..=5).for_each(|generation| s.wait_generation(generation).signal(Signal::SIGKILL));
         s.eventually("the status file is empty", || {
@@ -267,8 +271,8 @@ mod better {
 
     #[test]
     fn a_hup_cuts_the_pause_short() {
-        let s = Supervisor::start(&[], SLEEPS);
-        let start = Instant::now();
+        let s = start(&[], SLEEPS);
+        let begin = Instant::now();
         // uncut, the pauses would add up to 0.2 + 0.4 + … + 25.6 = 51 s
         while s
             .lines()
@@ -288,16 +292,16 @@ mod better {
             });
         }
         assert!(
-            start.elapsed() < Duration::from_secs(40),
+            begin.elapsed() < Duration::from_secs(40),
             "nine crashes took {:?}",
-            start.elapsed()
+            begin.elapsed()
         );
         s.stop();
     }
 
     #[test]
     fn term_ends_the_pause_at_once() {
-        let s = Supervisor::start(&[], SLEEPS);
+        let s = start(&[], SLEEPS);
         for generation in 1..=5 {
             let worker = s.wait_generation(generation);
             worker.signal(Signal::SIGKILL);
@@ -312,7 +316,7 @@ mod better {
 
     #[test]
     fn an_idle_supervisor_sleeps() {
-        let s = Supervisor::start(&["--port=127.0.0.1:PORT", "--pid-file=DIR/pid"], SLEEPS);
+        let s = start(&["--port=127.0.0.1:PORT", "--pid-file=DIR/pid"], SLEEPS);
         s.settle();
         let wake_ups = || s.process().status("voluntary_ctxt_switches");
         let before = wake_ups();

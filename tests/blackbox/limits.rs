@@ -1,6 +1,6 @@
 //! RLIMIT_NOFILE: how many sockets there may be, and how many files workers may open.
 
-use crate::harness::Process;
+use server_starter_testing::Process;
 
 /// The soft and the hard limit of open files of a process, as /proc has them.
 fn open_files(process: Process) -> (u64, u64) {
@@ -13,13 +13,16 @@ fn open_files(process: Process) -> (u64, u64) {
     (numbers.next().unwrap(), numbers.next().unwrap())
 }
 
-mod better {
+mod extensions {
     use std::collections::BTreeSet;
     use std::os::unix::net::UnixStream;
     use std::process::Command;
 
     use super::open_files;
-    use crate::harness::{FAILS, Process, SLEEPS, Setup, exports, skipped};
+    use server_starter_testing::workers::{FAILS, SLEEPS};
+    use server_starter_testing::{Process, SupervisorBuilder, exports, program, skipped};
+
+    use crate::fixtures::supervisor;
 
     /// So many `--path`s, in the supervisor's own directory: their keys are short.
     fn paths(count: usize) -> Vec<String> {
@@ -28,9 +31,9 @@ mod better {
             .collect()
     }
 
-    fn setup(options: &[String], limits: &str) -> Setup {
+    fn builder(options: &[String], limits: &str) -> SupervisorBuilder {
         let options: Vec<&str> = options.iter().map(String::as_str).collect();
-        Setup::new(&options).before(limits)
+        supervisor(&options).before(limits)
     }
 
     /// Whether the hard limit of this process is as high.
@@ -46,7 +49,7 @@ mod better {
 
     #[test]
     fn the_supervisor_raises_its_own_and_workers_get_the_old_one() {
-        let s = setup(&paths(1), "ulimit -Sn 77; ulimit -Hn 500")
+        let s = builder(&paths(1), "ulimit -Sn 77; ulimit -Hn 500")
             .sh("ulimit -Sn >soft; up; exec sleep 1000")
             .start();
         assert_eq!(open_files(s.process()), (500, 500));
@@ -60,7 +63,7 @@ mod better {
     #[test]
     fn more_sockets_than_the_soft_limit() {
         let ports = vec!["--port=127.0.0.1:0".to_owned(); 200];
-        let s = setup(&ports, "ulimit -Sn 64; ulimit -Hn 500")
+        let s = builder(&ports, "ulimit -Sn 64; ulimit -Hn 500")
             .sh(SLEEPS)
             .start();
         // With 64 it could not so much as load its libraries: it has 64 above its sockets.
@@ -80,7 +83,7 @@ mod better {
     #[test]
     fn a_socket_on_a_high_number_leaves_workers_their_limit() {
         let high = ["--port=127.0.0.1:0=300".to_owned()];
-        let s = setup(&high, "ulimit -Sn 64; ulimit -Hn 500")
+        let s = builder(&high, "ulimit -Sn 64; ulimit -Hn 500")
             .sh(SLEEPS)
             .start();
         let worker = s.wait_generation(1);
@@ -97,7 +100,7 @@ mod better {
     fn the_hard_limit_is_the_end_and_nothing_is_left_behind() {
         let mut options = paths(100);
         options.push("--pid-file=DIR/pid".to_owned());
-        let refused = setup(&options, "ulimit -Sn 64; ulimit -Hn 100")
+        let refused = builder(&options, "ulimit -Sn 64; ulimit -Hn 100")
             .program(["--", "true"])
             .run();
         refused.expect(1, &["descriptor 102", "open files is 100 ", "LimitNOFILE="]);
@@ -107,7 +110,7 @@ mod better {
 
     #[test]
     fn the_log_command_gets_the_old_one_too() {
-        let s = Setup::new(&["--log-file=| ulimit -Sn >soft; exec cat >log"])
+        let s = supervisor(&["--log-file=| ulimit -Sn >soft; exec cat >log"])
             .log("log")
             .before("ulimit -Sn 77; ulimit -Hn 500")
             .sh(SLEEPS)
@@ -119,7 +122,7 @@ mod better {
 
     #[test]
     fn what_somebody_sets_meanwhile_is_for_workers_to_come() {
-        let s = setup(&paths(1), "ulimit -Sn 77; ulimit -Hn 500")
+        let s = builder(&paths(1), "ulimit -Sn 77; ulimit -Hn 500")
             .sh(SLEEPS)
             .start();
         s.wait_generation(1);
@@ -142,7 +145,7 @@ mod better {
         if !may_have(4096) {
             return;
         }
-        let s = setup(&paths(2000), "ulimit -Sn 1024").sh(SLEEPS).start();
+        let s = builder(&paths(2000), "ulimit -Sn 1024").sh(SLEEPS).start();
         let first = s.wait_generation(1);
         let sockets = |worker: Process| {
             let mut descriptors = worker.descriptors();
@@ -176,7 +179,7 @@ mod better {
         options
             .iter_mut()
             .for_each(|option| *option = option.replace("--path=", &long));
-        let failed = setup(&options, ":").sh(FAILS).run();
+        let failed = builder(&options, ":").sh(FAILS).run();
         failed.expect(
             1,
             &["failed to exec /bin/sh: Argument list too long (SERVER_STARTER_PORT has "],
@@ -187,7 +190,7 @@ mod better {
     #[test]
     fn more_generations_may_drain_than_the_soft_limit_has_room_for() {
         let worker = "trap '' TERM; up; exec sleep 1000";
-        let s = Setup::new(&[])
+        let s = supervisor(&[])
             .before("ulimit -Sn 24; ulimit -Hn 500")
             .sh(worker)
             .start();
@@ -209,8 +212,8 @@ mod better {
         let options = ["--port=127.0.0.1:0".to_owned()];
         let inner = "exec \"$INNER\" --interval=0 --status-file=inner -- /bin/sh -c \
                      'ulimit -Sn >soft; exec sleep 1000'";
-        let s = setup(&options, "ulimit -Sn 77; ulimit -Hn 500")
-            .env("INNER", crate::harness::binary())
+        let s = builder(&options, "ulimit -Sn 77; ulimit -Hn 500")
+            .env("INNER", program!().path())
             .sh(inner)
             .spawn();
         s.eventually("the inner worker runs", || s.read("soft") == "77\n");

@@ -1,7 +1,10 @@
 //! Sockets in systemd's dialect, sd_listen_fds(3), beside `SERVER_STARTER_PORT`.
 
-mod better {
-    use crate::harness::{Process, SLEEPS, Setup, Supervisor, exports};
+mod extensions {
+    use server_starter_testing::workers::SLEEPS;
+    use server_starter_testing::{Process, exports};
+
+    use crate::fixtures::{start, supervisor};
 
     fn variables(worker: Process) -> [Option<String>; 3] {
         ["LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PID"].map(|name| worker.variable(name))
@@ -20,7 +23,7 @@ mod better {
             "--port=127.0.0.1:uPORT",
             "--path=DIR/a.sock",
         ];
-        let s = Supervisor::start(&options, SLEEPS);
+        let s = start(&options, SLEEPS);
         let (port, path) = (s.port(0), s.path("a.sock"));
         let names = format!("127.0.0.1_{port}:127.0.0.1_{port}:{}", path.display());
         for generation in 1..=3 {
@@ -36,7 +39,7 @@ mod better {
 
     #[test]
     fn explicit_numbers_without_a_gap_are_told_in_the_order_of_the_descriptors() {
-        let s = Supervisor::start(
+        let s = start(
             &["--port=127.0.0.1:PORT=4", "--port=127.0.0.1:PORT2=3"],
             SLEEPS,
         );
@@ -49,7 +52,7 @@ mod better {
     fn explicit_numbers_with_a_gap_are_not_told_and_that_is_said_once() {
         for number in ["=7", "=0"] {
             let option = format!("--port=127.0.0.1:PORT{number}");
-            let s = Supervisor::start(&[&option, "--port=127.0.0.1:PORT2"], SLEEPS);
+            let s = start(&[&option, "--port=127.0.0.1:PORT2"], SLEEPS);
             s.hup();
             let worker = s.wait_generation(2);
             assert_eq!(variables(worker), [const { None }; 3]);
@@ -66,7 +69,7 @@ mod better {
 
     #[test]
     fn without_sockets_there_is_nothing_to_tell() {
-        let s = Supervisor::start(&[], SLEEPS);
+        let s = start(&[], SLEEPS);
         assert_eq!(variables(s.wait_generation(1)), [const { None }; 3]);
         assert!(!s.lines().iter().any(|line| line.contains("LISTEN_FDS")));
         s.stop();
@@ -74,7 +77,7 @@ mod better {
 
     #[test]
     fn what_the_environment_or_the_envdir_says_of_them_is_not_believed() {
-        let s = Setup::new(&["--port=127.0.0.1:PORT", "--envdir=DIR/env"])
+        let s = supervisor(&["--port=127.0.0.1:PORT", "--envdir=DIR/env"])
             .file("env/LISTEN_FDS", "77\n")
             .file("env/LISTEN_PID", "1\n")
             .file("env/NOTIFY_SOCKET", "/nowhere\n")
@@ -94,7 +97,7 @@ mod better {
     fn a_shell_that_execs_passes_them_on_and_one_that_forks_does_not() {
         // The harness' scripts exec sleep: that they are told, above, shows the first half. Here
         // the shell waits for a child, which has another pid, and so is not addressed.
-        let s = Supervisor::start(
+        let s = start(
             &["--port=127.0.0.1:PORT"],
             "sh -c 'echo \"$LISTEN_PID $$\" >\"$DIR/pids\"'; up; exec sleep 1000",
         );

@@ -1,20 +1,23 @@
 //! `--log-file`: a file, or the standard input of a shell command.
 
-use crate::harness::{SLEEPS, Setup, eventually};
+use server_starter_testing::workers::SLEEPS;
+use server_starter_testing::{SupervisorBuilder, eventually};
+
+use crate::fixtures::supervisor;
 
 const TALKS: &str = "echo to standard output; echo to standard error >&2; up; exec sleep 1000";
 
 /// One whose lines are in `DIR/log`.
-fn logging_to(option: &str) -> Setup {
-    Setup::new(&["--log-file", option]).log("log")
+fn logging_to(option: &str) -> SupervisorBuilder {
+    supervisor(&["--log-file", option]).log("log")
 }
 
 #[test]
 fn everything_goes_to_the_file() {
     let s = logging_to("DIR/log").sh(TALKS).start();
     let first = s.wait_new_worker();
-    s.wait_said("to standard output");
-    s.wait_said("to standard error");
+    s.wait_output("to standard output");
+    s.wait_output("to standard error");
     s.hup();
     s.wait_line("received HUP, spawning a new worker");
     s.wait_line(&format!("old worker {first} died, status:15"));
@@ -38,13 +41,13 @@ fn the_file_is_appended_to() {
 
 #[test]
 fn a_relative_file_is_where_the_supervisor_is() {
-    let s = Setup::new(&["--log-file=log", "--dir=DIR/elsewhere"])
+    let s = supervisor(&["--log-file=log", "--dir=DIR/elsewhere"])
         .file("elsewhere/x", "")
         .log("log")
         .sh(TALKS)
         .start();
     s.wait_new_worker();
-    s.wait_said("to standard output");
+    s.wait_output("to standard output");
     s.stop();
 }
 
@@ -74,19 +77,22 @@ fn a_pipe_goes_to_a_command() {
 #[test]
 fn a_file_that_cannot_be_opened_is_named() {
     let options = ["--log-file=DIR/missing/log"];
-    Setup::new(&options)
+    supervisor(&options)
         .program(["--", "true"])
         .run()
         .expect_failure(&["missing/log"]);
 }
 
-mod better {
+mod extensions {
     use std::fs;
 
     use nix::sys::signal::Signal;
 
     use super::logging_to;
-    use crate::harness::{Process, SLEEPS, Setup, Supervisor};
+    use server_starter_testing::workers::SLEEPS;
+    use server_starter_testing::{Process, Supervisor};
+
+    use crate::fixtures::supervisor;
 
     /// A log command that says who it is in `DIR/loggers`.
     const LOGGER: &str = "| echo $$ >>DIR/loggers; exec cat >>DIR/log";
@@ -101,7 +107,7 @@ mod better {
     #[test]
     fn a_file_that_cannot_be_opened_exits_1() {
         let options = ["--log-file=DIR/missing/log"];
-        let failed = Setup::new(&options).program(["--", "true"]).run();
+        let failed = supervisor(&options).program(["--", "true"]).run();
         failed.expect(1, &["missing/log", "No such file or directory"]);
     }
 
@@ -109,7 +115,7 @@ mod better {
     fn a_log_command_that_dies_is_started_again_and_nothing_is_lost() {
         let worker =
             "exec 9<>\"$DIR/gate\"; up; while read line <&9; do echo \"worker says $line\"; done";
-        let s = Setup::new(&["--log-file", LOGGER])
+        let s = supervisor(&["--log-file", LOGGER])
             .log("log")
             .before("mkfifo \"$DIR/gate\"")
             .sh(worker)
@@ -134,7 +140,7 @@ mod better {
 
     #[test]
     fn a_log_command_that_died_leaves_no_zombie() {
-        let s = Setup::new(&["--log-file", LOGGER])
+        let s = supervisor(&["--log-file", LOGGER])
             .log("log")
             .sh(SLEEPS)
             .start();
@@ -149,7 +155,7 @@ mod better {
 
     #[test]
     fn at_exit_the_log_command_has_read_everything() {
-        let s = Setup::new(&["--log-file", LOGGER])
+        let s = supervisor(&["--log-file", LOGGER])
             .log("log")
             .sh(SLEEPS)
             .start();
@@ -172,7 +178,7 @@ mod better {
 
     #[test]
     fn a_log_command_that_reads_nothing_stops_nothing() {
-        let s = Setup::new(&["--log-file", "| exec sleep 1000"])
+        let s = supervisor(&["--log-file", "| exec sleep 1000"])
             .log("log")
             .sh("up; exec yes")
             .start();
@@ -187,8 +193,8 @@ mod better {
     /// It would not be seen in the log.
     #[test]
     fn a_log_command_that_cannot_run_is_complained_about_where_it_complains_itself() {
-        let setup = Setup::new(&["--log-file=| exit 3"]).sh(SLEEPS);
-        let s = setup.spawn();
+        let builder = supervisor(&["--log-file=| exit 3"]).sh(SLEEPS);
+        let s = builder.spawn();
         s.wait_line_starting("start_server: the log command ended at once (exit code 3)");
         s.wait_generation(1);
         s.term();
@@ -197,7 +203,7 @@ mod better {
 
     #[test]
     fn the_log_command_is_not_a_worker() {
-        let s = Setup::new(&["--log-file", LOGGER])
+        let s = supervisor(&["--log-file", LOGGER])
             .log("log")
             .sh(SLEEPS)
             .start();
@@ -224,7 +230,7 @@ mod better {
         let s = logging_to("DIR/log")
             .sh("echo \"generation $SERVER_STARTER_GENERATION\"; up; exec sleep 1000")
             .start();
-        s.wait_said("generation 1");
+        s.wait_output("generation 1");
         fs::rename(s.path("log"), s.path("log.1")).unwrap();
         s.signal(Signal::SIGUSR1);
         s.eventually("there is a log again", || s.path("log").exists());
@@ -246,7 +252,7 @@ mod better {
 
     #[test]
     fn usr1_survives_a_file_that_cannot_be_opened() {
-        let s = Setup::new(&["--log-file=DIR/logs/log"])
+        let s = supervisor(&["--log-file=DIR/logs/log"])
             .file("logs/x", "")
             .log("logs/log")
             .sh(SLEEPS)

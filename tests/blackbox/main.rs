@@ -5,15 +5,15 @@
 //!
 //! ```sh
 //! cargo test --test blackbox
-//! START_SERVER=/usr/bin/start_server cargo test --test blackbox -- --skip better::
+//! START_SERVER=/usr/bin/start_server cargo test --test blackbox -- --skip extensions::
 //! ```
 //!
-//! Tests of rules that differ from the original on purpose, or that use what it lacks, sit in a `mod better` of their
+//! Tests of rules that differ from the original on purpose, or that use what it lacks, sit in a `mod extensions` of their
 //! file. Nothing waits for luck: every wait is for an event, with a bound far above what it takes, and says on failure
 //! what it saw instead.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-mod harness;
+mod fixtures;
 
 mod auto_restart;
 mod bad_input;
@@ -28,7 +28,6 @@ mod hazards;
 mod hostile_worker;
 mod hup_storm;
 mod identity;
-mod impostors;
 mod inherit;
 mod kill_old_delay;
 mod lifecycle;
@@ -46,6 +45,7 @@ mod races;
 mod readiness;
 mod reload;
 mod signals;
+mod spoofing;
 mod status_file;
 mod stop;
 mod under_load;

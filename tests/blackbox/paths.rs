@@ -3,11 +3,14 @@
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 
-use crate::harness::{SLEEPS, Setup, Supervisor, exports};
+use server_starter_testing::exports;
+use server_starter_testing::workers::SLEEPS;
+
+use crate::fixtures::{start, supervisor};
 
 #[test]
 fn a_path_is_a_stream_socket_under_its_own_name() {
-    let s = Supervisor::start(&["--path=DIR/a.sock"], SLEEPS);
+    let s = start(&["--path=DIR/a.sock"], SLEEPS);
     let path = s.path("a.sock").display().to_string();
     let found: Vec<_> = exports(s.wait_generation(1))
         .into_iter()
@@ -20,7 +23,7 @@ fn a_path_is_a_stream_socket_under_its_own_name() {
 
 #[test]
 fn a_relative_path_stays_as_typed() {
-    let s = Supervisor::start(&["--path=a.sock"], SLEEPS);
+    let s = start(&["--path=a.sock"], SLEEPS);
     let found = exports(s.wait_generation(1));
     assert_eq!(
         (found[0].0.as_str(), found[0].2.as_str()),
@@ -32,7 +35,7 @@ fn a_relative_path_stays_as_typed() {
 
 #[test]
 fn everybody_may_connect_whatever_the_umask() {
-    let s = Setup::new(&["--path=DIR/a.sock"])
+    let s = supervisor(&["--path=DIR/a.sock"])
         .before("umask 077")
         .sh(SLEEPS)
         .start();
@@ -43,7 +46,7 @@ fn everybody_may_connect_whatever_the_umask() {
 
 #[test]
 fn the_socket_is_removed_at_exit() {
-    let s = Supervisor::start(&["--path=DIR/a.sock", "--path=DIR/b.sock"], SLEEPS);
+    let s = start(&["--path=DIR/a.sock", "--path=DIR/b.sock"], SLEEPS);
     assert!(s.path("a.sock").metadata().unwrap().file_type().is_socket());
     s.stop();
     assert!(!s.path("a.sock").exists() && !s.path("b.sock").exists());
@@ -51,9 +54,9 @@ fn the_socket_is_removed_at_exit() {
 
 #[test]
 fn a_stale_socket_is_replaced() {
-    let setup = Setup::new(&["--path=DIR/a.sock"]).sh(SLEEPS);
-    drop(UnixListener::bind(setup.path("a.sock")).unwrap());
-    let s = setup.start();
+    let builder = supervisor(&["--path=DIR/a.sock"]).sh(SLEEPS);
+    drop(UnixListener::bind(builder.path("a.sock")).unwrap());
+    let s = builder.start();
     s.wait_line(&format!(
         "removing existing socket file:{}",
         s.path("a.sock").display()
@@ -65,22 +68,24 @@ fn a_stale_socket_is_replaced() {
 #[test]
 fn a_path_that_cannot_be_made_is_named() {
     let options = ["--path=DIR/missing/a.sock"];
-    Setup::new(&options)
+    supervisor(&options)
         .program(["--", "true"])
         .run()
         .expect_failure(&["missing/a.sock"]);
 }
 
-mod better {
+mod extensions {
     use std::fs;
     use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
     use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 
-    use crate::harness::{SLEEPS, Setup, Supervisor};
+    use server_starter_testing::workers::SLEEPS;
+
+    use crate::fixtures::{start, supervisor};
 
     #[test]
     fn what_is_no_socket_is_left_alone() {
-        let refused = Setup::new(&["--path=DIR/a.sock"])
+        let refused = supervisor(&["--path=DIR/a.sock"])
             .file("a.sock", "precious")
             .program(["--", "true"])
             .run();
@@ -90,7 +95,7 @@ mod better {
             "precious"
         );
 
-        let directory = Setup::new(&["--path=DIR/d"])
+        let directory = supervisor(&["--path=DIR/d"])
             .file("d/file", "precious")
             .program(["--", "true"])
             .run();
@@ -100,11 +105,11 @@ mod better {
 
     #[test]
     fn a_symbolic_link_is_left_alone() {
-        let setup = Setup::new(&["--path=DIR/a.sock"])
+        let builder = supervisor(&["--path=DIR/a.sock"])
             .file("target", "precious")
             .program(["--", "true"]);
-        std::os::unix::fs::symlink("target", setup.path("a.sock")).unwrap();
-        let refused = setup.run();
+        std::os::unix::fs::symlink("target", builder.path("a.sock")).unwrap();
+        let refused = builder.run();
         refused.expect(1, &["a.sock"]);
         assert_eq!(
             fs::read_link(refused.path("a.sock")).unwrap().to_str(),
@@ -118,9 +123,9 @@ mod better {
 
     #[test]
     fn a_socket_someone_listens_on_is_left_alone() {
-        let setup = Setup::new(&["--path=DIR/a.sock"]).program(["--", "true"]);
-        let listener = UnixListener::bind(setup.path("a.sock")).unwrap();
-        let refused = setup.run();
+        let builder = supervisor(&["--path=DIR/a.sock"]).program(["--", "true"]);
+        let listener = UnixListener::bind(builder.path("a.sock")).unwrap();
+        let refused = builder.run();
         refused.expect(1, &["a.sock"]);
         UnixStream::connect(refused.path("a.sock")).unwrap();
         listener.accept().unwrap();
@@ -128,7 +133,7 @@ mod better {
 
     #[test]
     fn a_socket_with_a_full_backlog_is_left_alone() {
-        let s = Supervisor::start(&["--backlog=1", "--path=DIR/a.sock"], SLEEPS);
+        let s = start(&["--backlog=1", "--path=DIR/a.sock"], SLEEPS);
         let waiting: Vec<UnixStream> = (0..2)
             .map(|_| UnixStream::connect(s.path("a.sock")).unwrap())
             .collect();
@@ -141,9 +146,9 @@ mod better {
 
     #[test]
     fn a_datagram_socket_in_use_is_left_alone() {
-        let setup = Setup::new(&["--path=DIR/a.sock"]).program(["--", "true"]);
-        let theirs = UnixDatagram::bind(setup.path("a.sock")).unwrap();
-        let refused = setup.run();
+        let builder = supervisor(&["--path=DIR/a.sock"]).program(["--", "true"]);
+        let theirs = UnixDatagram::bind(builder.path("a.sock")).unwrap();
+        let refused = builder.run();
         refused.expect(1, &["a.sock"]);
         UnixDatagram::unbound()
             .unwrap()
@@ -154,7 +159,7 @@ mod better {
 
     #[test]
     fn at_exit_only_our_own_socket_is_removed() {
-        let s = Supervisor::start(
+        let s = start(
             &[
                 "--path=DIR/a.sock",
                 "--path=DIR/b.sock",
@@ -179,7 +184,7 @@ mod better {
     #[test]
     fn a_refused_start_removes_the_sockets_it_made() {
         let options = ["--path=DIR/a.sock", "--path=DIR/b.sock"];
-        let refused = Setup::new(&options)
+        let refused = supervisor(&options)
             .file("b.sock", "precious")
             .program(["--", "true"])
             .run();
@@ -189,14 +194,14 @@ mod better {
 
     #[test]
     fn a_socket_that_was_removed_meanwhile_is_no_trouble() {
-        let s = Supervisor::start(&["--path=DIR/a.sock"], SLEEPS);
+        let s = start(&["--path=DIR/a.sock"], SLEEPS);
         fs::remove_file(s.path("a.sock")).unwrap();
         s.stop();
     }
 
     #[test]
     fn the_mode_may_be_chosen() {
-        let s = Supervisor::start(&["--path=DIR/a.sock", "--path-mode=0640"], SLEEPS);
+        let s = start(&["--path=DIR/a.sock", "--path-mode=0640"], SLEEPS);
         let mode = s.path("a.sock").metadata().unwrap().permissions().mode();
         assert_eq!(mode & 0o7777, 0o640);
         s.stop();
@@ -206,7 +211,7 @@ mod better {
     fn a_mode_that_is_none_is_refused() {
         for mode in ["", "rw", "8", "-1", "17777777"] {
             let options = ["--path=DIR/a.sock", &format!("--path-mode={mode}")];
-            Setup::new(&options)
+            supervisor(&options)
                 .program(["--", "true"])
                 .run()
                 .expect(2, &["--path-mode"]);
@@ -227,7 +232,7 @@ mod better {
             &format!("--path-user={}", wanted.0),
             &format!("--path-group={}", wanted.1),
         ];
-        let s = Supervisor::start(&options, SLEEPS);
+        let s = start(&options, SLEEPS);
         let file = s.path("a.sock").metadata().unwrap();
         assert_eq!((file.uid(), file.gid()), wanted);
         s.stop();
@@ -237,7 +242,7 @@ mod better {
     #[test]
     fn an_owner_that_is_unknown_is_named() {
         for option in ["--path-user=no-such-name", "--path-group=no-such-name"] {
-            let refused = Setup::new(&["--path=DIR/a.sock", option])
+            let refused = supervisor(&["--path=DIR/a.sock", option])
                 .program(["--", "true"])
                 .run();
             refused.expect_failure(&["no-such-name"]);
@@ -248,7 +253,7 @@ mod better {
     #[test]
     fn a_path_that_cannot_be_made_exits_1() {
         let options = ["--path=DIR/missing/a.sock"];
-        let refused = Setup::new(&options).program(["--", "true"]).run();
+        let refused = supervisor(&options).program(["--", "true"]).run();
         refused.expect(1, &["missing/a.sock", "No such file or directory"]);
     }
 }

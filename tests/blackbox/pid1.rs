@@ -3,14 +3,17 @@
 
 use nix::sys::signal::Signal;
 
-use crate::harness::{GRACEFUL, Inmate, Setup, Supervisor, have_pid_namespaces};
+use server_starter_testing::workers::GRACEFUL;
+use server_starter_testing::{NamespaceProcess, PidNamespace, Supervisor};
+
+use crate::fixtures::supervisor;
 
 /// The usual start; none where it cannot be, which has been said.
 #[track_caller]
-fn start(options: &[&str], worker: &str) -> Option<Supervisor> {
-    have_pid_namespaces().then(|| {
-        let setup = Setup::new(options).before("mkfifo gate").sh(worker);
-        setup.process_1().start()
+fn start_as_process_1(options: &[&str], worker: &str) -> Option<Supervisor> {
+    PidNamespace::is_available().then(|| {
+        let builder = supervisor(options).before("mkfifo gate").sh(worker);
+        builder.process_1().start()
     })
 }
 
@@ -25,15 +28,15 @@ fn leaves(orphans: usize) -> String {
 #[track_caller]
 fn wait_wards(s: &Supervisor, count: usize) -> Vec<i32> {
     s.eventually(&format!("process 1 has {count} children"), || {
-        s.wards().len() == count
+        s.namespace().children().len() == count
     });
-    s.wards()
+    s.namespace().children()
 }
 
 #[track_caller]
 fn wait_no_zombies(s: &Supervisor) {
-    let zombies = || -> Vec<Inmate> {
-        let inmates = s.inmates();
+    let zombies = || -> Vec<NamespaceProcess> {
+        let inmates = s.namespace().processes();
         assert!(inmates.iter().any(|it| it.pid == 1), "{inmates:?}");
         inmates.into_iter().filter(|it| it.state == 'Z').collect()
     };
@@ -50,7 +53,7 @@ fn term_and_int_stop_it() {
 /// The signal comes from outside, as that of `docker stop` does.
 #[track_caller]
 fn stopped_by(signal: Signal, name: &str) {
-    let Some(s) = start(&[], GRACEFUL) else {
+    let Some(s) = start_as_process_1(&[], GRACEFUL) else {
         return;
     };
     let worker = s.wait_generation(1);
@@ -66,7 +69,7 @@ fn stopped_by(signal: Signal, name: &str) {
 
 #[test]
 fn hup_replaces_the_worker() {
-    let Some(s) = start(&[], GRACEFUL) else {
+    let Some(s) = start_as_process_1(&[], GRACEFUL) else {
         return;
     };
     for generation in 2..5 {
@@ -80,7 +83,7 @@ fn hup_replaces_the_worker() {
 
 #[test]
 fn a_worker_that_dies_is_replaced() {
-    let Some(s) = start(&[], "up; read go <gate; exit 7") else {
+    let Some(s) = start_as_process_1(&[], "up; read go <gate; exit 7") else {
         return;
     };
     let worker = s.wait_generation(1);
@@ -96,14 +99,14 @@ fn a_worker_that_dies_is_replaced() {
 #[test]
 fn a_stop_does_not_wait_for_orphans() {
     let stubborn = "(trap '' TERM HUP INT; exec sleep 1000) &";
-    let Some(s) = start(&[], &format!("({stubborn}); {GRACEFUL}")) else {
+    let Some(s) = start_as_process_1(&[], &format!("({stubborn}); {GRACEFUL}")) else {
         return;
     };
     wait_wards(&s, 2);
     s.stop(); // and nobody is left: the kernel sees to that
 }
 
-mod better {
+mod extensions {
     use std::fs::File;
     use std::io::Read;
     use std::net::TcpListener;
@@ -113,15 +116,16 @@ mod better {
     use nix::fcntl::OFlag;
     use nix::sys::signal::Signal;
 
-    use super::{leaves, start, wait_no_zombies, wait_wards};
-    use crate::harness::{
-        Client, FAILS, FAILS_ON_DEMAND, GRACEFUL, SLEEPS, Setup, binary, have_pid_namespaces, hello,
-    };
+    use super::{leaves, start_as_process_1, wait_no_zombies, wait_wards};
+    use server_starter_testing::workers::{FAILS, FAILS_ON_DEMAND, GRACEFUL, SLEEPS};
+    use server_starter_testing::{Client, PidNamespace, program};
+
+    use crate::fixtures::{bare_supervisor, hello, supervisor};
 
     /// The original takes them for workers, and says so.
     #[test]
     fn an_orphan_is_reaped_and_no_worker_has_died() {
-        let Some(s) = start(&[], &leaves(1)) else {
+        let Some(s) = start_as_process_1(&[], &leaves(1)) else {
             return;
         };
         let worker = s.wait_generation(1).0;
@@ -143,7 +147,7 @@ mod better {
 
     #[test]
     fn many_orphans_end_at_once() {
-        let Some(s) = start(&[], &leaves(200)) else {
+        let Some(s) = start_as_process_1(&[], &leaves(200)) else {
             return;
         };
         s.wait_generation(1);
@@ -152,8 +156,8 @@ mod better {
         s.wait_generation(2);
         wait_wards(&s, 401);
         s.eventually("they have all ended", || {
-            s.open_gate_if_anybody("gate");
-            s.wards().len() == 1
+            s.open_gate_if_read("gate");
+            s.namespace().children().len() == 1
         });
         wait_no_zombies(&s);
         let died = s.lines().into_iter().filter(|line| line.contains("died"));
@@ -169,11 +173,11 @@ mod better {
 
     #[test]
     fn usr1_reopens_the_log_file() {
-        if !have_pid_namespaces() {
+        if !PidNamespace::is_available() {
             return;
         }
-        let setup = Setup::new(&["--log-file=DIR/log"]).sh(GRACEFUL);
-        let s = setup.process_1().log("log").start();
+        let builder = supervisor(&["--log-file=DIR/log"]).sh(GRACEFUL);
+        let s = builder.process_1().log("log").start();
         s.wait_generation(1);
         std::fs::rename(s.path("log"), s.path("log.1")).unwrap();
         s.signal(Signal::SIGUSR1);
@@ -185,27 +189,29 @@ mod better {
 
     #[test]
     fn to_give_up_is_status_1() {
-        if !have_pid_namespaces() {
+        if !PidNamespace::is_available() {
             return;
         }
-        let setup = Setup::new(&["--start-attempts=2", "--ready=notify"]).sh(FAILS);
-        let finished = setup.process_1().run();
+        let builder = supervisor(&["--start-attempts=2", "--ready=notify"]).sh(FAILS);
+        let finished = builder.process_1().run();
         finished.expect(1, &["seems to have failed to start, exit status:256"]);
         assert!(finished.survivors().is_empty());
     }
 
     #[test]
     fn wrong_usage_is_status_2() {
-        if !have_pid_namespaces() {
+        if !PidNamespace::is_available() {
             return;
         }
-        let setup = Setup::new(&["--port=http"]).program(["--", "true"]);
-        setup.process_1().run().expect(2, &["http"]);
+        let builder = supervisor(&["--port=http"]).program(["--", "true"]);
+        builder.process_1().run().expect(2, &["http"]);
     }
 
     #[test]
     fn a_worker_that_never_gets_ready_leaves_no_zombie() {
-        let Some(s) = start(&["--start-attempts=3", "--interval=0.3"], FAILS_ON_DEMAND) else {
+        let Some(s) =
+            start_as_process_1(&["--start-attempts=3", "--interval=0.3"], FAILS_ON_DEMAND)
+        else {
             return;
         };
         let worker = s.wait_generation(1).0;
@@ -216,7 +222,7 @@ mod better {
             s.count("starting new worker") == 4
         });
         s.settle();
-        assert_eq!(s.wards(), [worker]);
+        assert_eq!(s.namespace().children(), [worker]);
         wait_no_zombies(&s);
         s.stop();
     }
@@ -225,16 +231,17 @@ mod better {
     /// the very first line, which does not fit into its pipe.
     #[test]
     fn a_term_is_not_lost_before_it_can_be_read() {
-        if !have_pid_namespaces() {
+        if !PidNamespace::is_available() {
             return;
         }
-        let setup = Setup::bare(&[])
+        let builder = bare_supervisor(&[])
             .before("mkfifo err; exec 2<>err; dd if=/dev/zero of=err oflag=nonblock bs=4096 2>/dev/null")
             .sh(SLEEPS)
             .process_1();
-        let s = setup.spawn();
+        let s = builder.spawn();
         s.eventually("it waits for a reader", || {
-            s.process().executable() == Some(binary()) && s.process().state() == Some('S')
+            s.process().executable() == Some(program!().path().to_owned())
+                && s.process().state() == Some('S')
         });
         s.process().signal(Signal::SIGTERM);
         let mut reader = File::options();
@@ -261,7 +268,7 @@ mod better {
 
     #[test]
     fn the_container_of_the_readme_serves_reloads_and_stops() {
-        if !have_pid_namespaces() {
+        if !PidNamespace::is_available() {
             return;
         }
         let entry = words_of("ENTRYPOINT");
@@ -274,8 +281,9 @@ mod better {
         let mut options: Vec<String> = entry.iter().skip(1).map(here).collect();
         assert_eq!(options.pop().unwrap(), "--");
         let options: Vec<&str> = options.iter().map(String::as_str).collect();
-        let setup = Setup::new(&options).program([std::ffi::OsString::from("--"), hello().into()]);
-        let s = setup.process_1().start();
+        let builder =
+            supervisor(&options).program([std::ffi::OsString::from("--"), hello().into()]);
+        let s = builder.process_1().start();
         assert_eq!(s.client().hello().0, 1);
         let restart = ["--restart", "--control=DIR/control"];
         s.command(&restart).expect(0, &["generation 2 is alone"]);
@@ -287,18 +295,18 @@ mod better {
     /// As container engines pass on what systemd has opened.
     #[test]
     fn sockets_from_outside_are_used() {
-        if !have_pid_namespaces() {
+        if !PidNamespace::is_available() {
             return;
         }
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let setup = Setup::new(&["--port", &address.to_string()])
+        let builder = supervisor(&["--port", &address.to_string()])
             .stdin(File::from(OwnedFd::from(listener)))
             .before("exec 3<&0 0</dev/null")
             .env("LISTEN_FDS", "1")
             .env("LISTEN_PID", "1")
             .program([std::ffi::OsString::from("--"), hello().into()]);
-        let s = setup.process_1().start();
+        let s = builder.process_1().start();
         let client = Client::Tcp(address);
         assert_eq!(client.hello().0, 1);
         s.hup();

@@ -5,13 +5,15 @@ use std::fs::File;
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
-use crate::harness::{SLEEPS, Setup, Supervisor};
+use server_starter_testing::workers::SLEEPS;
+
+use crate::fixtures::{start, supervisor};
 
 const OPTION: &str = "--pid-file=DIR/pid";
 
 #[test]
 fn it_holds_the_pid_and_a_newline() {
-    let s = Supervisor::start(&[OPTION], SLEEPS);
+    let s = start(&[OPTION], SLEEPS);
     assert_eq!(s.read("pid"), format!("{}\n", s.process()));
     s.hup();
     s.wait_generation(2);
@@ -21,7 +23,7 @@ fn it_holds_the_pid_and_a_newline() {
 
 #[test]
 fn it_is_locked_for_the_supervisors_life() {
-    let s = Supervisor::start(&[OPTION], SLEEPS);
+    let s = start(&[OPTION], SLEEPS);
     let file = File::open(s.path("pid")).unwrap();
     let (file, error) = Flock::lock(file, FlockArg::LockExclusiveNonblock).unwrap_err();
     assert_eq!(error, Errno::EWOULDBLOCK);
@@ -31,7 +33,7 @@ fn it_is_locked_for_the_supervisors_life() {
 
 #[test]
 fn no_worker_holds_the_lock() {
-    let s = Supervisor::start(
+    let s = start(
         &[OPTION, "--signal-on-term=USR2"],
         "trap '' USR2; up; exec sleep 1000",
     );
@@ -46,7 +48,7 @@ fn no_worker_holds_the_lock() {
 
 #[test]
 fn it_is_removed_at_exit() {
-    let s = Supervisor::start(&[OPTION], SLEEPS);
+    let s = start(&[OPTION], SLEEPS);
     assert!(s.path("pid").exists());
     s.stop();
     assert!(!s.path("pid").exists());
@@ -54,7 +56,7 @@ fn it_is_removed_at_exit() {
 
 #[test]
 fn a_stale_one_is_taken_over() {
-    let s = Setup::new(&[OPTION])
+    let s = supervisor(&[OPTION])
         .file("pid", "999999999\nand more\n")
         .sh(SLEEPS)
         .start();
@@ -66,23 +68,25 @@ fn a_stale_one_is_taken_over() {
 #[test]
 fn one_that_cannot_be_written_is_named() {
     let options = ["--pid-file=DIR/missing/pid"];
-    Setup::new(&options)
+    supervisor(&options)
         .program(["--", "true"])
         .run()
         .expect_failure(&["missing/pid"]);
 }
 
-mod better {
+mod extensions {
     use std::fs::{self, File};
 
     use nix::fcntl::{Flock, FlockArg};
 
     use super::OPTION;
-    use crate::harness::{SLEEPS, Setup, Supervisor};
+    use server_starter_testing::workers::SLEEPS;
+
+    use crate::fixtures::{start, supervisor};
 
     #[test]
     fn a_second_start_is_refused() {
-        let s = Supervisor::start(&[OPTION, "--path=DIR/a.sock"], SLEEPS);
+        let s = start(&[OPTION, "--path=DIR/a.sock"], SLEEPS);
         let worker = s.wait_generation(1);
         let second = s.command(&[OPTION, "--path=DIR/b.sock", "--", "true"]);
         second.expect(
@@ -104,12 +108,15 @@ mod better {
 
     #[test]
     fn one_that_somebody_else_has_locked_is_left_alone() {
-        let setup = Setup::new(&[OPTION])
+        let builder = supervisor(&[OPTION])
             .file("pid", "4711\n")
             .program(["--", "true"]);
-        let file = File::options().write(true).open(setup.path("pid")).unwrap();
+        let file = File::options()
+            .write(true)
+            .open(builder.path("pid"))
+            .unwrap();
         let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock).unwrap();
-        let refused = setup.run();
+        let refused = builder.run();
         refused.expect(1, &["is locked by a running supervisor", "4711"]);
         assert_eq!(fs::read_to_string(refused.path("pid")).unwrap(), "4711\n");
         drop(lock);
@@ -119,13 +126,13 @@ mod better {
     fn what_is_no_pid_file_is_left_alone() {
         let far = " ".repeat(100) + "text";
         for content in ["text\n", "47 11\n", "\ntext\n", &far] {
-            let setup = Setup::new(&[OPTION]).file("pid", content);
-            let refused = setup.program(["--", "true"]).run();
+            let builder = supervisor(&[OPTION]).file("pid", content);
+            let refused = builder.program(["--", "true"]).run();
             refused.expect(1, &["/pid", "something else than a pid"]);
             assert_eq!(fs::read_to_string(refused.path("pid")).unwrap(), content);
         }
         for content in ["", "\n", "\n4711\n"] {
-            let s = Setup::new(&[OPTION])
+            let s = supervisor(&[OPTION])
                 .file("pid", content)
                 .sh(SLEEPS)
                 .start();
@@ -137,10 +144,10 @@ mod better {
     #[test]
     fn one_that_cannot_be_written_exits_1() {
         let options = ["--pid-file=DIR/missing/pid", "--path=DIR/a.sock"];
-        let refused = Setup::new(&options).program(["--", "true"]).run();
+        let refused = supervisor(&options).program(["--", "true"]).run();
         refused.expect(1, &["missing/pid", "No such file or directory"]);
         assert!(!refused.path("a.sock").exists());
-        let directory = Setup::new(&["--pid-file=DIR"])
+        let directory = supervisor(&["--pid-file=DIR"])
             .program(["--", "true"])
             .run();
         directory.expect(1, &["Is a directory"]);
@@ -149,14 +156,14 @@ mod better {
     #[test]
     fn a_start_that_fails_leaves_none() {
         let options = [OPTION, "--dir=/no/such/directory"];
-        let failed = Setup::new(&options).program(["--", "true"]).run();
+        let failed = supervisor(&options).program(["--", "true"]).run();
         failed.expect(1, &["/no/such/directory"]);
         assert!(!failed.path("pid").exists());
     }
 
     #[test]
     fn at_exit_only_our_own_is_removed() {
-        let s = Supervisor::start(&[OPTION], SLEEPS);
+        let s = start(&[OPTION], SLEEPS);
         fs::remove_file(s.path("pid")).unwrap();
         s.write("pid", "4711\n");
         s.stop();
@@ -165,7 +172,7 @@ mod better {
 
     #[test]
     fn one_that_was_removed_meanwhile_is_no_trouble() {
-        let s = Supervisor::start(&[OPTION], SLEEPS);
+        let s = start(&[OPTION], SLEEPS);
         fs::remove_file(s.path("pid")).unwrap();
         s.hup();
         s.wait_generation(2);

@@ -1,6 +1,9 @@
 //! The grammar of `--port`, and what a worker is told about its sockets. Refused specs: `bad_input`.
 
-use crate::harness::{SLEEPS, Setup, Supervisor, exports, have_ipv6};
+use server_starter_testing::workers::SLEEPS;
+use server_starter_testing::{Supervisor, exports, have_ipv6};
+
+use crate::fixtures::{start, supervisor};
 
 /// "Address already in use" in the words of glibc, "Address in use" in those of musl.
 const IN_USE: &str = "in use";
@@ -17,7 +20,7 @@ fn told(s: &Supervisor) -> Vec<(String, String)> {
 /// Each spec by itself: the key it is exported under, and the socket it makes.
 #[track_caller]
 fn check(spec: &str, key: &str, socket: &str) {
-    let s = Setup::new(&["--port", spec]).sh(SLEEPS).start();
+    let s = supervisor(&["--port", spec]).sh(SLEEPS).start();
     let fill_in = |text: &str| text.replace("PORT", &s.port(0).to_string());
     assert_eq!(
         told(&s),
@@ -81,7 +84,7 @@ fn a_descriptor_may_be_chosen() {
         "--port=127.0.0.1:uPORT2=9",
         "--port=PORT3=27",
     ];
-    let s = Setup::new(&specs).sh(SLEEPS).start();
+    let s = supervisor(&specs).sh(SLEEPS).start();
     let (port, port2, port3) = (s.port(0), s.port(1), s.port(2));
     let expected = [
         (
@@ -110,7 +113,7 @@ fn chosen_and_other_descriptors_mix() {
         "--port=127.0.0.1:PORT2",
         "--path=DIR/a.sock",
     ];
-    let s = Setup::new(&specs).sh(SLEEPS).start();
+    let s = supervisor(&specs).sh(SLEEPS).start();
     let (port, port2, path) = (s.port(0), s.port(1), s.path("a.sock"));
     let expected = [
         (format!("127.0.0.1:{port}"), format!("tcp 127.0.0.1:{port}")),
@@ -129,7 +132,7 @@ fn chosen_and_other_descriptors_mix() {
 
 #[test]
 fn descriptor_0_is_standard_input() {
-    let s = Setup::new(&["--port=127.0.0.1:PORT=0"]).sh(SLEEPS).start();
+    let s = supervisor(&["--port=127.0.0.1:PORT=0"]).sh(SLEEPS).start();
     let port = s.port(0);
     let expected = [(
         format!("127.0.0.1:{port}"),
@@ -152,7 +155,7 @@ fn ports_in_option_order_then_paths_in_option_order() {
         "--port=127.0.0.1:PORT",
         "--port=127.0.0.1:uPORT3",
     ];
-    let s = Setup::new(&specs).sh(SLEEPS).start();
+    let s = supervisor(&specs).sh(SLEEPS).start();
     let worker = s.wait_generation(1);
     let keys: Vec<String> = exports(worker).into_iter().map(|(key, _, _)| key).collect();
     let expected = [
@@ -173,7 +176,7 @@ fn ports_in_option_order_then_paths_in_option_order() {
 
 #[test]
 fn every_generation_gets_the_same_sockets() {
-    let s = Supervisor::start(&["--port=127.0.0.1:PORT", "--path=DIR/a.sock"], SLEEPS);
+    let s = start(&["--port=127.0.0.1:PORT", "--path=DIR/a.sock"], SLEEPS);
     let first = s.wait_generation(1);
     let sockets = (exports(first), first.variable("SERVER_STARTER_PORT"));
     let inodes: Vec<String> = sockets
@@ -198,7 +201,7 @@ fn every_generation_gets_the_same_sockets() {
 
 #[test]
 fn no_sockets_is_an_empty_variable() {
-    let s = Supervisor::start(&[], SLEEPS);
+    let s = start(&[], SLEEPS);
     assert_eq!(
         s.wait_generation(1)
             .variable("SERVER_STARTER_PORT")
@@ -210,7 +213,7 @@ fn no_sockets_is_an_empty_variable() {
 
 #[test]
 fn an_address_in_use_is_named() {
-    let s = Supervisor::start(&["--port=127.0.0.1:PORT"], SLEEPS);
+    let s = start(&["--port=127.0.0.1:PORT"], SLEEPS);
     let address = format!("127.0.0.1:{}", s.port(0));
     let second = s.command(&["--port=127.0.0.1:PORT", "--", "sleep", "1000"]);
     second.expect_failure(&[&address, IN_USE]);
@@ -221,15 +224,18 @@ fn an_address_in_use_is_named() {
 #[test]
 fn a_host_that_is_not_found_is_named() {
     let options = ["--port", "no.such.host.invalid:PORT"];
-    Setup::new(&options)
+    supervisor(&options)
         .program(["--", "true"])
         .run()
         .expect_failure(&["no.such.host.invalid"]);
 }
 
-mod better {
+mod extensions {
     use super::{IN_USE, check};
-    use crate::harness::{SLEEPS, Setup, Supervisor, exports};
+    use server_starter_testing::workers::SLEEPS;
+    use server_starter_testing::{exports, have_ipv6};
+
+    use crate::fixtures::{start, supervisor};
 
     #[test]
     fn descriptors_are_contiguous_from_3() {
@@ -239,7 +245,7 @@ mod better {
             "--port=127.0.0.1:uPORT2",
             "--path=DIR/b.sock",
         ];
-        let s = Setup::new(&specs).sh(SLEEPS).start();
+        let s = supervisor(&specs).sh(SLEEPS).start();
         let fds: Vec<i32> = exports(s.wait_generation(1))
             .into_iter()
             .map(|(_, fd, _)| fd)
@@ -251,7 +257,7 @@ mod better {
     #[test]
     fn descriptors_the_supervisor_inherits_do_not_shift_them() {
         let before = "exec 3</dev/null 4</dev/null 6</dev/null";
-        let s = Setup::new(&["--port=127.0.0.1:PORT", "--path=DIR/a.sock"])
+        let s = supervisor(&["--port=127.0.0.1:PORT", "--path=DIR/a.sock"])
             .before(before)
             .sh(SLEEPS)
             .start();
@@ -270,7 +276,7 @@ mod better {
             "--port=127.0.0.1:PORT2=3",
             "--port=127.0.0.1:PORT3=4",
         ];
-        let s = Setup::new(&specs).sh(SLEEPS).start();
+        let s = supervisor(&specs).sh(SLEEPS).start();
         let found = exports(s.wait_generation(1));
         let key = |index| format!("127.0.0.1:{}", s.port(index));
         let keys: Vec<&str> = found.iter().map(|(key, _, _)| key.as_str()).collect();
@@ -289,7 +295,7 @@ mod better {
             ("0", "tcp", ""),
             ("127.0.0.1:u0", "udp", "127.0.0.1:"),
         ] {
-            let s = Setup::new(&["--port", spec]).sh(SLEEPS).start();
+            let s = supervisor(&["--port", spec]).sh(SLEEPS).start();
             let found = exports(s.wait_generation(1));
             let (key, _, address) = &found[0];
             let port: u16 = key.strip_prefix(host).unwrap().parse().unwrap();
@@ -302,7 +308,7 @@ mod better {
 
     #[test]
     fn port_0_may_be_asked_for_twice() {
-        let s = Setup::new(&["--port=127.0.0.1:0", "--port=127.0.0.1:u0"])
+        let s = supervisor(&["--port=127.0.0.1:0", "--port=127.0.0.1:u0"])
             .sh(SLEEPS)
             .start();
         let found = exports(s.wait_generation(1));
@@ -312,7 +318,7 @@ mod better {
 
     #[test]
     fn the_same_number_may_be_tcp_and_udp() {
-        let s = Setup::new(&["--port=127.0.0.1:PORT", "--port=127.0.0.1:uPORT"])
+        let s = supervisor(&["--port=127.0.0.1:PORT", "--port=127.0.0.1:uPORT"])
             .sh(SLEEPS)
             .start();
         let key = format!("127.0.0.1:{}", s.port(0));
@@ -326,7 +332,7 @@ mod better {
 
     #[test]
     fn a_udp_port_is_not_shared() {
-        let s = Supervisor::start(&["--port=127.0.0.1:uPORT"], SLEEPS);
+        let s = start(&["--port=127.0.0.1:uPORT"], SLEEPS);
         let address = format!("127.0.0.1:{}", s.port(0));
         let second = s.command(&["--port=127.0.0.1:uPORT", "--", "sleep", "1000"]);
         second.expect(1, &[&address, IN_USE]);
@@ -335,24 +341,24 @@ mod better {
 
     #[test]
     fn what_cannot_be_bound_exits_1() {
-        let s = Supervisor::start(&["--port=127.0.0.1:PORT"], SLEEPS);
+        let s = start(&["--port=127.0.0.1:PORT"], SLEEPS);
         let address = format!("127.0.0.1:{}", s.port(0));
         let second = s.command(&["--port=127.0.0.1:PORT", "--", "sleep", "1000"]);
         second.expect(1, &[&address, IN_USE]);
         let options = ["--port", "no.such.host.invalid:PORT"];
-        Setup::new(&options)
+        supervisor(&options)
             .program(["--", "true"])
             .run()
             .expect(1, &["no.such.host.invalid"]);
         let elsewhere = ["--port", "192.0.2.1:PORT"];
-        let refused = Setup::new(&elsewhere).program(["--", "true"]).run();
+        let refused = supervisor(&elsewhere).program(["--", "true"]).run();
         refused.expect(1, &["failed to bind to 192.0.2.1:"]);
         s.stop();
     }
 
     #[test]
     fn ipv6_with_a_chosen_descriptor() {
-        if crate::harness::have_ipv6() {
+        if have_ipv6() {
             check("[::1]:PORT=11", "[::1]:PORT", "tcp [::1]:PORT");
         }
     }

@@ -7,19 +7,19 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
 
-use crate::harness::{
-    BOUND, Client, SLEEPS, Setup, Supervisor, connects, exports, have_ipv6, hello, skipped,
+use server_starter_testing::workers::SLEEPS;
+use server_starter_testing::{
+    BOUND, Client, Supervisor, connect_tcp, exports, have_ipv6, skipped, wait_for,
 };
+
+use crate::fixtures::{hello, start, start_hello, supervisor};
 
 const O_NONBLOCK: i32 = 0o4000;
 const O_CLOEXEC: i32 = 0o2_000_000;
 
 #[test]
 fn a_worker_answers_on_every_socket() {
-    let s = Setup::new(&["--port=127.0.0.1:PORT", "--port=PORT2", "--path=DIR/a.sock"])
-        .program(["--"])
-        .program([hello()])
-        .start();
+    let s = start_hello(&["--port=127.0.0.1:PORT", "--port=PORT2", "--path=DIR/a.sock"]);
     let worker = s.wait_generation(1);
     for client in [
         s.client(),
@@ -36,7 +36,7 @@ fn a_worker_answers_on_ipv6() {
     if !have_ipv6() {
         return;
     }
-    let s = Setup::new(&["--port=[::1]:PORT"])
+    let s = supervisor(&["--port=[::1]:PORT"])
         .program(["--"])
         .program([hello()])
         .start();
@@ -47,10 +47,7 @@ fn a_worker_answers_on_ipv6() {
 
 #[test]
 fn a_worker_answers_on_descriptor_0() {
-    let s = Setup::new(&["--port=127.0.0.1:PORT=0"])
-        .program(["--"])
-        .program([hello()])
-        .start();
+    let s = start_hello(&["--port=127.0.0.1:PORT=0"]);
     assert_eq!(s.client().hello(), (1, s.wait_generation(1)));
     s.stop();
 }
@@ -58,7 +55,7 @@ fn a_worker_answers_on_descriptor_0() {
 #[test]
 fn a_udp_worker_gets_datagrams() {
     let worker = "up; head -c 5 <&9 >\"$DIR/datagram\"; exec sleep 1000";
-    let s = Setup::new(&["--port=127.0.0.1:uPORT=9"]).sh(worker).start();
+    let s = supervisor(&["--port=127.0.0.1:uPORT=9"]).sh(worker).start();
     let client = UdpSocket::bind("127.0.0.1:0").unwrap();
     client.send_to(b"hello", ("127.0.0.1", s.port(0))).unwrap();
     s.eventually("the datagram has arrived", || s.read("datagram") == "hello");
@@ -67,7 +64,7 @@ fn a_udp_worker_gets_datagrams() {
 
 #[test]
 fn connections_made_before_the_worker_is_up_are_answered() {
-    let s = Setup::new(&["--port=127.0.0.1:PORT"])
+    let s = supervisor(&["--port=127.0.0.1:PORT"])
         .sh("up; read line <\"$DIR/gate\"; exec \"$@\"")
         .before("mkfifo \"$DIR/gate\"")
         .program([hello()])
@@ -85,7 +82,7 @@ fn ipv6_sockets_are_v6only() {
         return;
     }
     // both can have the port only when the IPv6 socket leaves IPv4 alone
-    let s = Setup::new(&["--port=[::]:PORT", "--port=PORT"])
+    let s = supervisor(&["--port=[::]:PORT", "--port=PORT"])
         .sh(SLEEPS)
         .start();
     let sockets: Vec<String> = exports(s.wait_generation(1))
@@ -105,16 +102,13 @@ fn ipv6_sockets_are_v6only() {
 #[test]
 fn tcp_addresses_are_reused_at_once() {
     // the server's side closes first, so that its address lingers in TIME_WAIT
-    let s = Setup::new(&["--port=127.0.0.1:PORT"])
-        .program(["--"])
-        .program([hello()])
-        .start();
+    let s = start_hello(&["--port=127.0.0.1:PORT"]);
     s.client().hello();
     s.stop();
     let hello = hello();
     let hello = hello.to_str().unwrap();
     let again = s.spawn_command(&["--interval=0", "--port=127.0.0.1:PORT", "--", hello]);
-    let answer = crate::harness::look_for(|| s.client().get("/").ok());
+    let answer = wait_for(|| s.client().get("/").ok());
     assert!(
         answer.is_some_and(|answer| answer.starts_with("hello from generation 1")),
         "{}",
@@ -130,7 +124,7 @@ fn sockets_are_blocking_and_stay_open_at_exec() {
         "--path=DIR/a.sock",
         "--port=127.0.0.1:PORT3=11",
     ];
-    let s = Setup::new(&specs).sh(SLEEPS).start();
+    let s = supervisor(&specs).sh(SLEEPS).start();
     let worker = s.wait_generation(1);
     let sockets = exports(worker);
     assert_eq!(sockets.len(), 4);
@@ -158,9 +152,9 @@ fn the_default_backlog_is_the_most_the_system_allows() {
         &["--port=127.0.0.1:PORT", "--path=DIR/a.sock"][..],
         &["--backlog=0", "--port=127.0.0.1:PORT", "--path=DIR/a.sock"],
     ] {
-        let s = Supervisor::start(options, SLEEPS);
+        let s = start(options, SLEEPS);
         let tcp: Vec<_> = (0..wanted)
-            .map(|_| connects(s.port(0), BOUND).unwrap())
+            .map(|_| connect_tcp(s.port(0), BOUND).unwrap())
             .collect();
         let unix: Vec<_> = (0..wanted)
             .map(|_| connect_at_once(&s, "a.sock").unwrap())
@@ -172,7 +166,7 @@ fn the_default_backlog_is_the_most_the_system_allows() {
 
 #[test]
 fn the_backlog_may_be_chosen() {
-    let s = Supervisor::start(
+    let s = start(
         &["--backlog=3", "--port=127.0.0.1:PORT", "--path=DIR/a.sock"],
         SLEEPS,
     );
@@ -187,7 +181,7 @@ fn the_backlog_may_be_chosen() {
         waiting.len()
     );
     let mut connected = Vec::new();
-    while let Ok(stream) = connects(s.port(0), Duration::from_millis(300)) {
+    while let Ok(stream) = connect_tcp(s.port(0), Duration::from_millis(300)) {
         connected.push(stream);
         assert!(
             connected.len() < 100,

@@ -1,7 +1,7 @@
 //! Another user at the places of our files: they have been there first, or they come in between. What is not ours is
 //! neither written to nor removed.
 
-mod better {
+mod extensions {
     use std::fs;
     use std::io::Write;
     use std::os::unix::fs::{MetadataExt, chown, symlink};
@@ -9,16 +9,19 @@ mod better {
 
     use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 
-    use crate::harness::{
-        Bait, Nuisance, OTHER, SLEEPS, STRANGER, Setup, Voice, as_stranger, as_user,
-        have_strangers, like_tmp, what_is,
+    use server_starter_testing::workers::SLEEPS;
+    use server_starter_testing::{
+        NotifyClient, OTHER_USER, PlantedFile, RaceAttacker, SupervisorBuilder, THIRD_USER,
+        as_other_user, file_identity, other_user_is_available,
     };
 
+    use crate::fixtures::bare_supervisor;
+
     /// With a directory of the stranger's, too.
-    fn with_theirs(setup: Setup) -> Setup {
-        fs::create_dir(setup.path("theirs")).unwrap();
-        chown(setup.path("theirs"), Some(STRANGER), Some(STRANGER)).unwrap();
-        setup
+    fn with_theirs(builder: SupervisorBuilder) -> SupervisorBuilder {
+        fs::create_dir(builder.path("theirs")).unwrap();
+        chown(builder.path("theirs"), Some(OTHER_USER), Some(OTHER_USER)).unwrap();
+        builder
     }
 
     #[track_caller]
@@ -35,7 +38,7 @@ mod better {
 
     #[test]
     fn what_a_stranger_has_put_there_is_refused_and_left_alone() {
-        if !have_strangers() {
+        if !other_user_is_available() {
             return;
         }
         let cases = [
@@ -46,23 +49,25 @@ mod better {
             ("--control", "", "refusing to replace "),
         ];
         for (option, victim, words) in cases {
-            for bait in Bait::ALL {
+            for bait in PlantedFile::ALL {
                 let option_and_name = format!("{option}=DIR/bait");
                 let options = [&option_and_name, "--interval=20", "--start-attempts=1"];
-                let setup = like_tmp(&options, victim).program(["--", "false"]);
-                let (at, safe) = (setup.path("bait"), setup.path("safe"));
-                let open = bait.lay(&at, &safe);
-                if option == "--status-file" && bait == Bait::File {
+                let builder = bare_supervisor(&options)
+                    .shared_directory(victim)
+                    .program(["--", "false"]);
+                let (at, safe) = (builder.path("bait"), builder.path("safe"));
+                let open = bait.plant(&at, &safe);
+                if option == "--status-file" && bait == PlantedFile::File {
                     // Not with O_CREAT, which fs.protected_regular is about.
                     let mut theirs = fs::File::options().write(true).open(&at).unwrap();
                     theirs.write_all(b"no status either").unwrap();
                 }
-                let before = what_is(&at);
-                let refused = setup.run();
+                let before = file_identity(&at);
+                let refused = builder.run();
                 let when = format!("{option} and {bait:?}\n{refused}");
                 assert!(refused.stderr.contains(words), "{when}");
                 assert_eq!(refused.code(), Some(1), "{when}");
-                assert_eq!(what_is(&at), before, "{when}");
+                assert_eq!(file_identity(&at), before, "{when}");
                 is_safe(&safe, victim, &when);
                 drop(open);
             }
@@ -71,10 +76,10 @@ mod better {
 
     #[test]
     fn what_is_stale_is_replaced_and_not_written_to() {
-        if !have_strangers() {
+        if !other_user_is_available() {
             return;
         }
-        for bait in [Bait::File, Bait::HardLink] {
+        for bait in [PlantedFile::File, PlantedFile::HardLink] {
             let options = [
                 "--interval=0",
                 "--status-file=DIR/status",
@@ -82,13 +87,15 @@ mod better {
                 "--control=DIR/control",
             ];
             let victim = "1:4711\n";
-            let setup = like_tmp(&options, victim).sh(SLEEPS);
-            let open = bait.lay(&setup.path("status"), &setup.path("safe"));
+            let builder = bare_supervisor(&options)
+                .shared_directory(victim)
+                .sh(SLEEPS);
+            let open = bait.plant(&builder.path("status"), &builder.path("safe"));
             for name in ["a.sock", "control"] {
                 // Nobody listens any more.
-                drop(Bait::Socket.lay(&setup.path(name), &setup.path("safe")));
+                drop(PlantedFile::Socket.plant(&builder.path(name), &builder.path("safe")));
             }
-            let s = setup.start();
+            let s = builder.start();
             s.wait_generation(1);
             for name in ["status", "a.sock", "control"] {
                 assert_eq!(s.path(name).metadata().unwrap().uid(), 0, "{name}");
@@ -103,17 +110,20 @@ mod better {
 
     #[test]
     fn the_name_of_the_temporary_status_file_cannot_be_taken() {
-        if !have_strangers() {
+        if !other_user_is_available() {
             return;
         }
         // It was STATUS.PID once, and the shell becomes the supervisor. The directory is sticky: the
         // supervisor could not remove what it finds there.
         let take = format!(
-            "setpriv --reuid={STRANGER} --regid={STRANGER} --clear-groups ln -s safe/new status.$$"
+            "setpriv --reuid={OTHER_USER} --regid={OTHER_USER} --clear-groups ln -s safe/new status.$$"
         );
         let options = ["--interval=0", "--status-file=DIR/status"];
-        let setup = as_user(like_tmp(&options, "").before(&take), OTHER);
-        let s = setup.program(["--", "sleep", "1000"]).start();
+        let builder = bare_supervisor(&options)
+            .shared_directory("")
+            .before(&take)
+            .as_user(THIRD_USER);
+        let s = builder.program(["--", "sleep", "1000"]).start();
         s.eventually("there is a status file", || s.status().len() == 1);
         s.hup();
         s.wait_generation(2);
@@ -124,7 +134,7 @@ mod better {
 
     #[test]
     fn nothing_is_won_by_swapping_at_the_right_moment() {
-        if !have_strangers() {
+        if !other_user_is_available() {
             return;
         }
         for option in [
@@ -138,9 +148,11 @@ mod better {
             for _ in 0..12 {
                 let option_and_name = format!("{option}=DIR/name");
                 let options = [&option_and_name, "--interval=20", "--start-attempts=1"];
-                let setup = like_tmp(&options, "").program(["--", "false"]);
-                let nuisance = Nuisance::swapping(setup.path("name"), &setup.path("safe"));
-                let ended = setup.run();
+                let builder = bare_supervisor(&options)
+                    .shared_directory("")
+                    .program(["--", "false"]);
+                let nuisance = RaceAttacker::swapping(builder.path("name"), &builder.path("safe"));
+                let ended = builder.run();
                 rounds += nuisance.rounds();
                 drop(nuisance);
                 assert_eq!(ended.code(), Some(1), "{ended}");
@@ -152,19 +164,21 @@ mod better {
 
     #[test]
     fn a_log_file_is_not_reopened_through_a_link() {
-        if !have_strangers() {
+        if !other_user_is_available() {
             return;
         }
         // Not sticky, but theirs: as that of a web server's logs often is.
         let options = ["--interval=0", "--log-file=DIR/theirs/log"];
-        let s = with_theirs(like_tmp(&options, "")).sh(SLEEPS).start();
+        let s = with_theirs(bare_supervisor(&options).shared_directory(""))
+            .sh(SLEEPS)
+            .start();
         s.wait_up(1);
         let (log, old, new) = (
             s.path("theirs/log"),
             s.path("theirs/old"),
             s.path("safe/new"),
         );
-        as_stranger(|| {
+        as_other_user(|| {
             fs::rename(&log, old).unwrap();
             symlink(new, &log).unwrap();
         });
@@ -183,10 +197,10 @@ mod better {
 
     #[test]
     fn an_owner_is_given_to_our_socket_and_to_nothing_else() {
-        if !have_strangers() {
+        if !other_user_is_available() {
             return;
         }
-        let mine = format!("--path-user={STRANGER}");
+        let mine = format!("--path-user={OTHER_USER}");
         let options = [
             "--path=DIR/theirs/a.sock",
             &mine,
@@ -194,17 +208,18 @@ mod better {
             "--start-attempts=1",
         ];
         for _ in 0..100 {
-            let setup = with_theirs(like_tmp(&options, "")).program(["--", "false"]);
-            let (theirs, safe) = (setup.path("theirs"), setup.path("safe"));
-            Bait::HardLink.lay(&theirs.join("link"), &safe);
+            let builder = with_theirs(bare_supervisor(&options).shared_directory(""))
+                .program(["--", "false"]);
+            let (theirs, safe) = (builder.path("theirs"), builder.path("safe"));
+            PlantedFile::HardLink.plant(&theirs.join("link"), &safe);
             let [socket, link] = ["a.sock", "link"].map(|name| theirs.join(name));
             let mut swapped = false;
-            let nuisance = Nuisance::new(move || {
+            let nuisance = RaceAttacker::start(move || {
                 let exchange = RenameFlags::RENAME_EXCHANGE;
                 swapped =
                     swapped || renameat2(AT_FDCWD, &link, AT_FDCWD, &socket, exchange).is_ok();
             });
-            let ended = setup.run();
+            let ended = builder.run();
             drop(nuisance);
             is_safe(&safe, "", &format!("{ended}"));
         }
@@ -212,14 +227,17 @@ mod better {
 
     #[test]
     fn notification_sockets_are_where_nobody_else_can_put_anything() {
-        if !have_strangers() {
+        if !other_user_is_available() {
             return;
         }
-        let s = like_tmp(&["--interval=0"], "").sh(SLEEPS).start();
-        let socket = Voice::of(s.wait_up(1)).path;
+        let s = bare_supervisor(&["--interval=0"])
+            .shared_directory("")
+            .sh(SLEEPS)
+            .start();
+        let socket = NotifyClient::of(s.wait_up(1)).path;
         let place = socket.parent().unwrap();
         assert_eq!(place.parent().unwrap(), s.path(""), "where TMPDIR says");
-        let tried = as_stranger(|| {
+        let tried = as_other_user(|| {
             [
                 fs::rename(place, place.with_extension("away")),
                 fs::remove_dir(place),
@@ -234,13 +252,14 @@ mod better {
 
         // On the way to it somebody could rename.
         for name in ["theirs/inner", "safe/link"] {
-            let setup = with_theirs(like_tmp(&["--interval=0"], "")).sh(SLEEPS);
-            let tmp = fs::canonicalize(setup.path("..")).unwrap();
-            let (inner, theirs) = (setup.path("theirs/inner"), setup.path("theirs"));
+            let builder =
+                with_theirs(bare_supervisor(&["--interval=0"]).shared_directory("")).sh(SLEEPS);
+            let tmp = fs::canonicalize(builder.path("..")).unwrap();
+            let (inner, theirs) = (builder.path("theirs/inner"), builder.path("theirs"));
             fs::create_dir(&inner).unwrap();
-            symlink(&inner, setup.path("safe/link")).unwrap();
-            let chosen = setup.path(name);
-            let s = setup.env("TMPDIR", &chosen).start();
+            symlink(&inner, builder.path("safe/link")).unwrap();
+            let chosen = builder.path(name);
+            let s = builder.env("TMPDIR", &chosen).start();
             s.wait_line_starting(&format!(
                 "no place for notification sockets in {}: others could rename in {}; using {}",
                 chosen.display(),

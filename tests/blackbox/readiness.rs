@@ -1,28 +1,30 @@
 //! Readiness by the worker's own word, `--ready`.
 
-mod better {
+mod extensions {
     use std::time::{Duration, Instant};
 
-    use crate::harness::{FAILS_ON_DEMAND, NOTIFY, SLEEPS, STUBBORN, Setup, serving, starting};
+    use server_starter_testing::workers::{FAILS_ON_DEMAND, SLEEPS, STUBBORN};
+
+    use crate::fixtures::{NOTIFY, start_notified, supervisor};
 
     #[test]
     fn the_word_swaps_and_nothing_else_does() {
-        let s = serving(&NOTIFY);
+        let s = start_notified(&NOTIFY);
         s.hup();
-        let (_, voice) = starting(&s, 2);
-        voice.say("STATUS=nearly there\nWATCHDOG=1\nMAINPID=1\nSTOPPING=1\nREADY=0");
+        let (_, notify) = s.wait_notifying(2);
+        notify.send("STATUS=nearly there\nWATCHDOG=1\nMAINPID=1\nSTOPPING=1\nREADY=0");
         s.wait_asleep();
         assert_eq!(s.status().len(), 1, "generation 1 alone is listed");
-        voice.say("STATUS=done\nREADY=1");
+        notify.send("STATUS=done\nREADY=1");
         s.wait_generation(2);
         s.stop();
     }
 
     #[test]
     fn by_default_the_word_comes_before_the_interval() {
-        let s = Setup::new(&["--interval=1000"]).sh(SLEEPS).spawn();
+        let s = supervisor(&["--interval=1000"]).sh(SLEEPS).spawn();
         for generation in 1..=3 {
-            starting(&s, generation).1.say("READY=1");
+            s.wait_notifying(generation).1.send("READY=1");
             s.wait_generation(generation);
             s.hup();
         }
@@ -32,12 +34,12 @@ mod better {
 
     #[test]
     fn with_alive_it_does_not_count() {
-        let s = Setup::new(&["--ready=alive", "--interval=1000"])
+        let s = supervisor(&["--ready=alive", "--interval=1000"])
             .sh(SLEEPS)
             .spawn();
-        let (_, voice) = starting(&s, 1);
-        voice.say("READY=1");
-        voice.say("READY=1");
+        let (_, notify) = s.wait_notifying(1);
+        notify.send("READY=1");
+        notify.send("READY=1");
         s.wait_asleep();
         assert_eq!(s.status(), []);
         s.term();
@@ -46,7 +48,7 @@ mod better {
 
     #[test]
     fn a_new_worker_that_never_says_it_is_stopped_and_the_old_one_kept() {
-        let s = serving(&[
+        let s = start_notified(&[
             "--ready=notify",
             "--start-timeout=0.3",
             "--start-attempts=1",
@@ -69,25 +71,25 @@ mod better {
             "--start-timeout=0.3",
             "--start-attempts=1",
         ];
-        let s = Setup::new(&options)
+        let s = supervisor(&options)
             .sh(&format!(
                 "if [ $SERVER_STARTER_GENERATION = 2 ]; then {STUBBORN}; fi; {SLEEPS}"
             ))
             .spawn();
-        starting(&s, 1).1.say("READY=1");
+        s.wait_notifying(1).1.send("READY=1");
         s.wait_generation(1);
         s.hup();
-        let (second, voice) = starting(&s, 2);
+        let (second, notify) = s.wait_notifying(2);
         s.wait_line_starting("giving up after 1 attempt");
-        voice.say("READY=1");
+        notify.send("READY=1");
         s.wait_asleep();
         assert_eq!(s.status().len(), 1);
         s.hup();
-        let (_, third) = starting(&s, 3);
-        voice.say("READY=1\nSTATUS=me too");
+        let (_, third) = s.wait_notifying(3);
+        notify.send("READY=1\nSTATUS=me too");
         s.wait_asleep();
         assert_eq!(s.status().len(), 1);
-        third.say("READY=1");
+        third.send("READY=1");
         s.wait_generation(3);
         // It has been asked, and then it is made to go.
         s.eventually("the second is killed", || !second.is_alive());
@@ -96,21 +98,21 @@ mod better {
 
     #[test]
     fn ready_and_then_exit_is_a_failure_to_start() {
-        let s = Setup::new(&[
+        let s = supervisor(&[
             "--ready=notify",
             "--start-timeout=1000",
             "--start-attempts=1",
         ])
         .sh(FAILS_ON_DEMAND)
         .spawn();
-        starting(&s, 1).1.say("READY=1");
+        s.wait_notifying(1).1.send("READY=1");
         s.wait_generation(1);
         s.hup();
-        let (second, voice) = starting(&s, 2);
+        let (second, notify) = s.wait_notifying(2);
         // Both are there before the supervisor looks.
         s.process().signal(nix::sys::signal::Signal::SIGSTOP);
         s.eventually("it is stopped", || s.process().state() == Some('T'));
-        voice.say("READY=1");
+        notify.send("READY=1");
         second.signal(nix::sys::signal::Signal::SIGKILL);
         s.eventually("it is dead", || second.state() == Some('Z'));
         s.process().signal(nix::sys::signal::Signal::SIGCONT);
@@ -124,19 +126,19 @@ mod better {
 
     #[test]
     fn more_time_may_be_asked_for() {
-        let s = serving(&[
+        let s = start_notified(&[
             "--ready=notify",
             "--start-timeout=0.5",
             "--start-attempts=1",
         ]);
         s.hup();
-        let (_, voice) = starting(&s, 2);
+        let (_, notify) = s.wait_notifying(2);
         let asked = Instant::now();
-        voice.say("EXTEND_TIMEOUT_USEC=1000000000");
+        notify.send("EXTEND_TIMEOUT_USEC=1000000000");
         s.eventually("the first time-out is over", || {
             asked.elapsed() > Duration::from_millis(600)
         });
-        voice.say("READY=1");
+        notify.send("READY=1");
         s.wait_generation(2);
         s.stop();
     }

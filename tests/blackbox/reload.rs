@@ -4,11 +4,13 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use crate::harness::{FAILS_ON_DEMAND, GRACEFUL, SLEEPS, STUBBORN, Supervisor};
+use server_starter_testing::workers::{FAILS_ON_DEMAND, GRACEFUL, SLEEPS, STUBBORN};
+
+use crate::fixtures::start;
 
 #[test]
 fn hup_puts_a_new_generation_in_the_place_of_the_old() {
-    let s = Supervisor::start(&[], SLEEPS);
+    let s = start(&[], SLEEPS);
     let first = s.wait_generation(1);
     s.hup();
     s.wait_line("received HUP, spawning a new worker");
@@ -25,7 +27,7 @@ fn hup_puts_a_new_generation_in_the_place_of_the_old() {
 
 #[test]
 fn again_and_again() {
-    let s = Supervisor::start(&[], GRACEFUL);
+    let s = start(&[], GRACEFUL);
     for generation in 1..=6 {
         let worker = s.wait_generation(generation);
         s.hup();
@@ -40,7 +42,7 @@ fn again_and_again() {
 
 #[test]
 fn the_status_of_an_old_worker_is_the_raw_one() {
-    let s = Supervisor::start(&[], "trap 'exit 3' TERM; up; rest");
+    let s = start(&[], "trap 'exit 3' TERM; up; rest");
     let first = s.wait_generation(1);
     s.hup();
     s.wait_line(&format!("old worker {first} died, status:768"));
@@ -50,7 +52,7 @@ fn the_status_of_an_old_worker_is_the_raw_one() {
 
 #[test]
 fn the_old_generation_is_signalled_once_the_new_one_has_lived_for_the_interval() {
-    let s = Supervisor::start(&["--interval=2"], SLEEPS);
+    let s = start(&["--interval=2"], SLEEPS);
     let first = s.wait_generation(1);
     s.settle();
     let asked = Instant::now();
@@ -67,7 +69,7 @@ fn the_old_generation_is_signalled_once_the_new_one_has_lived_for_the_interval()
 
 #[test]
 fn a_new_generation_that_fails_leaves_the_old_alone() {
-    let s = Supervisor::start(&["--interval=2"], FAILS_ON_DEMAND);
+    let s = start(&["--interval=2"], FAILS_ON_DEMAND);
     let first = s.wait_generation(1);
     s.write("fail", "");
     s.hup();
@@ -99,7 +101,7 @@ fn a_new_generation_that_fails_leaves_the_old_alone() {
 
 #[test]
 fn all_old_generations_are_signalled() {
-    let s = Supervisor::start(&[], STUBBORN);
+    let s = start(&[], STUBBORN);
     let first = s.wait_generation(1);
     s.hup();
     assert_eq!(
@@ -126,7 +128,7 @@ fn all_old_generations_are_signalled() {
 
 #[test]
 fn a_burst_of_hups_is_survived() {
-    let s = Supervisor::start(&["--interval=1"], SLEEPS);
+    let s = start(&["--interval=1"], SLEEPS);
     let first = s.wait_generation(1);
     s.settle();
     for _ in 0..10 {
@@ -144,19 +146,21 @@ fn a_burst_of_hups_is_survived() {
     );
 }
 
-mod better {
+mod extensions {
     use std::time::{Duration, Instant};
 
     use nix::sys::signal::Signal;
 
-    use crate::harness::{FAILS_ON_DEMAND, SLEEPS, STUBBORN, Supervisor};
+    use server_starter_testing::workers::{FAILS_ON_DEMAND, SLEEPS, STUBBORN};
+
+    use crate::fixtures::{start, supervisor};
 
     /// Says `GENERATION marked` in `$DIR/marks` if there was a file `$DIR/mark` when it started.
     const SEES_MARK: &str = "if [ -e \"$DIR/mark\" ]; then echo \"$SERVER_STARTER_GENERATION marked\" >>\"$DIR/marks\"; fi; up; exec sleep 1000";
 
     #[test]
     fn hups_during_a_reload_count_together_as_one_more() {
-        let s = Supervisor::start(&["--interval=3"], SEES_MARK);
+        let s = start(&["--interval=3"], SEES_MARK);
         s.hup();
         s.wait_line("received HUP, spawning a new worker");
         let second = s.wait_new_worker();
@@ -181,7 +185,7 @@ mod better {
 
     #[test]
     fn a_hup_does_not_shorten_anothers_readiness_wait() {
-        let s = Supervisor::start(&["--interval=2"], SLEEPS);
+        let s = start(&["--interval=2"], SLEEPS);
         s.settle();
         let asked = Instant::now();
         s.hup();
@@ -199,9 +203,7 @@ mod better {
 
     #[test]
     fn a_hup_during_the_first_start_is_remembered() {
-        let s = crate::harness::Setup::new(&["--interval=2"])
-            .sh(SLEEPS)
-            .spawn();
+        let s = supervisor(&["--interval=2"]).sh(SLEEPS).spawn();
         let first = s.wait_new_worker();
         s.hup();
         s.wait_line(&format!(
@@ -213,7 +215,7 @@ mod better {
 
     #[test]
     fn a_hup_between_failed_attempts_is_answered_by_the_next() {
-        let s = Supervisor::start(&["--interval=2"], FAILS_ON_DEMAND);
+        let s = start(&["--interval=2"], FAILS_ON_DEMAND);
         let first = s.wait_generation(1);
         s.write("fail", "");
         s.hup();
@@ -231,7 +233,7 @@ mod better {
 
     #[test]
     fn fractions_of_a_second_will_do() {
-        let s = Supervisor::start(&["--interval=0.2"], SLEEPS);
+        let s = start(&["--interval=0.2"], SLEEPS);
         for generation in 1..=5 {
             let worker = s.wait_generation(generation);
             s.settle();
@@ -249,7 +251,7 @@ mod better {
 
     #[test]
     fn without_an_old_worker_the_list_says_none() {
-        let s = Supervisor::start(&["--interval=3"], SLEEPS);
+        let s = start(&["--interval=3"], SLEEPS);
         let first = s.wait_generation(1);
         s.hup();
         s.wait_new_worker();
@@ -266,7 +268,7 @@ mod better {
 
     #[test]
     fn start_attempts_end_a_reload_that_keeps_failing() {
-        let s = Supervisor::start(&["--interval=2", "--start-attempts=2"], FAILS_ON_DEMAND);
+        let s = start(&["--interval=2", "--start-attempts=2"], FAILS_ON_DEMAND);
         let first = s.wait_generation(1);
         s.write("fail", "");
         s.hup();
@@ -282,7 +284,7 @@ mod better {
 
     #[test]
     fn the_stop_timeout_ends_an_old_worker_that_stays() {
-        let s = Supervisor::start(&["--stop-timeout=0.5"], STUBBORN);
+        let s = start(&["--stop-timeout=0.5"], STUBBORN);
         let first = s.wait_generation(1);
         s.settle();
         let asked = Instant::now();
@@ -299,7 +301,7 @@ mod better {
 
     #[test]
     fn usr1_and_pipe_are_survived() {
-        let s = Supervisor::start(&[], SLEEPS);
+        let s = start(&[], SLEEPS);
         s.signal(Signal::SIGUSR1);
         s.signal(Signal::SIGPIPE);
         s.hup();

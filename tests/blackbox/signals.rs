@@ -1,13 +1,15 @@
 //! `--signal-on-hup`, and how signals may be spelled. Unknown ones: `bad_input`.
 
-use crate::harness::Supervisor;
+use server_starter_testing::workers::SLEEPS;
+
+use crate::fixtures::start;
 
 /// Ignores TERM; exits 3 at USR1.
 const LEAVES_AT_USR1: &str = "trap '' TERM; trap 'exit 3' USR1; up; rest";
 
 #[track_caller]
 fn sends(option: &str, name: Option<&str>) {
-    let s = Supervisor::start(
+    let s = start(
         &["--signal-on-term=KILL", "--signal-on-hup", option],
         LEAVES_AT_USR1,
     );
@@ -47,7 +49,7 @@ fn a_number_will_do() {
 
 #[test]
 fn stopping_is_not_its_business() {
-    let s = Supervisor::start(&["--signal-on-hup=USR1"], crate::harness::SLEEPS);
+    let s = start(&["--signal-on-hup=USR1"], SLEEPS);
     let worker = s.wait_generation(1);
     s.term();
     s.wait_line(&format!(
@@ -57,13 +59,15 @@ fn stopping_is_not_its_business() {
     s.expect_exit(0);
 }
 
-mod better {
-    use crate::harness::{SLEEPS, Supervisor};
+mod extensions {
+    use server_starter_testing::workers::SLEEPS;
+
+    use crate::fixtures::start;
 
     #[test]
     fn a_number_is_told_by_its_name() {
         super::sends("10", Some("USR1"));
-        let s = Supervisor::start(&["--signal-on-term=15"], SLEEPS);
+        let s = start(&["--signal-on-term=15"], SLEEPS);
         let worker = s.wait_generation(1);
         s.term();
         s.wait_line(&format!(
@@ -75,7 +79,7 @@ mod better {
     #[test]
     fn winch_and_others_have_names() {
         for name in ["HUP", "INT", "QUIT", "USR2", "WINCH"] {
-            let s = Supervisor::start(&["--signal-on-term=KILL", "--signal-on-hup", name], SLEEPS);
+            let s = start(&["--signal-on-term=KILL", "--signal-on-hup", name], SLEEPS);
             let first = s.wait_generation(1);
             s.hup();
             s.wait_line(&format!(

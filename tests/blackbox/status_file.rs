@@ -6,11 +6,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::sys::signal::Signal;
 
-use crate::harness::{FAILS_ON_DEMAND, SLEEPS, STUBBORN, Setup, Supervisor};
+use server_starter_testing::workers::{FAILS_ON_DEMAND, SLEEPS, STUBBORN};
+
+use crate::fixtures::{start, supervisor};
 
 #[test]
 fn it_names_the_worker_and_its_generation() {
-    let s = Supervisor::start(&[], SLEEPS);
+    let s = start(&[], SLEEPS);
     let first = s.wait_new_worker();
     assert_eq!(s.read("status"), format!("1:{first}\n"));
     s.hup();
@@ -22,7 +24,7 @@ fn it_names_the_worker_and_its_generation() {
 
 #[test]
 fn it_names_old_workers_as_long_as_they_live() {
-    let s = Supervisor::start(&[], STUBBORN);
+    let s = start(&[], STUBBORN);
     let first = s.wait_generation(1);
     s.hup();
     let second = s.wait_generations(&[1, 2])[1];
@@ -36,7 +38,7 @@ fn it_names_old_workers_as_long_as_they_live() {
 
 #[test]
 fn there_is_none_before_the_first_readiness() {
-    let s = Setup::new(&["--interval=1000"]).sh(SLEEPS).spawn();
+    let s = supervisor(&["--interval=1000"]).sh(SLEEPS).spawn();
     s.wait_up(1);
     s.settle();
     assert!(!s.path("status").exists());
@@ -45,7 +47,7 @@ fn there_is_none_before_the_first_readiness() {
 
 #[test]
 fn it_does_not_name_a_generation_that_is_not_ready() {
-    let s = Supervisor::start(&["--interval=2"], FAILS_ON_DEMAND);
+    let s = start(&["--interval=2"], FAILS_ON_DEMAND);
     let first = s.wait_generation(1);
     s.write("fail", "");
     s.hup();
@@ -59,7 +61,7 @@ fn it_does_not_name_a_generation_that_is_not_ready() {
 
 #[test]
 fn it_is_removed_at_exit_and_nothing_else_is_left() {
-    let s = Supervisor::start(&[], SLEEPS);
+    let s = start(&[], SLEEPS);
     s.hup();
     s.wait_generation(2);
     s.stop();
@@ -77,7 +79,7 @@ fn it_is_removed_at_exit_and_nothing_else_is_left() {
 
 #[test]
 fn it_is_replaced_never_rewritten() {
-    let s = Supervisor::start(&[], SLEEPS);
+    let s = start(&[], SLEEPS);
     let first = fs::File::open(s.path("status")).unwrap();
     s.hup();
     s.wait_generation(2);
@@ -90,7 +92,7 @@ fn it_is_replaced_never_rewritten() {
 
 #[test]
 fn a_reader_never_sees_half_of_it() {
-    let s = Supervisor::start(&[], SLEEPS);
+    let s = start(&[], SLEEPS);
     let (path, over) = (s.path("status"), AtomicBool::new(false));
     std::thread::scope(|scope| {
         let reader = scope.spawn(|| {
@@ -122,7 +124,7 @@ fn a_reader_never_sees_half_of_it() {
 
 #[test]
 fn a_stale_one_is_replaced() {
-    let s = Setup::new(&[])
+    let s = supervisor(&[])
         .file("status", "7:4711\n8:4712\n")
         .sh(SLEEPS)
         .spawn();
@@ -132,16 +134,16 @@ fn a_stale_one_is_replaced() {
     assert!(!s.path("status").exists());
 }
 
-mod better {
+mod extensions {
     use nix::sys::signal::Signal;
 
-    use crate::harness::{Setup, Supervisor};
+    use crate::fixtures::{bare_supervisor, start};
 
     #[test]
     fn generations_are_in_numeric_order() {
         let worker =
             "if [ $SERVER_STARTER_GENERATION -ge 9 ]; then trap '' TERM; fi; up; exec sleep 1000";
-        let s = Supervisor::start(&[], worker);
+        let s = start(&[], worker);
         for generation in 1..9 {
             s.wait_generation(generation);
             s.hup();
@@ -163,7 +165,7 @@ mod better {
     #[test]
     fn one_that_cannot_be_written_exits_1() {
         let options = ["--status-file=DIR/missing/status"];
-        let refused = Setup::bare(&options).program(["--", "true"]).run();
+        let refused = bare_supervisor(&options).program(["--", "true"]).run();
         refused.expect(1, &["missing/status", "No such file or directory"]);
         assert!(!refused.stderr.contains("starting new worker"), "{refused}");
     }

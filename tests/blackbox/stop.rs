@@ -2,11 +2,13 @@
 
 use nix::sys::signal::Signal;
 
-use crate::harness::{FAILS, GRACEFUL, SLEEPS, STUBBORN, Setup, Supervisor};
+use server_starter_testing::workers::{FAILS, GRACEFUL, SLEEPS, STUBBORN};
+
+use crate::fixtures::{start, supervisor};
 
 #[test]
 fn term_stops_the_worker_and_the_supervisor() {
-    let s = Supervisor::start(&[], GRACEFUL);
+    let s = start(&[], GRACEFUL);
     let worker = s.wait_generation(1);
     s.term();
     s.wait_line(&format!(
@@ -19,7 +21,7 @@ fn term_stops_the_worker_and_the_supervisor() {
 
 #[test]
 fn int_does_the_same() {
-    let s = Supervisor::start(&[], SLEEPS);
+    let s = start(&[], SLEEPS);
     let worker = s.wait_generation(1);
     s.signal(Signal::SIGINT);
     s.wait_line(&format!(
@@ -34,7 +36,7 @@ fn int_does_the_same() {
 fn old_workers_are_told_and_waited_for_too() {
     // the first one ignores the reload's TERM, and leaves when it has a byte to read
     let worker = "if [ $SERVER_STARTER_GENERATION = 1 ]; then trap '' TERM; up; read go <\"$DIR/gate\"; exit 7; fi; up; exec sleep 1000";
-    let s = Setup::new(&[])
+    let s = supervisor(&[])
         .before("mkfifo \"$DIR/gate\"")
         .sh(worker)
         .start();
@@ -62,7 +64,7 @@ fn old_workers_are_told_and_waited_for_too() {
 
 #[test]
 fn a_worker_may_take_its_time() {
-    let s = Setup::new(&[])
+    let s = supervisor(&[])
         .before("mkfifo \"$DIR/gate\"")
         .sh("trap 'read go <\"$DIR/gate\"; echo done >\"$DIR/last\"; exit 0' TERM; up; rest")
         .start();
@@ -79,7 +81,7 @@ fn a_worker_may_take_its_time() {
 
 #[test]
 fn during_the_interval_of_the_first_start() {
-    let s = Setup::new(&["--interval=1000"]).sh(SLEEPS).spawn();
+    let s = supervisor(&["--interval=1000"]).sh(SLEEPS).spawn();
     let worker = s.wait_up(1);
     s.term();
     s.wait_line(&format!(
@@ -91,7 +93,7 @@ fn during_the_interval_of_the_first_start() {
 
 #[test]
 fn during_a_start_that_keeps_failing() {
-    let s = Setup::new(&["--interval=2"]).sh(FAILS).spawn();
+    let s = supervisor(&["--interval=2"]).sh(FAILS).spawn();
     for _ in 0..2 {
         s.wait_line_starting("new worker ");
     }
@@ -103,7 +105,7 @@ fn during_a_start_that_keeps_failing() {
 
 #[test]
 fn during_the_interval_of_a_reload() {
-    let s = Supervisor::start(&["--interval=3"], SLEEPS);
+    let s = start(&["--interval=3"], SLEEPS);
     let first = s.wait_generation(1);
     s.hup();
     let second = s.wait_up(2);
@@ -125,7 +127,7 @@ fn during_the_interval_of_a_reload() {
 fn signal_on_term_is_for_term() {
     let worker = "trap 'exit 5' USR1; up; rest";
     for spelling in ["USR1", "SIGUSR1", "usr1"] {
-        let s = Supervisor::start(&["--signal-on-term", spelling], worker);
+        let s = start(&["--signal-on-term", spelling], worker);
         let worker = s.wait_generation(1);
         s.term();
         s.wait_line(&format!(
@@ -138,7 +140,7 @@ fn signal_on_term_is_for_term() {
 
 #[test]
 fn int_sends_term_whatever_signal_on_term_says() {
-    let s = Supervisor::start(&["--signal-on-term=USR1"], SLEEPS);
+    let s = start(&["--signal-on-term=USR1"], SLEEPS);
     let worker = s.wait_generation(1);
     s.signal(Signal::SIGINT);
     s.wait_line(&format!(
@@ -150,7 +152,7 @@ fn int_sends_term_whatever_signal_on_term_says() {
 
 #[test]
 fn signal_on_term_may_be_kill() {
-    let s = Supervisor::start(&["--signal-on-term=KILL"], STUBBORN);
+    let s = start(&["--signal-on-term=KILL"], STUBBORN);
     let worker = s.wait_generation(1);
     s.term();
     s.wait_line(&format!(
@@ -160,16 +162,18 @@ fn signal_on_term_may_be_kill() {
     s.expect_exit(0);
 }
 
-mod better {
+mod extensions {
     use std::time::{Duration, Instant};
 
     use nix::sys::signal::Signal;
 
-    use crate::harness::{FAILS, FAILS_ON_DEMAND, SLEEPS, STUBBORN, Setup, Supervisor};
+    use server_starter_testing::workers::{FAILS, FAILS_ON_DEMAND, SLEEPS, STUBBORN};
+
+    use crate::fixtures::{start, supervisor};
 
     #[test]
     fn quit_does_the_same() {
-        let s = Supervisor::start(&["--signal-on-term=USR1"], SLEEPS);
+        let s = start(&["--signal-on-term=USR1"], SLEEPS);
         let worker = s.wait_generation(1);
         s.signal(Signal::SIGQUIT);
         s.wait_line(&format!(
@@ -182,7 +186,7 @@ mod better {
 
     #[test]
     fn no_worker_is_started_after_term() {
-        let s = Setup::new(&["--interval=1"]).sh(FAILS).spawn();
+        let s = supervisor(&["--interval=1"]).sh(FAILS).spawn();
         for _ in 0..2 {
             s.wait_line_starting("new worker ");
         }
@@ -204,7 +208,7 @@ mod better {
 
     #[test]
     fn a_failing_reload_is_given_up() {
-        let s = Supervisor::start(&["--interval=2"], FAILS_ON_DEMAND);
+        let s = start(&["--interval=2"], FAILS_ON_DEMAND);
         let first = s.wait_generation(1);
         s.write("fail", "");
         s.hup();
@@ -218,7 +222,7 @@ mod better {
 
     #[test]
     fn hups_are_ignored_while_stopping() {
-        let s = Supervisor::start(&[], STUBBORN);
+        let s = start(&[], STUBBORN);
         let worker = s.wait_generation(1);
         s.term();
         s.wait_line(&format!(
@@ -236,7 +240,7 @@ mod better {
     fn a_second_term_signals_again() {
         // the first TERM is counted, the second obeyed
         let worker = r#"trap 'echo told >>"$DIR/told"; trap "exit 4" TERM' TERM; up; rest"#;
-        let s = Supervisor::start(&[], worker);
+        let s = start(&[], worker);
         let worker = s.wait_generation(1);
         s.term();
         s.eventually("the first TERM has arrived", || s.read("told") == "told\n");
@@ -247,7 +251,7 @@ mod better {
 
     #[test]
     fn the_stop_timeout_ends_a_worker_that_stays() {
-        let s = Supervisor::start(&["--stop-timeout=0.5"], STUBBORN);
+        let s = start(&["--stop-timeout=0.5"], STUBBORN);
         let worker = s.wait_generation(1);
         s.settle();
         let asked = Instant::now();
@@ -266,7 +270,7 @@ mod better {
 
     #[test]
     fn the_lists_of_workers_are_in_numeric_order() {
-        let s = Supervisor::start(&[], STUBBORN);
+        let s = start(&[], STUBBORN);
         for generation in 1..=4 {
             s.wait_up(generation);
             s.hup();

@@ -1,6 +1,6 @@
 //! The supervisor makes way for another release of itself, in the same process.
 
-mod better {
+mod extensions {
     use std::collections::BTreeMap;
     use std::fs::File;
     use std::io::{BufRead, BufReader, Read, Write};
@@ -11,10 +11,11 @@ mod better {
 
     use nix::sys::signal::Signal;
 
-    use crate::harness::release::{CONTROL, NEXT, UPGRADE, replace, setup, wait_upgrades};
-    use crate::harness::{
-        GRACEFUL, Process, SLEEPS, Supervisor, Voice, eventually, have_pid_namespaces, hello,
-    };
+    use server_starter_testing::upgrade::SAME_PROGRAM;
+    use server_starter_testing::workers::{GRACEFUL, SLEEPS};
+    use server_starter_testing::{NotifyClient, PidNamespace, Process, Supervisor, eventually};
+
+    use crate::fixtures::{CONTROL, UPGRADE, hello, upgradable};
     use crate::under_load::under_load;
 
     /// What is open in a process, by kind: numbers of sockets and inodes differ.
@@ -34,22 +35,22 @@ mod better {
             "--pid-file=DIR/pid",
             "--log-file=| cat >>DIR/log",
         ];
-        let s = setup(&options).log("log").sh(SLEEPS).start();
+        let s = upgradable(&options).log("log").sh(SLEEPS).start();
         let worker = s.wait_generation(1);
         let pid_file = s.read("pid");
         // What we got from our parent and did not want goes with the first one.
         s.signal(Signal::SIGUSR2);
-        wait_upgrades(&s, 1);
+        s.wait_upgrades(1);
         let before = s.process().descriptors();
         for count in 2..=4 {
-            replace(&s, NEXT);
+            s.replace_program(SAME_PROGRAM);
             let pid = format!("(pid:{})\n", s.process());
             let done = s.command(&UPGRADE);
             let version = env!("CARGO_PKG_VERSION");
             done.expect(0, &[]);
             let said = format!("upgraded from {version} to {version} {pid}");
             assert_eq!(done.stdout, said);
-            wait_upgrades(&s, count);
+            s.wait_upgrades(count);
         }
         let program = s.process().executable();
         assert_eq!(
@@ -97,14 +98,14 @@ mod better {
 
     #[test]
     fn by_usr2() {
-        let s = setup(&[]).sh(SLEEPS).start();
+        let s = upgradable(&[]).sh(SLEEPS).start();
         let worker = s.wait_generation(1);
         for count in 1..=2 {
             s.signal(Signal::SIGUSR2);
-            wait_upgrades(&s, count);
+            s.wait_upgrades(count);
         }
         assert_eq!(s.wait_generation(1), worker);
-        s.wait_said("received USR2, upgrading this program");
+        s.wait_output("received USR2, upgrading this program");
         s.stop();
     }
 
@@ -113,16 +114,16 @@ mod better {
     #[test]
     fn twenty_upgrades_twenty_reloads_and_five_deaths_under_load() {
         let options = ["--interval=0.05", "--port=127.0.0.1:PORT"];
-        let s = setup(&options).program(["--"]).program([hello()]).start();
+        let s = upgradable(&options).program(["--".into(), hello()]).start();
         s.signal(Signal::SIGUSR2);
-        wait_upgrades(&s, 1);
+        s.wait_upgrades(1);
         let descriptors = s.process().descriptors().len();
         let mut generation = 1;
         under_load(&s.client(), || {
             for round in 1..=20 {
-                replace(&s, NEXT);
+                s.replace_program(SAME_PROGRAM);
                 s.process().signal(Signal::SIGUSR2);
-                wait_upgrades(&s, 1 + round);
+                s.wait_upgrades(1 + round);
                 s.process().signal(Signal::SIGHUP);
                 generation += 1;
                 let worker = s.wait_generation(generation);
@@ -146,14 +147,14 @@ mod better {
     #[test]
     fn upgrades_and_reloads_at_the_same_time() {
         let options = ["--ready=notify", "--port=127.0.0.1:PORT"];
-        let s = setup(&options).sh(GRACEFUL).spawn();
+        let s = upgradable(&options).sh(GRACEFUL).spawn();
         let first = s.wait_up(1);
-        Voice::of(first).say("READY=1");
+        NotifyClient::of(first).send("READY=1");
         s.wait_generation(1);
         let restart = s.spawn_command(&["--restart", CONTROL]);
         let second = s.wait_up(2);
         s.command(&UPGRADE).expect(0, &[]);
-        Voice::of(second).say("STATUS=still here\nREADY=1");
+        NotifyClient::of(second).send("STATUS=still here\nREADY=1");
         let restart = restart.wait();
         let alone = ["generation 2: worker ", "generation 2 is alone"];
         restart.expect(0, &alone);
@@ -164,10 +165,10 @@ mod better {
     #[test]
     fn a_daemon() {
         let options = ["--daemonize", "--log-file=DIR/log", "--pid-file=DIR/pid"];
-        let (done, s) = setup(&options).log("log").sh(SLEEPS).daemonize();
+        let (done, s) = upgradable(&options).log("log").sh(SLEEPS).daemonize();
         done.expect(0, &[]);
         let worker = s.wait_generation(1);
-        replace(&s, NEXT);
+        s.replace_program(SAME_PROGRAM);
         s.command(&UPGRADE).expect(0, &[]);
         assert_eq!(s.wait_generation(1), worker);
         std::fs::rename(s.path("log"), s.path("log.1")).unwrap();
@@ -178,13 +179,13 @@ mod better {
 
     #[test]
     fn the_first_process_of_a_container() {
-        if !have_pid_namespaces() {
+        if !PidNamespace::is_available() {
             return;
         }
-        let s = setup(&[]).sh(GRACEFUL).process_1().start();
+        let s = upgradable(&[]).sh(GRACEFUL).process_1().start();
         s.wait_generation(1);
         s.signal(Signal::SIGUSR2);
-        wait_upgrades(&s, 1);
+        s.wait_upgrades(1);
         s.signal(Signal::SIGHUP);
         s.wait_generation(2);
         s.stop();
@@ -195,7 +196,7 @@ mod better {
     fn no_line_is_written_twice() {
         const CALLS: usize = 3000;
         const CALL: &[u8] = b"{\"method\":\"org.serverstarter.Supervisor.Upgrade\"}\0";
-        let s = setup(&[]).before("mkfifo lines; exec 2<>lines");
+        let s = upgradable(&[]).before("mkfifo lines; exec 2<>lines");
         let s = s.sh(SLEEPS).start();
         let mut lines = File::open(s.path("lines")).unwrap();
         // Two lines each, far more than the fifo takes.

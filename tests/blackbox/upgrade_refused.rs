@@ -1,16 +1,16 @@
 //! Releases that are tried and would not do, or are given up.
 
-mod better {
+mod extensions {
     use nix::sys::signal::Signal;
 
-    use crate::harness::release::{NEXT, UPGRADE, put_real, replace, script, setup, upgrades};
-    use crate::harness::{SLEEPS, STUBBORN, hello};
+    use server_starter_testing::upgrade::{SAME_PROGRAM, script};
+    use server_starter_testing::workers::{SLEEPS, STUBBORN};
+
+    use crate::fixtures::{UPGRADE, hello, upgradable};
 
     #[test]
     fn a_release_that_will_not_do_is_refused_and_nothing_happens() {
-        let s = setup(&["--port=127.0.0.1:PORT"])
-            .program(["--"])
-            .program([hello()]);
+        let s = upgradable(&["--port=127.0.0.1:PORT"]).program(["--".into(), hello()]);
         let s = s.start();
         let (pid, worker) = (s.process(), s.wait_generation(1));
         let usage = "error: unexpected argument ''\\''--try-state'\\'' found";
@@ -42,7 +42,7 @@ mod better {
             ),
         ];
         for (by, reason) in cases {
-            replace(&s, &by);
+            s.replace_program(&by);
             s.command(&UPGRADE)
                 .expect(1, &["upgrade refused, nothing has changed", reason]);
             assert_eq!(s.client().hello(), (1, worker), "{by}");
@@ -54,13 +54,13 @@ mod better {
             .expect(1, &["cannot find ", "No such file or directory"]);
 
         // One that may not be executed. The shell's chmod comes before ours.
-        replace(&s, NEXT);
+        s.replace_program(SAME_PROGRAM);
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
         std::fs::set_permissions(s.path("start_server"), mode).unwrap();
         s.command(&UPGRADE)
             .expect(1, &["failed to exec ", "Permission denied"]);
 
-        replace(&s, NEXT);
+        s.replace_program(SAME_PROGRAM);
         s.command(&UPGRADE).expect(0, &[]);
         assert_eq!((s.process(), s.client().hello()), (pid, (1, worker)));
         s.stop();
@@ -69,17 +69,17 @@ mod better {
     /// It passes its trial and is another file by the time it is wanted: that one is tried, too.
     #[test]
     fn what_is_replaced_after_its_trial_is_tried_again() {
-        let s = setup(&[]).sh(SLEEPS).start();
-        replace(&s, &script("exit 1"));
-        let real = put_real(&s);
+        let s = upgradable(&[]).sh(SLEEPS).start();
+        s.replace_program(&script("exit 1"));
+        let real = s.copy_program("real");
         let trap = format!(
             "cp start_server bad; cp real new; chmod 755 new; mv new start_server; \
              exec {} \"$@\"",
             real.display()
         );
-        replace(&s, &script(&trap));
+        s.replace_program(&script(&trap));
         s.command(&UPGRADE).expect(0, &[]);
-        assert_eq!(upgrades(&s), 1);
+        assert_eq!(s.upgrades(), 1);
         let trials = s
             .lines()
             .iter()
@@ -91,9 +91,9 @@ mod better {
 
     #[test]
     fn one_that_hangs_is_given_up_in_the_end() {
-        let s = setup(&[]).sh(SLEEPS).start();
+        let s = upgradable(&[]).sh(SLEEPS).start();
         let worker = s.wait_generation(1);
-        replace(&s, &script("exec sleep 1000"));
+        s.replace_program(&script("exec sleep 1000"));
         // Who comes while it is tried gets the same answer.
         let first = s.spawn_command(&UPGRADE);
         s.wait_line_starting("upgrade: trying ");
@@ -107,8 +107,8 @@ mod better {
 
     #[test]
     fn a_stop_is_not_kept_waiting_by_it() {
-        let s = setup(&[]).sh(SLEEPS).start();
-        replace(&s, &script("exec sleep 1000"));
+        let s = upgradable(&[]).sh(SLEEPS).start();
+        s.replace_program(&script("exec sleep 1000"));
         let upgrade = s.spawn_command(&UPGRADE);
         s.wait_line_starting("upgrade: trying ");
         s.process().signal(Signal::SIGTERM);
@@ -118,7 +118,7 @@ mod better {
 
     #[test]
     fn a_stop_under_way_leaves_no_time_for_one() {
-        let s = setup(&[]).sh(STUBBORN).start();
+        let s = upgradable(&[]).sh(STUBBORN).start();
         let worker = s.wait_generation(1);
         s.term();
         s.wait_line(&format!(
@@ -135,11 +135,11 @@ mod better {
     /// As the loader does of a library in LD_PRELOAD that is not there.
     #[test]
     fn a_warning_before_its_word_is_no_refusal() {
-        let s = setup(&[]).sh(SLEEPS).start();
+        let s = upgradable(&[]).sh(SLEEPS).start();
         let worker = s.wait_generation(1);
-        let real = put_real(&s);
+        let real = s.copy_program("real");
         let warns = format!("echo a warning >&2; exec {} \"$@\"", real.display());
-        replace(&s, &script(&warns));
+        s.replace_program(&script(&warns));
         s.command(&UPGRADE).expect(0, &[]);
         assert_eq!(s.wait_generation(1), worker);
         s.stop();
@@ -148,10 +148,10 @@ mod better {
     /// Its trial would go well. After exec it is no child of the supervisor's, which is a shell by then.
     #[test]
     fn a_script_that_does_not_exec_the_release_is_refused() {
-        let s = setup(&[]).sh(SLEEPS).start();
+        let s = upgradable(&[]).sh(SLEEPS).start();
         let worker = s.wait_generation(1);
-        let real = put_real(&s);
-        replace(&s, &script(&format!("{} \"$@\"; exit $?", real.display())));
+        let real = s.copy_program("real");
+        s.replace_program(&script(&format!("{} \"$@\"; exit $?", real.display())));
         s.command(&UPGRADE).expect(1, &["has to exec it"]);
         assert_eq!(s.wait_generation(1), worker);
         s.stop();

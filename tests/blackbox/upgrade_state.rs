@@ -1,25 +1,27 @@
 //! What an upgrade hands over that cannot be seen from outside at once: timers, what an envdir said, limits.
 
-mod better {
+mod extensions {
     use std::process::Command;
 
     use nix::sys::signal::Signal;
 
-    use crate::harness::release::{UPGRADE, setup, wait_upgrades};
-    use crate::harness::{Process, SLEEPS, STUBBORN, skipped};
+    use server_starter_testing::workers::{SLEEPS, STUBBORN};
+    use server_starter_testing::{Process, skipped};
+
+    use crate::fixtures::{UPGRADE, upgradable};
 
     #[test]
     fn timers_go_on() {
         let options = ["--kill-old-delay=2", "--stop-timeout=1"];
-        let s = setup(&options).sh(STUBBORN).start();
+        let s = upgradable(&options).sh(STUBBORN).start();
         let first = s.wait_generation(1);
         s.hup();
         s.wait_generations(&[1, 2]);
         s.signal(Signal::SIGUSR2);
-        wait_upgrades(&s, 1);
+        s.wait_upgrades(1);
         s.wait_line("killing old workers");
         s.signal(Signal::SIGUSR2);
-        wait_upgrades(&s, 2);
+        s.wait_upgrades(2);
         s.wait_line(&format!("old worker {first} died, status:9"));
         s.wait_generation(2);
         s.stop();
@@ -28,8 +30,8 @@ mod better {
     /// The last good reading of an envdir that is not there just now.
     #[test]
     fn what_an_envdir_said_is_remembered() {
-        let setup = setup(&["--envdir=DIR/env"]).file("env/COLOUR", "red\n");
-        let s = setup.sh(SLEEPS).start();
+        let builder = upgradable(&["--envdir=DIR/env"]).file("env/COLOUR", "red\n");
+        let s = builder.sh(SLEEPS).start();
         s.wait_generation(1);
         std::fs::rename(s.path("env"), s.path("away")).unwrap();
         s.command(&UPGRADE).expect(0, &[]);
@@ -41,20 +43,20 @@ mod better {
 
     #[test]
     fn an_envdir_s_settings_stay_in_force_and_its_changes_are_seen() {
-        let setup = setup(&["--envdir=DIR/env", "--kill-old-delay=0"]);
-        let setup = setup.file("env/AUTO_RESTART_INTERVAL", "3\n");
-        let s = setup
+        let builder = upgradable(&["--envdir=DIR/env", "--kill-old-delay=0"]);
+        let builder = builder.file("env/AUTO_RESTART_INTERVAL", "3\n");
+        let s = builder
             .file("env/ENABLE_AUTO_RESTART", "1\n")
             .sh(SLEEPS)
             .start();
         s.wait_generation(1);
         s.signal(Signal::SIGUSR2);
-        wait_upgrades(&s, 1);
+        s.wait_upgrades(1);
         let newest = || s.status().last().map_or(0, |(generation, _)| *generation);
         s.eventually("it goes on by the interval", || newest() >= 2); // and nothing else has happened
         std::fs::remove_file(s.path("env/ENABLE_AUTO_RESTART")).unwrap();
         s.signal(Signal::SIGUSR2);
-        wait_upgrades(&s, 2);
+        s.wait_upgrades(2);
         s.write("env/AUTO_RESTART_INTERVAL", "0.2\n");
         s.write("env/ENABLE_AUTO_RESTART", "1\n");
         let before = newest();
@@ -67,7 +69,7 @@ mod better {
     /// The soft limit of open files is raised for ourselves alone, whoever of us did that.
     #[test]
     fn workers_have_the_limits_that_they_had() {
-        let s = setup(&[]).before("ulimit -Sn 77").sh(SLEEPS).start();
+        let s = upgradable(&[]).before("ulimit -Sn 77").sh(SLEEPS).start();
         s.wait_generation(1);
         s.command(&UPGRADE).expect(0, &[]);
         s.hup();
@@ -78,7 +80,7 @@ mod better {
     /// Nor does it undo what somebody wants for workers to come, prlimit(1).
     #[test]
     fn workers_have_the_limits_that_somebody_has_set_since() {
-        let s = setup(&[]).before("ulimit -Sn 77").sh(SLEEPS).start();
+        let s = upgradable(&[]).before("ulimit -Sn 77").sh(SLEEPS).start();
         s.wait_generation(1);
         let mut prlimit = Command::new("prlimit");
         prlimit.args([format!("--pid={}", s.process()), "--nofile=99:".to_owned()]);

@@ -2,7 +2,10 @@
 
 use std::fs::{self, File};
 
-use crate::harness::{Process, SLEEPS, Setup, Supervisor, exports};
+use server_starter_testing::workers::SLEEPS;
+use server_starter_testing::{Process, exports};
+
+use crate::fixtures::{start, supervisor};
 
 /// Descriptors this test inherited and passes on: the supervisor is not to blame for them in a worker.
 fn inherited() -> Vec<i32> {
@@ -17,7 +20,7 @@ fn inherited() -> Vec<i32> {
 
 #[test]
 fn the_generation_counts_from_1() {
-    let s = Supervisor::start(&[], SLEEPS);
+    let s = start(&[], SLEEPS);
     for generation in 1..=3 {
         let worker = s.wait_generation(generation);
         assert_eq!(
@@ -32,7 +35,7 @@ fn the_generation_counts_from_1() {
 
 #[test]
 fn the_environment_is_passed_on() {
-    let s = Setup::new(&[])
+    let s = supervisor(&[])
         .env("GREETING", "hello = there; you")
         .sh(SLEEPS)
         .start();
@@ -47,7 +50,7 @@ fn the_environment_is_passed_on() {
 
 #[test]
 fn it_is_a_direct_child() {
-    let s = Supervisor::start(&[], SLEEPS);
+    let s = start(&[], SLEEPS);
     assert_eq!(s.wait_generation(1).parent(), Some(s.process()));
     assert_eq!(s.process().children(), [s.wait_generation(1)]);
     s.stop();
@@ -60,7 +63,7 @@ fn it_has_no_descriptor_but_its_own() {
         "--path=DIR/a.sock",
         "--pid-file=DIR/pid",
     ];
-    let s = Setup::new(&options)
+    let s = supervisor(&options)
         .program(["--", "sleep", "1000"])
         .start();
     s.hup();
@@ -83,11 +86,11 @@ fn it_has_no_descriptor_but_its_own() {
 
 #[test]
 fn standard_input_is_inherited() {
-    let setup = Setup::new(&[])
+    let builder = supervisor(&[])
         .file("input", "one\ntwo\n")
         .sh("read line; echo \"$line\" >\"$DIR/line\"; up; exec sleep 1000");
-    let input = File::open(setup.path("input")).unwrap();
-    let s = setup.stdin(input).start();
+    let input = File::open(builder.path("input")).unwrap();
+    let s = builder.stdin(input).start();
     assert_eq!(s.read("line"), "one\n");
     assert_eq!(
         s.wait_generation(1).descriptors()[&0],
@@ -98,18 +101,18 @@ fn standard_input_is_inherited() {
 
 #[test]
 fn output_goes_where_the_supervisors_goes() {
-    let s = Supervisor::start(
+    let s = start(
         &[],
         "echo to standard output; echo to standard error >&2; up; exec sleep 1000",
     );
-    s.wait_said("to standard error");
+    s.wait_output("to standard error");
     assert_eq!(s.read("stdout"), "to standard output\n");
     s.stop();
 }
 
 #[test]
 fn the_signal_mask_is_empty() {
-    let s = Setup::new(&[]).program(["--", "sleep", "1000"]).start();
+    let s = supervisor(&[]).program(["--", "sleep", "1000"]).start();
     let worker = s.wait_generation(1);
     s.settle();
     assert_eq!(worker.signal_set("SigBlk"), Some(0));
@@ -118,7 +121,7 @@ fn the_signal_mask_is_empty() {
 
 #[test]
 fn umask_and_limits_are_inherited() {
-    let s = Setup::new(&[])
+    let s = supervisor(&[])
         .before("umask 037; ulimit -n 77; ulimit -c 0")
         .sh(SLEEPS)
         .start();
@@ -135,7 +138,7 @@ fn umask_and_limits_are_inherited() {
 
 #[test]
 fn the_umask_is_inherited_with_a_path_too() {
-    let s = Setup::new(&["--path=DIR/a.sock", "--pid-file=DIR/pid"])
+    let s = supervisor(&["--path=DIR/a.sock", "--pid-file=DIR/pid"])
         .before("umask 027")
         .sh(SLEEPS)
         .start();
@@ -148,7 +151,7 @@ fn the_umask_is_inherited_with_a_path_too() {
 
 #[test]
 fn it_starts_where_the_supervisor_is() {
-    let s = Supervisor::start(&[], SLEEPS);
+    let s = start(&[], SLEEPS);
     let here = fs::canonicalize(s.path(".")).unwrap();
     assert_eq!(s.wait_generation(1).directory(), Some(here));
     s.stop();
@@ -156,12 +159,12 @@ fn it_starts_where_the_supervisor_is() {
 
 #[test]
 fn dir_is_followed_anew_at_every_start() {
-    let setup = Setup::new(&["--dir=DIR/current", "--signal-on-hup=KILL"])
+    let builder = supervisor(&["--dir=DIR/current", "--signal-on-hup=KILL"])
         .executable("v1/server", "#!/bin/sh\necho \"v1 $SERVER_STARTER_GENERATION\" >>\"$DIR/versions\"\nexec sleep 1000\n")
         .executable("v2/server", "#!/bin/sh\necho \"v2 $SERVER_STARTER_GENERATION\" >>\"$DIR/versions\"\nexec sleep 1000\n")
         .before("ln -s v1 current")
         .program(["--", "./server"]);
-    let s = setup.start();
+    let s = builder.start();
     s.eventually("the first version runs", || s.read("versions") == "v1 1\n");
     let here = fs::canonicalize(s.path("v1")).unwrap();
     assert_eq!(s.wait_generation(1).directory(), Some(here));
@@ -176,7 +179,7 @@ fn dir_is_followed_anew_at_every_start() {
 
 #[test]
 fn the_supervisor_itself_stays_where_it_is() {
-    let s = Setup::new(&["--dir=DIR/elsewhere", "--pid-file=pid"])
+    let s = supervisor(&["--dir=DIR/elsewhere", "--pid-file=pid"])
         .file("elsewhere/x", "")
         .sh(SLEEPS)
         .start();
@@ -192,7 +195,7 @@ fn the_supervisor_itself_stays_where_it_is() {
 #[test]
 fn signals_go_to_the_worker_not_to_its_group() {
     let worker = "sleep 1000 & echo $! >\"$DIR/child\"; up; wait";
-    let s = Supervisor::start(&[], worker);
+    let s = start(&[], worker);
     let first = s.wait_generation(1);
     let child = Process(s.read("child").trim().parse().unwrap());
     s.hup();
@@ -212,24 +215,27 @@ fn a_file_that_is_no_program_is_given_to_the_shell() {
         ("DIR/bin/web", "/bin/web a  b\n"),
         ("web", "/bin/web a  b\n"),
     ] {
-        let setup = Setup::new(&[]).executable("bin/web", script);
-        let path = format!("{}:/usr/bin:/bin", setup.path("bin").display());
-        let name = name.replace("DIR", &setup.path("").display().to_string());
-        let setup = setup.env("PATH", path).program(["--", &name, "a  b"]);
-        let s = setup.spawn();
+        let builder = supervisor(&[]).executable("bin/web", script);
+        let path = format!("{}:/usr/bin:/bin", builder.path("bin").display());
+        let name = name.replace("DIR", &builder.path("").display().to_string());
+        let builder = builder.env("PATH", path).program(["--", &name, "a  b"]);
+        let s = builder.spawn();
         s.eventually("it runs", || s.read("said").ends_with(found));
         s.stop();
     }
 }
 
-mod better {
+mod extensions {
     use nix::sys::signal::Signal;
 
-    use crate::harness::{Process, SLEEPS, Setup, exports, skipped};
+    use server_starter_testing::workers::SLEEPS;
+    use server_starter_testing::{Process, SupervisorBuilder, exports, skipped};
+
+    use crate::fixtures::supervisor;
 
     /// Ignored or caught signals of a worker under a supervisor started like this.
-    fn dispositions(setup: Setup) -> (Option<u64>, Option<u64>, Option<u64>) {
-        let s = setup.program(["--", "sleep", "1000"]).start();
+    fn dispositions(builder: SupervisorBuilder) -> (Option<u64>, Option<u64>, Option<u64>) {
+        let s = builder.program(["--", "sleep", "1000"]).start();
         let worker: Process = s.wait_generation(1);
         s.settle();
         let sets = (
@@ -254,7 +260,7 @@ mod better {
 
     #[test]
     fn worker_of_a_plain_supervisor_ignores_and_blocks_no_signal() {
-        assert_eq!(dispositions(Setup::new(&[])), (Some(0), Some(0), Some(0)));
+        assert_eq!(dispositions(supervisor(&[])), (Some(0), Some(0), Some(0)));
     }
 
     #[test]
@@ -262,7 +268,7 @@ mod better {
         // sh does not pass on an ignored SIGCHLD; env(1) does.
         let ignore = "trap '' PIPE HUP INT QUIT USR1 USR2 ALRM TSTP";
         let ignore_too = "set -- env --ignore-signal=CHLD \"$@\"";
-        let ignoring = Setup::new(&[]).before(&format!("{ignore}; {ignore_too}"));
+        let ignoring = supervisor(&[]).before(&format!("{ignore}; {ignore_too}"));
         let ignored = [
             Signal::SIGPIPE,
             Signal::SIGHUP,
@@ -301,8 +307,8 @@ mod better {
             Signal::SIGCHLD,
             Signal::SIGUSR1,
         ]);
-        let setup = Setup::new(&[]).before(&format!("set -- {block} \"$@\""));
-        let s = setup.program(["--", "sleep", "1000"]).start();
+        let builder = supervisor(&[]).before(&format!("set -- {block} \"$@\""));
+        let s = builder.program(["--", "sleep", "1000"]).start();
         s.settle();
         assert_eq!(s.wait_generation(1).signal_set("SigBlk"), Some(blocked));
         s.hup();
@@ -312,8 +318,8 @@ mod better {
 
     #[test]
     fn worker_started_after_an_upgrade_has_the_dispositions_of_the_start() {
-        let setup = Setup::new(&[]).before("trap '' PIPE USR1");
-        let s = setup.program(["--", "sleep", "1000"]).start();
+        let builder = supervisor(&[]).before("trap '' PIPE USR1");
+        let s = builder.program(["--", "sleep", "1000"]).start();
         s.wait_generation(1);
         s.signal(Signal::SIGUSR2);
         s.wait_line_starting(&format!("start_server (pid:{}) upgraded", s.process().0));
@@ -329,7 +335,7 @@ mod better {
     #[test]
     fn file_size_limit_of_zero_does_not_kill_the_supervisor_before_its_first_line() {
         // Standard error is a file that may not grow.
-        let s = Setup::new(&["--port=127.0.0.1:PORT"])
+        let s = supervisor(&["--port=127.0.0.1:PORT"])
             .before("ulimit -f 0; exec 2>>stderr.limited")
             .program(["--", "sleep", "1000"])
             .spawn();
@@ -339,7 +345,7 @@ mod better {
 
     #[test]
     fn an_ignored_hup_still_reloads() {
-        let s = Setup::new(&[])
+        let s = supervisor(&[])
             .before("trap '' HUP CHLD")
             .sh(SLEEPS)
             .start();
@@ -350,8 +356,8 @@ mod better {
 
     #[test]
     fn descriptors_the_supervisor_inherits_are_not_passed_on() {
-        let setup = Setup::new(&["--port=127.0.0.1:PORT"]).before("exec 7</dev/null 9>/dev/null");
-        let s = setup.program(["--", "sleep", "1000"]).start();
+        let builder = supervisor(&["--port=127.0.0.1:PORT"]).before("exec 7</dev/null 9>/dev/null");
+        let s = builder.program(["--", "sleep", "1000"]).start();
         let worker = s.wait_generation(1);
         s.settle();
         assert_eq!(exports(worker)[0].1, 3);
@@ -364,7 +370,7 @@ mod better {
     fn variables_that_are_not_utf8_are_passed_on() {
         use std::os::unix::ffi::OsStringExt;
         let value = std::ffi::OsString::from_vec(b"caf\xe9".to_vec());
-        let s = Setup::new(&[])
+        let s = supervisor(&[])
             .env("LATIN", value)
             .sh("printf %s \"$LATIN\" >\"$DIR/latin\"; up; exec sleep 1000")
             .start();
@@ -374,10 +380,10 @@ mod better {
 
     #[test]
     fn variables_of_an_outer_supervisor_are_not_passed_on() {
-        let setup = Setup::new(&[])
+        let builder = supervisor(&[])
             .env("SERVER_STARTER_PORT", "80=3")
             .env("SERVER_STARTER_GENERATION", "7");
-        let s = setup.sh(SLEEPS).start();
+        let s = builder.sh(SLEEPS).start();
         let worker = s.wait_generation(1);
         assert_eq!(worker.variable("SERVER_STARTER_PORT").as_deref(), Some(""));
         assert_eq!(

@@ -1,13 +1,16 @@
 //! `--worker-watchdog`: a worker that stops saying that it is alive.
 
-mod better {
+mod extensions {
     use std::time::{Duration, Instant};
 
-    use crate::harness::{SLEEPS, Setup, Voice};
+    use server_starter_testing::NotifyClient;
+    use server_starter_testing::workers::SLEEPS;
+
+    use crate::fixtures::supervisor;
 
     #[test]
     fn a_worker_that_has_to_ping_and_does_not_is_replaced() {
-        let s = Setup::new(&["--worker-watchdog=0.5"]).sh(SLEEPS).start();
+        let s = supervisor(&["--worker-watchdog=0.5"]).sh(SLEEPS).start();
         let first = s.wait_generation(1);
         assert_eq!(first.variable("WATCHDOG_USEC").as_deref(), Some("500000"));
         assert_eq!(first.variable("WATCHDOG_PID"), Some(first.to_string()));
@@ -17,14 +20,14 @@ mod better {
         s.wait_line_starting(&format!("worker {first} died unexpectedly with status:"));
         // The next one pings for a while, and lives.
         let second = s.wait_up(2);
-        let (voice, start) = (Voice::of(second), Instant::now());
+        let (notify, start) = (NotifyClient::of(second), Instant::now());
         s.wait_generation(2);
         s.eventually("it has pinged for some time", || {
-            voice.say("WATCHDOG=1");
+            notify.send("WATCHDOG=1");
             start.elapsed() > Duration::from_millis(1200)
         });
         assert_eq!(s.wait_generation(2), second);
-        voice.say("WATCHDOG=trigger");
+        notify.send("WATCHDOG=trigger");
         s.wait_line(&format!(
             "worker {second} says that it is stuck, sending ABRT"
         ));
@@ -34,10 +37,10 @@ mod better {
 
     #[test]
     fn without_the_option_nobody_has_to_ping() {
-        let s = Setup::new(&[]).sh(SLEEPS).start();
+        let s = supervisor(&[]).sh(SLEEPS).start();
         let worker = s.wait_generation(1);
         assert_eq!(worker.variable("WATCHDOG_USEC"), None);
-        Voice::of(worker).say("WATCHDOG=trigger");
+        NotifyClient::of(worker).send("WATCHDOG=trigger");
         s.wait_asleep();
         assert!(worker.is_alive());
         s.stop();

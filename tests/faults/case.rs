@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 
 use crate::calls::errors;
-use crate::life::Record;
-use crate::lives::{LIVES, Step};
+use crate::scenario_run::Baseline;
+use crate::scenarios::{SCENARIOS, Step};
 
 /// The `nth` call of this name fails with this error, and so do those after it if there are several.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,7 +21,7 @@ const SPELL: usize = 5;
 /// A fault in one of the lives.
 #[derive(Debug, Clone)]
 pub(crate) struct Case {
-    /// Which of [`LIVES`].
+    /// Which of [`SCENARIOS`].
     pub(crate) life: usize,
     /// In which step the record has the call.
     pub(crate) step: Step,
@@ -43,7 +43,7 @@ impl Fault {
 impl Case {
     /// `files/reload/openat:12:EMFILE`; `openat:12..16` for a spell.
     pub(crate) fn id(&self) -> String {
-        let life = LIVES.get(self.life).map_or("?", |life| life.name);
+        let life = SCENARIOS.get(self.life).map_or("?", |life| life.name);
         let (step, fault) = (self.step.name(), &self.fault);
         format!(
             "{life}/{step}/{}:{}:{}",
@@ -54,7 +54,7 @@ impl Case {
     }
 
     /// All cases of a life that has been recorded.
-    pub(crate) fn all(life: usize, record: &Record) -> Vec<Case> {
+    pub(crate) fn all(life: usize, record: &Baseline) -> Vec<Case> {
         let mut cases = Vec::new();
         for call in &record.trace.calls {
             for errno in errors(&call.name, &call.text) {

@@ -6,7 +6,7 @@
 //! strace is nobody's parent, and the process started here is the supervisor itself.
 //!
 //! Nothing is a list of cases: a life is lived once undisturbed, and what calls it makes is read from
-//! the record. [`calls`] knows which errors each may give, [`life`] what is done in a life, and
+//! the record. [`calls`] knows which errors each may give, [`scenario_run`] what is done in a life, and
 //! [`verdict`] what must be true after it, whatever has failed.
 //!
 //! ```sh
@@ -19,44 +19,37 @@
 
 mod calls;
 mod case;
-mod life;
-mod lives;
-mod place;
-mod run;
+mod other_files;
+mod runner;
+mod scenario_run;
+mod scenarios;
 mod server;
 mod table;
 mod trace;
 mod verdict;
 mod worker;
 
-use std::io::Write;
 use std::process::{Command, ExitCode, Stdio};
 
+use server_starter_testing::{run_suite, skipped};
+
 fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if arguments.first().is_some_and(|first| first == "worker") {
-        return worker::main();
-    }
-    if arguments.iter().any(|a| a == "--list") {
-        println!("faults: test"); // for cargo nextest
-        return ExitCode::SUCCESS;
-    }
-    let filters: Vec<String> = arguments
-        .into_iter()
-        .filter(|a| !a.starts_with('-') && a != "faults")
-        .collect();
+    run_suite("faults", worker::run, faults)
+}
+
+fn faults(filters: &[String]) -> ExitCode {
+    let filters = filters.iter().filter(|filter| *filter != "faults");
+    let filters: Vec<String> = filters.cloned().collect();
     let wanted = std::env::var("START_SERVER_FAULTS").ok();
     if let Err(reason) = can_trace() {
-        say(&format!(
-            "SKIPPED: no faults can be injected here: {reason}"
-        ));
-        // Who asks for it by name does not want to be told that all is well.
+        skipped(&format!("no faults can be injected here: {reason}"));
+        // Asked for by name, a suite that cannot run has failed.
         return match wanted {
             Some(_) => ExitCode::FAILURE,
             None => ExitCode::SUCCESS,
         };
     }
-    run::all(&filters, wanted.as_deref() == Some("all"))
+    runner::all(&filters, wanted.as_deref() == Some("all"))
 }
 
 /// Whether strace is there, and may trace.
@@ -72,9 +65,4 @@ fn can_trace() -> Result<(), String> {
         true => Ok(()),
         false => Err(format!("strace: {}, {said}", output.status)),
     }
-}
-
-/// A line on standard error.
-fn say(line: &str) {
-    let _ = writeln!(std::io::stderr(), "{line}");
 }

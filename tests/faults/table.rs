@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use crate::calls::words;
 use crate::case::Case;
-use crate::lives::LIVES;
+use crate::scenarios::SCENARIOS;
 use crate::verdict::Outcome;
 
 /// Calls and outcomes, each with the steps and the errors.
@@ -24,7 +24,7 @@ pub(crate) fn write(results: &[Result]) -> String {
     let mut text = String::from(HEAD);
     text.push_str("\n## In short\n\n");
     summary(results, &mut text);
-    for (number, life) in LIVES.iter().enumerate() {
+    for (number, life) in SCENARIOS.iter().enumerate() {
         let steps: Vec<&str> = life.steps.iter().map(|step| step.name()).collect();
         let about = life.about.split_whitespace().collect::<Vec<_>>().join(" ");
         let _ = write!(

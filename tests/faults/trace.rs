@@ -1,5 +1,7 @@
 //! What strace has written: the calls in their order, and which of them are the supervisor's own.
 
+use server_starter_testing::program;
+
 /// One system call.
 #[derive(Debug, Clone)]
 pub(crate) struct Call {
@@ -134,7 +136,7 @@ pub(crate) fn shape_of(text: &str) -> String {
         .replace("AT_FDCWD<>, ", "");
     let me = std::env::current_exe().unwrap_or_default();
     let text = text.replace(&*me.to_string_lossy(), "worker");
-    let text = text.replace(env!("CARGO_BIN_EXE_start_server"), "start_server");
+    let text = text.replace(&*program!().path().to_string_lossy(), "start_server");
     let mut shape = String::new();
     let mut digits = String::new();
     let settle = |shape: &mut String, digits: &mut String| {

@@ -10,11 +10,13 @@
 //! 4. Nothing of others' was touched.
 //! 5. It did not panic, did not hang, and did not spin.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use server_starter_testing::wait_for_within;
 
 use crate::calls::{means, words};
 use crate::case::Case;
-use crate::life::{Record, Story};
+use crate::scenario_run::{Baseline, ScenarioRun};
 use crate::trace::{Call, shape_of};
 
 /// How long what is not waited for may take to end.
@@ -42,22 +44,19 @@ pub(crate) enum Outcome {
 /// A life with its fault: how it went, or which rule was broken. With the call that has failed.
 pub(crate) fn of(
     case: &Case,
-    record: &Record,
-    story: &mut Story,
+    record: &Baseline,
+    run: &mut ScenarioRun,
 ) -> (Option<Call>, Result<Outcome, String>) {
-    let told = story.tell();
+    let told = run.tell();
     if told.is_err() {
         // It may be about to end.
-        let _ = story.server.look::<()>(PATIENCE / 5, |_| Ok(None));
+        let _ = run.server.look::<()>(PATIENCE / 5, |_| Ok(None));
     }
-    if !story.server.has_exited() {
+    if run.server.exited().is_none() {
         let why = told.err().unwrap_or_default();
-        return (
-            None,
-            Err(format!("{why}\n    {}", story.server.last_words())),
-        );
+        return (None, Err(format!("{why}\n    {}", run.server.last_lines())));
     }
-    let trace = match story.server.trace() {
+    let trace = match run.server.trace() {
         Ok(trace) => trace,
         Err(why) => return (None, Err(why)),
     };
@@ -69,30 +68,30 @@ pub(crate) fn of(
     let executed = trace.calls.iter().position(executed);
     let at = trace.calls.iter().position(|call| call.injected);
     if told.is_err() && executed.is_some_and(|executed| at > Some(executed)) {
-        let ended = ended(case, story);
+        let ended = ended(case, run);
         return (injected.into_iter().next(), ended);
     }
-    let outcome = judge(case, record, story, told, &injected).and_then(|outcome| {
+    let outcome = judge(case, record, run, told, &injected).and_then(|outcome| {
         let (calls, usual) = (trace.calls.len(), record.trace.calls.len());
         match calls > 4 * usual + 400 {
             true => Err(format!("it spins: {calls} calls, usually {usual}")),
             false => Ok(outcome),
         }
     });
-    let outcome = outcome.map_err(|why| format!("{why}\n    {}", story.server.last_words()));
+    let outcome = outcome.map_err(|why| format!("{why}\n    {}", run.server.last_lines()));
     (injected.into_iter().next(), outcome)
 }
 
-fn ended(case: &Case, story: &Story) -> Result<Outcome, String> {
-    let status = story.server.exited.and_then(|status| status.code());
-    let said = story.server.place.said();
+fn ended(case: &Case, run: &ScenarioRun) -> Result<Outcome, String> {
+    let status = run.server.exited().and_then(|status| status.code());
+    let said = run.server.said();
     let message = said
         .lines()
         .rev()
         .find(|l| l.starts_with("start_server: failed to"));
     match message.filter(|message| message.contains(&words(case.fault.errno))) {
         Some(message) if status == Some(1) => {
-            Ok(Outcome::Ended(people(message, story.server.place.text())))
+            Ok(Outcome::Ended(people(message, run.server.dir().text())))
         }
         _ => Err(format!("ended after an upgrade, with status {status:?}")),
     }
@@ -100,37 +99,32 @@ fn ended(case: &Case, story: &Story) -> Result<Outcome, String> {
 
 fn judge(
     case: &Case,
-    record: &Record,
-    story: &Story,
+    record: &Baseline,
+    run: &ScenarioRun,
     told: Result<(), String>,
     injected: &[Call],
 ) -> Result<Outcome, String> {
-    let server = &story.server;
-    let said = server.place.said();
+    let server = &run.server;
+    let said = server.said();
     if said.contains("panicked at") {
         return Err("it panicked".to_owned());
     }
-    if let Some(touched) = server.place.touched() {
+    if let Some(touched) = server.others.touched(server.dir()) {
         return Err(format!("of others, and touched: {touched}"));
     }
     if server.served {
         told?;
     }
     // A log command may see the end of its input only when the supervisor has gone.
-    let start = Instant::now();
-    while !server.place.processes().is_empty() {
-        if start.elapsed() > PATIENCE {
-            return Err(format!("processes left: {:?}", server.place.processes()));
-        }
-        std::thread::sleep(Duration::from_millis(5));
+    let ended = wait_for_within(PATIENCE, || server.processes().is_empty().then_some(()));
+    if ended.is_none() {
+        return Err(format!("processes left: {:?}", server.processes()));
     }
-    let left = server
-        .place
-        .left(story.life.leaves, story.life.leftovers && !server.served);
+    let left = server.left(run.life, run.life.leftovers && !server.served);
     let name = case.fault.name.as_str();
     let removes = ["unlink", "unlinkat", "rmdir"].contains(&name);
     if !server.served {
-        let status = server.exited.and_then(|status| status.code());
+        let status = server.exited().and_then(|status| status.code());
         let begins = match status {
             Some(1) => "start_server: ",
             Some(2) => "error: ", // what an option names could not be looked up
@@ -148,7 +142,7 @@ fn judge(
                 "did not start, and said nothing of {reason:?}: {message}"
             ));
         }
-        return Ok(Outcome::Refused(people(message, server.place.text())));
+        return Ok(Outcome::Refused(people(message, server.dir().text())));
     }
     // What could not be removed, or no longer be recognised as its own, stays.
     let looks = ["stat", "lstat", "fstat", "newfstatat", "statx"].contains(&name);
@@ -161,7 +155,7 @@ fn judge(
     if let Some(path) = left.iter().find(|path| !excused(path) && !in_the_way(path)) {
         return Err(format!("left {path}"));
     }
-    let (now, usual) = (story.descriptors, story.usual.unwrap_or(usize::MAX));
+    let (now, usual) = (run.descriptors, run.usual.unwrap_or(usize::MAX));
     if now > usual {
         return Err(format!("{now} descriptors open, usually {usual}"));
     }
@@ -176,13 +170,13 @@ fn judge(
     let usual: Vec<String> = record.said.lines().map(|l| words(l, directory)).collect();
     let mut unusual: Vec<String> = said
         .lines()
-        .filter(|line| !usual.contains(&words(line, server.place.text())))
-        .map(|line| people(line, server.place.text()))
+        .filter(|line| !usual.contains(&words(line, server.dir().text())))
+        .map(|line| people(line, server.dir().text()))
         .collect();
     unusual.dedup();
     Ok(Outcome::Served {
         said: unusual,
-        again: story.again.clone(),
+        again: run.again.clone(),
         left: left.iter().map(|path| shape_of(path)).collect(),
     })
 }

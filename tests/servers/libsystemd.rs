@@ -23,14 +23,14 @@ fn it_sees_names_and_can_notify() {
     let port = "--port=127.0.0.1:8080";
     let more = format!("{port} --path=web.sock");
     recipe.command = recipe.command.replace(port, &more);
-    let (place, mut supervisor) = start(&recipe);
-    let log = supervisor.log();
-    let first = format!("3 127.0.0.1_{} tcp", place.port);
+    let (dir, mut supervisor) = start(&recipe);
+    let log = supervisor.stderr();
+    let first = format!("3 127.0.0.1_{} tcp", dir.port);
     for line in [first.as_str(), "4 web.sock unix", "notified: 1"] {
         assert!(log.lines().any(|said| said == line), "no {line:?}");
     }
     supervisor.signal(Signal::SIGTERM);
-    assert_eq!(supervisor.wait().code(), Some(0));
+    assert_eq!(supervisor.wait_exit().code(), Some(0));
 }
 
 /// `systemd-notify --ready` sends a BARRIER and waits for the answer; it is a child of the worker, not the worker itself.

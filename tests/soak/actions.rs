@@ -8,12 +8,12 @@ use std::thread;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
+use server_starter_testing::Process;
+use server_starter_testing::upgrade::{SAME_PROGRAM, script};
 
 use crate::life::Life;
-use crate::look_for;
-use crate::place::{Place, binary};
-use crate::process::Process;
 use crate::random::Random;
+use crate::wait_for;
 use crate::worker::EMPTY;
 
 type Done = Result<(), String>;
@@ -106,7 +106,7 @@ fn restart_later(life: &mut Life<'_>, _: &mut Random) -> Done {
 /// Those in the background come first: they would fail, too.
 fn failing_check(life: &mut Life<'_>, _: &mut Random) -> Done {
     life.wait_for_background()?;
-    let file = life.server.place.path("no");
+    let file = life.server.dir().path("no");
     let before = deaths(life)?;
     fs::write(&file, "").unwrap();
     let failed = life.server.run(&["--restart", TIMEOUT], 1).map(drop);
@@ -130,40 +130,26 @@ fn deaths(life: &Life<'_>) -> Result<Option<u64>, String> {
     Ok(deaths.filter(|_| serves))
 }
 
-/// Puts another file into the place of the supervisor's.
-fn replace(place: &Place, by: &str) {
-    place.shell(&format!("{by} && chmod 755 next && mv next start_server"));
-}
-
-fn put_release(place: &Place) {
-    replace(place, &format!("cp {} next", binary()));
-}
-
 fn upgrade(life: &mut Life<'_>, random: &mut Random) -> Done {
     if random.percent(50) {
-        put_release(&life.server.place);
+        life.server.replace_program(SAME_PROGRAM);
     }
     life.server.run(&["--upgrade"], 0).map(drop)
 }
 
 fn bad_upgrade(life: &mut Life<'_>, random: &mut Random) -> Done {
     let scripts = ["exit 0", "exit 3", "kill -KILL $$", "yes | head -c 1000000"];
-    let script = random.pick(&scripts).unwrap();
-    let by = format!("printf '%s\\n' '#!/bin/sh' '{script}' >next");
-    replace(&life.server.place, &by);
+    let text = random.pick(&scripts).unwrap();
+    life.server.replace_program(&script(text));
     let refused = life.server.run(&["--upgrade"], 1).map(drop);
-    put_release(&life.server.place);
+    life.server.replace_program(SAME_PROGRAM);
     refused
-}
-
-fn name(process: Process) -> String {
-    process.read("comm").trim().to_owned()
 }
 
 /// One that serves.
 fn serving(life: &Life<'_>, random: &mut Random) -> Option<Process> {
-    let mut children = life.server.children();
-    children.retain(|child| name(*child) == "soak-serves");
+    let mut children = life.server.process().children();
+    children.retain(|child| child.name() == "soak-serves");
     random.pick(&children)
 }
 
@@ -180,9 +166,9 @@ fn park(life: &mut Life<'_>, random: &mut Random) -> Result<Option<Process>, Str
         return Ok(None);
     };
     worker.signal(Signal::SIGUSR1);
-    let parked = look_for(|| match worker.state() {
+    let parked = wait_for(|| match worker.state() {
         Some('T') => Some(Some(worker)),
-        _ if name(worker) == EMPTY => Some(Some(worker)), // told to leave before
+        _ if worker.name() == EMPTY => Some(Some(worker)), // told to leave before
         None | Some('Z') => Some(None),
         _ => None,
     });
@@ -211,8 +197,8 @@ fn stop_worker(life: &mut Life<'_>, random: &mut Random) -> Done {
 
 /// Workers that drain, hang or fail.
 fn kill_empty(life: &mut Life<'_>, _: &mut Random) -> Done {
-    for child in life.server.children() {
-        if name(child) == EMPTY {
+    for child in life.server.process().children() {
+        if child.name() == EMPTY {
             kill(life, child);
             *life
                 .counts
@@ -224,19 +210,19 @@ fn kill_empty(life: &mut Life<'_>, _: &mut Random) -> Done {
 }
 
 pub(crate) fn rotate(life: &mut Life<'_>) -> Done {
-    let place = &life.server.place;
-    let log = place.path("small/log");
-    fs::rename(&log, place.path("small/log.1")).map_err(|e| e.to_string())?;
-    let said = place.read("small/log.1");
+    let dir = life.server.dir();
+    let log = dir.path("small/log");
+    fs::rename(&log, dir.path("small/log.1")).map_err(|e| e.to_string())?;
+    let said = dir.read("small/log.1");
     if let Some(line) = said.lines().find(|line| line.contains("panicked")) {
         return Err(format!("it says: {line}"));
     }
     life.server.signal(Signal::SIGUSR1);
-    look_for(|| log.exists().then_some(())).ok_or("the log is not opened anew".to_owned())
+    wait_for(|| log.exists().then_some(())).ok_or("the log is not opened anew".to_owned())
 }
 
 fn fill(life: &mut Life<'_>, random: &mut Random) -> Done {
-    let path = life.server.place.path("small/filler");
+    let path = life.server.dir().path("small/filler");
     if path.exists() {
         return fs::remove_file(&path).map_err(|e| e.to_string());
     }
@@ -253,7 +239,7 @@ fn fill(life: &mut Life<'_>, random: &mut Random) -> Done {
 /// Writes a variable as a whole: files that begin with a dot are not read.
 fn set(life: &mut Life<'_>, name: &str, value: &[u8]) -> Done {
     bring_back(life);
-    let directory = life.server.place.path("env");
+    let directory = life.server.dir().path("env");
     let hidden = directory.join(".new");
     fs::write(&hidden, value).map_err(|e| e.to_string())?;
     fs::rename(hidden, directory.join(name)).map_err(|e| e.to_string())
@@ -298,32 +284,32 @@ fn settings(life: &mut Life<'_>, random: &mut Random) -> Done {
 
 fn vanish(life: &mut Life<'_>, _: &mut Random) -> Done {
     if !bring_back(life) {
-        let place = &life.server.place;
-        fs::rename(place.path("env"), place.path("away")).map_err(|e| e.to_string())?;
+        let dir = life.server.dir();
+        fs::rename(dir.path("env"), dir.path("away")).map_err(|e| e.to_string())?;
     }
     Ok(())
 }
 
 /// The envdir; whether it was away.
 fn bring_back(life: &Life<'_>) -> bool {
-    let place = &life.server.place;
-    fs::rename(place.path("away"), place.path("env")).is_ok()
+    let dir = life.server.dir();
+    fs::rename(dir.path("away"), dir.path("env")).is_ok()
 }
 
 /// What would keep it from coming to rest.
 pub(crate) fn take_back(life: &mut Life<'_>) -> Done {
     bring_back(life);
-    let place = &life.server.place;
+    let dir = life.server.dir();
     let files = PASSING.map(|name| format!("env/{name}"));
     for name in files.iter().map(String::as_str).chain(["small/filler"]) {
-        let _ = fs::remove_file(place.path(name)); // it need not be there
+        let _ = fs::remove_file(dir.path(name)); // it need not be there
     }
     Ok(())
 }
 
 fn clients(life: &mut Life<'_>, random: &mut Random) -> Done {
     const MOST_HELD: usize = 20;
-    let path = life.server.place.path("control");
+    let path = life.server.dir().path("control");
     let connect = || UnixStream::connect(&path).map_err(|e| format!("cannot connect: {e}"));
     match random.below(6) {
         0 => life.server.run(&["--status"], 0).map(drop),

@@ -15,10 +15,12 @@ use nix::sys::signal::Signal;
 
 use crate::load::{CLIENTS, Seen, ask_on};
 use crate::random::Random;
-use crate::rest::{self, Rest};
 use crate::server::Server;
+use crate::steady_state::{self, Rest};
 use crate::watch::{Watched, watch_on};
-use crate::{Plan, actions, look_for, report, say};
+use server_starter_testing::say;
+
+use crate::{Plan, actions, report, wait_for};
 
 /// What all threads have in common.
 pub(crate) struct Shared {
@@ -79,7 +81,7 @@ pub(crate) fn live(plan: &Plan) -> ExitCode {
         failures: Mutex::default(),
         seen: Mutex::default(),
         watched: Mutex::default(),
-        socket: server.place.path("sock"),
+        socket: server.dir().path("sock"),
         port: server.port,
         start: Instant::now(),
     };
@@ -168,7 +170,7 @@ impl Life<'_> {
     /// Reloads, each as soon as the one before is over.
     fn reload(&mut self, reloads: u64) -> Result<(), String> {
         let mut generation = self.rests.last().map_or(1, |(_, rest)| rest.generation);
-        let path = self.server.place.path("small/status");
+        let path = self.server.dir().path("small/status");
         for number in 1..=reloads {
             self.server.signal(Signal::SIGHUP);
             *self.counts.entry("HUP").or_default() += 1;
@@ -178,8 +180,8 @@ impl Life<'_> {
                 let text = std::fs::read_to_string(&path).unwrap_or_default();
                 (text.starts_with(&wanted) && text.lines().count() == 1).then_some(())
             };
-            if look_for(alone).is_none() {
-                let text = self.server.place.read("small/status");
+            if wait_for(alone).is_none() {
+                let text = self.server.dir().read("small/status");
                 return Err(format!("generation {generation} is not alone: {text:?}"));
             }
             if number % RELOADS == 0 {
@@ -238,7 +240,7 @@ impl Life<'_> {
 
     fn rest(&mut self) -> Result<(), String> {
         let before = self.rests.first().map(|(_, rest)| rest);
-        let rest = rest::wait(self, before)?;
+        let rest = steady_state::wait(self, before)?;
         let at = self.shared.start.elapsed();
         self.write(&format!("at rest, generation {}", rest.generation));
         self.rests.push((at, rest));
@@ -257,29 +259,31 @@ impl Life<'_> {
             true => drop(self.server.run(&["--stop"], 0)?),
             false => self.server.signal(random.pick(&signals).unwrap()),
         }
-        let status = look_for(|| self.server.exited()).ok_or("it does not stop")?;
+        let status = wait_for(|| self.server.exited()).ok_or("it does not stop")?;
         if !status.success() {
             return Err(format!("after the stop: {status}"));
         }
-        let place = &self.server.place;
-        let processes = place.processes();
+        let dir = self.server.dir();
+        let processes = dir.processes();
         if !processes.is_empty() {
             return Err(format!("after the stop {processes:?} are there"));
         }
-        let of_it = |name: &str| {
-            let known = [
-                "start_server",
-                "output",
-                "tmp",
-                "env",
-                "small",
-                "log",
-                "log.1",
-            ];
-            !known.contains(&name)
-        };
-        let left = ["", "small", "tmp"].map(|directory| place.names(directory, of_it));
-        if !left.concat().is_empty() {
+        let expected = [
+            "start_server",
+            "stdout",
+            "stderr",
+            "never",
+            "tmp",
+            "env",
+            "small",
+            "log",
+            "log.1",
+        ];
+        let mut left = ["", "small", "tmp"]
+            .map(|directory| dir.names(directory))
+            .concat();
+        left.retain(|name| !expected.contains(&name.as_str()));
+        if !left.is_empty() {
             return Err(format!("after the stop {left:?} are there"));
         }
         match TcpStream::connect(("127.0.0.1", self.server.port)) {

@@ -22,21 +22,18 @@
 mod actions;
 mod life;
 mod load;
-mod place;
-#[allow(dead_code)] // the black-box tests look at more of it
-#[path = "../blackbox/harness/process.rs"]
-mod process;
 mod random;
 mod report;
-mod rest;
 mod server;
+mod steady_state;
 mod watch;
 mod worker;
 
-use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use server_starter_testing::{run_suite, say, wait_for_within};
 
 /// How long any event may take. Far above what it needs on a busy machine: the longest that is waited
 /// for is a worker that is not ready in time, again and again.
@@ -54,17 +51,12 @@ pub(crate) struct Plan {
 }
 
 fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if arguments.first().is_some_and(|first| first == "worker") {
-        return worker::main();
-    }
-    if arguments.iter().any(|a| a == "--list") {
-        println!("soak: test"); // for cargo nextest
-        return ExitCode::SUCCESS;
-    }
-    let mut filters = arguments.iter().filter(|a| !a.starts_with('-')).peekable();
-    if filters.peek().is_some() && !filters.any(|filter| "soak".contains(filter.as_str())) {
-        return ExitCode::SUCCESS; // others are meant
+    run_suite("soak", worker::run, soak)
+}
+
+fn soak(filters: &[String]) -> ExitCode {
+    if !filters.is_empty() && !filters.iter().any(|filter| "soak".contains(filter)) {
+        return ExitCode::SUCCESS; // another suite is meant
     }
     match plan() {
         Ok(plan) => life::live(&plan),
@@ -140,21 +132,7 @@ fn seconds(text: &str) -> Option<Duration> {
     Some(Duration::from_secs(number.parse::<u64>().ok()? * unit))
 }
 
-/// Looks until `found` has something to show, for at most [`BOUND`]; then gives up with `None`.
-pub(crate) fn look_for<T>(mut found: impl FnMut() -> Option<T>) -> Option<T> {
-    let start = Instant::now();
-    loop {
-        if let Some(thing) = found() {
-            return Some(thing);
-        }
-        if start.elapsed() > BOUND {
-            return None;
-        }
-        std::thread::sleep(Duration::from_millis(2));
-    }
-}
-
-/// A line on standard error.
-pub(crate) fn say(line: &str) {
-    let _ = writeln!(std::io::stderr(), "{line}");
+/// Calls `find` until it returns something, for at most [`BOUND`]. `None` if it never did.
+pub(crate) fn wait_for<T>(find: impl FnMut() -> Option<T>) -> Option<T> {
+    wait_for_within(BOUND, find)
 }

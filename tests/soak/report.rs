@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use crate::life::{Life, Shared};
-use crate::rest::Rest;
-use crate::{Plan, say};
+use crate::steady_state::Rest;
+use server_starter_testing::say;
+
+use crate::Plan;
 
 /// How many lines of a list are shown.
 const LINES: usize = 25;
@@ -77,7 +79,7 @@ pub(crate) fn failure(plan: &Plan, failures: &[String], life: &Life<'_>) {
     }
     say(&format!(
         "what it has said:\n    {}",
-        life.server.last_words(80)
+        life.server.last_lines(80)
     ));
     for failure in failures.iter().take(LINES) {
         say(&format!("FAILED: {failure}"));

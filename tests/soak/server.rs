@@ -1,72 +1,68 @@
-//! The supervisor, and what can be seen of it and said to it from outside.
+//! The supervisor, and what can be seen of it and done to it from outside.
 
-use std::fs::File;
-use std::io::{self, Read, Write};
-use std::os::unix::net::UnixStream;
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::Mutex;
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+use std::process::{Command, ExitStatus, Stdio};
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
+use server_starter_testing::{
+    Process, Supervisor, SupervisorBuilder, TestDir, control, last_lines, program, worker_command,
+};
 
-use crate::place::Place;
-use crate::process::Process;
-use crate::{BOUND, Plan, look_for};
+use crate::{Plan, wait_for};
 
 pub(crate) struct Server {
-    pub(crate) place: Place,
-    child: Mutex<Child>,
-    pid: i32,
-    /// What it serves on, beside the unix socket.
+    /// Unmounted before the directory is removed, hence the first field.
+    _disk: Option<SmallDisk>,
+    supervisor: Supervisor,
+    /// The TCP port that it serves, beside the unix socket.
     pub(crate) port: u16,
 }
 
+const OPTIONS: [&str; 13] = [
+    "--port=127.0.0.1:0",
+    "--path=DIR/sock",
+    "--control=DIR/control",
+    "--pid-file=DIR/pid",
+    "--status-file=DIR/small/status",
+    "--log-file=DIR/small/log",
+    "--envdir=DIR/env",
+    "--check-cmd=test ! -e no",
+    "--ready=notify",
+    "--interval=0.05",
+    "--start-timeout=1",
+    "--stop-timeout=4",
+    "--worker-watchdog=5",
+];
+
 impl Server {
     pub(crate) fn start(plan: &Plan) -> Result<Server, String> {
-        let place = Place::new(plan.disk);
-        let me = std::env::current_exe().unwrap();
-        let options = [
-            "--port=127.0.0.1:0",
-            "--path=DIR/sock",
-            "--control=DIR/control",
-            "--pid-file=DIR/pid",
-            "--status-file=DIR/small/status",
-            "--log-file=DIR/small/log",
-            "--envdir=DIR/env",
-            "--check-cmd=test ! -e no",
-            "--ready=notify",
-            "--interval=0.05",
-            "--start-timeout=1",
-            "--stop-timeout=4",
-            "--worker-watchdog=5",
-        ];
-        let mut command = Command::new("/bin/sh");
-        command.args(["-c", "ulimit -c 0; exec \"$@\"", "sh"]); // some workers crash
-        command.arg(place.path("start_server"));
-        command.args(options.map(|option| option.replace("DIR", place.text())));
-        command.arg("--").arg(me).arg("worker");
-        command.env_clear();
-        command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
-        command.envs([("LC_ALL", "C"), ("PLACE", place.text())]);
-        command.env("TMPDIR", place.path("tmp"));
-        if plan.reloads.is_none() {
-            command.env("SOAK_SEED", plan.seed.to_string());
+        let mut builder = SupervisorBuilder::bare(program!(), &OPTIONS)
+            .clear_env()
+            .copied()
+            .before("ulimit -c 0") // some workers crash
+            .program(worker_command());
+        for name in ["tmp", "env", "small"] {
+            fs::create_dir(builder.path(name)).unwrap();
         }
-        command.current_dir(place.text()).stdin(Stdio::null());
-        let output = || File::create(place.path("output")).unwrap();
-        command.stdout(output()).stderr(output());
-        let child = command.spawn().unwrap();
+        let disk = plan.disk.then(|| SmallDisk::mount(builder.path("small")));
+        let temporary = builder.path("tmp");
+        builder = builder.env("TMPDIR", temporary);
+        if plan.reloads.is_none() {
+            builder = builder.env("SOAK_SEED", plan.seed.to_string());
+        }
         let mut server = Server {
-            place,
-            pid: child.id() as i32,
-            child: Mutex::new(child),
+            _disk: disk,
+            supervisor: builder.spawn(),
             port: 0,
         };
-        let port = look_for(|| match server.find_port() {
+        let port = wait_for(|| match server.find_port() {
             None if server.exited().is_none() => None,
             found => Some(found),
         });
-        server.port = port.flatten().ok_or_else(|| server.last_words(20))?;
+        server.port = port.flatten().ok_or_else(|| server.last_lines(20))?;
         Ok(server)
     }
 
@@ -78,38 +74,36 @@ impl Server {
         keys.find_map(|key| key.strip_prefix("127.0.0.1:")?.parse().ok())
     }
 
+    pub(crate) fn dir(&self) -> &TestDir {
+        self.supervisor.dir()
+    }
+
     pub(crate) fn process(&self) -> Process {
-        Process(self.pid)
+        self.supervisor.process()
     }
 
     pub(crate) fn exited(&self) -> Option<ExitStatus> {
-        self.child.lock().unwrap().try_wait().unwrap()
+        self.supervisor.exited()
     }
 
+    /// Sends a signal, whatever the supervisor is doing.
     pub(crate) fn signal(&self, signal: Signal) {
         self.process().signal(signal);
     }
 
-    /// Its children, zombies among them, as the kernel lists them.
-    pub(crate) fn children(&self) -> Vec<Process> {
-        let pid = self.process();
-        let children = pid.read(&format!("task/{pid}/children"));
-        let numbers = children.split_whitespace().flat_map(str::parse);
-        numbers.map(Process).collect()
+    pub(crate) fn replace_program(&self, create_next: &str) {
+        self.supervisor.replace_program(create_next);
     }
 
-    /// One of its own commands, `--restart` and the like.
+    /// A command of the program under test: `--restart` and the like.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(crate::place::binary());
-        command.arg(format!(
-            "--control={}",
-            self.place.path("control").display()
-        ));
-        command.args(arguments).stdin(Stdio::null());
+        let control = format!("--control={}", self.dir().path("control").display());
+        let mut command = Command::new(self.supervisor.program().path());
+        command.arg(control).args(arguments).stdin(Stdio::null());
         command
     }
 
-    /// Runs one to its end; it must end so.
+    /// Runs a command until it ends; it must exit with this status.
     pub(crate) fn run(&self, arguments: &[&str], code: i32) -> Result<String, String> {
         let output = self.command(arguments).output().unwrap();
         let said = [output.stdout, output.stderr].concat();
@@ -120,42 +114,37 @@ impl Server {
         }
     }
 
-    /// What the control socket says.
+    /// The answer to `Status` on the control socket.
     pub(crate) fn status(&self) -> io::Result<Value> {
-        let mut stream = UnixStream::connect(self.place.path("control"))?;
-        stream.set_read_timeout(Some(BOUND))?;
-        stream.set_write_timeout(Some(BOUND))?;
-        stream.write_all(b"{\"method\":\"org.serverstarter.Supervisor.Status\"}\0")?;
-        let mut reply = Vec::new();
-        while reply.last() != Some(&0) {
-            let mut buffer = [0; 4096];
-            match stream.read(&mut buffer)? {
-                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-                read => reply.extend(buffer.iter().take(read)),
-            }
-        }
-        reply.pop();
-        let reply: Value = serde_json::from_slice(&reply)?;
-        match reply.get("parameters") {
-            Some(status) if reply.get("error").is_none() => Ok(status.clone()),
-            _ => Err(io::Error::other(format!("the answer is {reply}"))),
-        }
+        control::status(self.dir().path("control"))
     }
 
-    /// The end of what it has said.
-    pub(crate) fn last_words(&self, lines: usize) -> String {
-        let said = ["output", "small/log.1", "small/log"].map(|name| self.place.read(name));
-        let said = said.concat();
-        let last: Vec<&str> = said.lines().rev().take(lines).collect();
-        last.into_iter().rev().collect::<Vec<_>>().join("\n    ")
+    /// The last lines of all its output.
+    pub(crate) fn last_lines(&self, count: usize) -> String {
+        let files = ["stdout", "stderr", "small/log.1", "small/log"];
+        let output = files.map(|name| self.dir().read(name)).concat();
+        last_lines(&output, count, "\n    ")
     }
 }
 
-impl Drop for Server {
+/// A small file system, to be filled.
+struct SmallDisk(PathBuf);
+
+/// The size of the small file system, in megabytes.
+const DISK: u64 = 8;
+
+impl SmallDisk {
+    fn mount(path: PathBuf) -> SmallDisk {
+        let size = format!("size={DISK}m");
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", &size, "soak"]).arg(&path);
+        assert!(mount.status().unwrap().success(), "{mount:?}");
+        SmallDisk(path)
+    }
+}
+
+impl Drop for SmallDisk {
     fn drop(&mut self) {
-        if self.exited().is_none() {
-            self.signal(Signal::SIGKILL);
-            let _ = self.child.lock().unwrap().wait();
-        }
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
     }
 }

@@ -106,7 +106,7 @@ fn is_stopping(status: &Value) -> bool {
 
 /// The status file is there, and whole.
 fn file(server: &Server) -> Result<(), String> {
-    let path = server.place.path("small/status");
+    let path = server.dir().path("small/status");
     let text = std::fs::read_to_string(path).map_err(|e| format!("the status file: {e}"))?;
     let wrong = || format!("the status file is {text:?}");
     let mut before = 0;

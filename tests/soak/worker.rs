@@ -7,15 +7,14 @@
 //! killed while it serves is parked first (SIGUSR1): it empties itself and stops.
 
 use std::io::{BufRead, BufReader, Write};
-use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal as Number, raise};
-use server_starter_worker::{Listener, Signal, Socket, Stop, generation, listeners, notify};
+use server_starter_testing::WorkerSockets;
+use server_starter_worker::{Signal, Stop, generation, notify};
 
 use crate::random::Random;
 
@@ -67,19 +66,9 @@ impl Character {
     }
 }
 
-pub(crate) fn main() -> ExitCode {
-    match live() {
-        Ok(code) => code,
-        Err(error) => {
-            crate::say(&format!("worker: {error}"));
-            ExitCode::FAILURE
-        }
-    }
-}
-
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
-fn live() -> Result<ExitCode> {
+pub(crate) fn run() -> Result<ExitCode> {
     let stop = Stop::on(&[Signal::Term, Signal::Int, Signal::Usr1])?;
     let number = generation().unwrap_or(0);
     let seed = std::env::var("SOAK_SEED").ok();
@@ -147,7 +136,7 @@ const PING: Duration = Duration::from_millis(500);
 const PATIENCE: Duration = Duration::from_secs(60);
 
 struct Serving {
-    listeners: Vec<Listener>,
+    sockets: WorkerSockets,
     /// What each answer says after the request's own number.
     about: String,
     requests: Vec<JoinHandle<()>>,
@@ -155,18 +144,9 @@ struct Serving {
 
 impl Serving {
     fn new(generation: u64) -> Result<Serving> {
-        let listeners: Vec<Listener> = listeners()?.into_iter().collect();
-        // Another generation may take what poll(2) has shown to both.
-        for listener in &listeners {
-            match &listener.socket {
-                Socket::Tcp(tcp) => tcp.set_nonblocking(true)?,
-                Socket::Unix(unix) => unix.set_nonblocking(true)?,
-                other => return Err(format!("what is this: {other:?}").into()),
-            }
-        }
         let colour = std::env::var("COLOUR").unwrap_or_else(|_| "none".to_owned());
         Ok(Serving {
-            listeners,
+            sockets: WorkerSockets::take()?,
             about: format!("{generation} {} {colour}", std::process::id()),
             requests: Vec::new(),
         })
@@ -183,45 +163,22 @@ impl Serving {
             }
             let next = end.map_or(ping, |end| end.min(ping));
             let left = next.saturating_duration_since(Instant::now());
-            self.wait(stop, left);
+            self.sockets.wait(stop, Some(left));
             self.accept();
         }
-        let Serving {
-            listeners,
-            requests,
-            ..
-        } = self;
-        drop(listeners);
-        requests
+        drop(self.sockets);
+        self.requests
             .into_iter()
             .for_each(|request| drop(request.join()));
         Ok(())
     }
 
-    fn wait(&self, stop: Stop, left: Duration) {
-        let mut fds = vec![PollFd::new(stop.as_fd(), PollFlags::POLLIN)];
-        let sockets = self.listeners.iter().map(|l| l.socket.as_fd());
-        fds.extend(sockets.map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
-        let left = left + Duration::from_millis(1); // rounded down otherwise
-        let _ = poll(
-            &mut fds,
-            PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO),
-        ); // EINTR: look again
-    }
-
     fn accept(&mut self) {
         self.requests.retain(|request| !request.is_finished());
-        for listener in &self.listeners {
-            let client: Option<OwnedFd> = match &listener.socket {
-                Socket::Tcp(tcp) => tcp.accept().ok().map(|(stream, _)| stream.into()),
-                Socket::Unix(unix) => unix.accept().ok().map(|(stream, _)| stream.into()),
-                _ => None,
-            };
-            let Some(client) = client else { continue };
+        for client in self.sockets.accept() {
             let about = self.about.clone();
             self.requests.push(thread::spawn(move || {
-                // read(2) and write(2) are the same for both kinds.
-                let _ = answer(UnixStream::from(client), &about); // it may have gone
+                let _ = answer(client, &about); // it may have gone
             }));
         }
     }

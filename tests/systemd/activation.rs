@@ -3,76 +3,77 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use crate::harness::{Lab, Service};
+use crate::harness::{Machine, Service};
 
-pub(crate) fn the_first_connection_starts_the_service(lab: &'static Lab) {
-    let port = lab.port();
-    let service = Service::new(lab, "first", format!("--port=127.0.0.1:{port}"))
+pub(crate) fn the_first_connection_starts_the_service(machine: &'static Machine) {
+    let port = machine.port();
+    let service = Service::new(machine, "first", format!("--port=127.0.0.1:{port}"))
         .listen(&format!("ListenStream=127.0.0.1:{port}"));
     assert_eq!(service.property("ActiveState"), "inactive");
-    let answer = lab.get(port).unwrap();
+    let answer = machine.get(port).unwrap();
     assert!(answer.starts_with("hello from generation 1"), "{answer}");
     service.is_active();
 }
 
-pub(crate) fn tcp_udp_and_unix_sockets_of_one_unit(lab: &'static Lab) {
-    let (tcp, udp) = (lab.port(), lab.port());
+pub(crate) fn tcp_udp_and_unix_sockets_of_one_unit(machine: &'static Machine) {
+    let (tcp, udp) = (machine.port(), machine.port());
     // What an option names comes first, under its own key; a bare port matches the dual-stack
     // socket that systemd makes of one.
-    let service = Service::new(lab, "mixed", format!("--port={tcp}")).listen(&format!(
+    let service = Service::new(machine, "mixed", format!("--port={tcp}")).listen(&format!(
         "ListenDatagram={udp}\nListenStream=/run/mixed.sock\nListenStream={tcp}"
     ));
     for answer in [
-        lab.get_from((Ipv4Addr::LOCALHOST, tcp)),
-        lab.get_from((Ipv6Addr::LOCALHOST, tcp)),
-        lab.get_from_unix("/run/mixed.sock"),
+        machine.get_from((Ipv4Addr::LOCALHOST, tcp)),
+        machine.get_from((Ipv6Addr::LOCALHOST, tcp)),
+        machine.get_from_unix("/run/mixed.sock"),
     ] {
         let answer = answer.unwrap();
         assert!(answer.starts_with("hello from generation 1"), "{answer}");
     }
     let worker = service.worker_pid();
     assert_eq!(
-        lab.variable(worker, "SERVER_STARTER_PORT").unwrap(),
+        machine.variable(worker, "SERVER_STARTER_PORT").unwrap(),
         format!("{tcp}=3;[::]:{udp}=4;/run/mixed.sock=5")
     );
     // The worker has closed the one it has no use for; the supervisor has them on the same numbers.
     let supervisor = service.main_pid();
     assert!(
-        is_udp(lab, supervisor, 4, udp),
+        is_udp(machine, supervisor, 4, udp),
         "descriptor 4 is not the socket of port {udp}"
     );
-    assert!(!is_udp(lab, supervisor, 3, tcp));
+    assert!(!is_udp(machine, supervisor, 3, tcp));
     // What systemd said to the supervisor is not said to the worker.
-    let listen_pid = lab.variable(worker, "LISTEN_PID");
+    let listen_pid = machine.variable(worker, "LISTEN_PID");
     assert!(listen_pid.is_none_or(|pid| pid == worker.to_string()));
 }
 
 /// Whether a descriptor of a process is the UDP socket of this port, by the kernel's table.
-fn is_udp(lab: &Lab, pid: u32, fd: u32, port: u16) -> bool {
-    let link = std::fs::read_link(lab.path(&format!("/proc/{pid}/fd/{fd}"))).unwrap();
+fn is_udp(machine: &Machine, pid: u32, fd: u32, port: u16) -> bool {
+    let link = std::fs::read_link(machine.path(&format!("/proc/{pid}/fd/{fd}"))).unwrap();
     let link = link.to_string_lossy().into_owned();
     let inode = link.trim_start_matches("socket:[").trim_end_matches(']');
-    let table = lab.read(&format!("/proc/{pid}/net/udp6"));
+    let table = machine.read(&format!("/proc/{pid}/net/udp6"));
     table.lines().skip(1).any(|line| {
         let fields: Vec<&str> = line.split_whitespace().collect();
         fields[1].ends_with(&format!(":{port:04X}")) && fields[9] == inode
     })
 }
 
-pub(crate) fn sockets_are_picked_by_name(lab: &'static Lab) {
-    let (one, other) = (lab.port(), lab.port());
+pub(crate) fn sockets_are_picked_by_name(machine: &'static Machine) {
+    let (one, other) = (machine.port(), machine.port());
     let mut service = Service::new(
-        lab,
+        machine,
         "named",
         format!("--port=127.0.0.1:{other} --port=fd:front"),
     )
     .listen(&format!(
         "ListenStream=127.0.0.1:{one}\nFileDescriptorName=front"
     ));
-    lab.get(one).unwrap();
-    lab.get(other).unwrap();
+    machine.get(one).unwrap();
+    machine.get(other).unwrap();
     assert_eq!(
-        lab.variable(service.worker_pid(), "SERVER_STARTER_PORT")
+        machine
+            .variable(service.worker_pid(), "SERVER_STARTER_PORT")
             .unwrap(),
         format!("127.0.0.1:{other}=3;127.0.0.1:{one}=4")
     );
@@ -80,26 +81,26 @@ pub(crate) fn sockets_are_picked_by_name(lab: &'static Lab) {
 
     // A name that is not there: the start fails and says which are.
     service.options("--port=fd:back");
-    assert!(!service.systemctl("restart").success);
+    assert!(!service.systemctl("restart").success());
     let journal = service.journal();
     let complaint =
         "--port=fd:back: no inherited socket has that name (left to choose from: front)";
     assert!(journal.contains(complaint), "{journal}");
 }
 
-pub(crate) fn the_socket_on_standard_input(lab: &'static Lab) {
-    let port = lab.port();
-    let service = Service::new(lab, "stdin", "")
+pub(crate) fn the_socket_on_standard_input(machine: &'static Machine) {
+    let port = machine.port();
+    let service = Service::new(machine, "stdin", "")
         .line("StandardInput=socket")
         .line("StandardOutput=journal")
         .listen(&format!("ListenStream=127.0.0.1:{port}"));
-    let answer = lab.get(port).unwrap();
+    let answer = machine.get(port).unwrap();
     assert!(answer.starts_with("hello from generation 1"), "{answer}");
     service.is_active(); // asked for earlier, a reload is none
     service.systemctl("reload").ok();
-    let answer = lab.get(port).unwrap();
+    let answer = machine.get(port).unwrap();
     assert!(answer.contains("generation"), "{answer}");
     assert_eq!(service.generation(), 2);
-    let ports = lab.variable(service.worker_pid(), "SERVER_STARTER_PORT");
+    let ports = machine.variable(service.worker_pid(), "SERVER_STARTER_PORT");
     assert_eq!(ports.unwrap(), format!("127.0.0.1:{port}=3"));
 }

@@ -2,12 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use crate::harness::{Lab, Service};
+use crate::harness::{Machine, Service};
 
 /// `SERVER_STARTER_PORT` of the worker.
 fn told(service: &Service) -> BTreeMap<String, u32> {
     let worker = service.worker_pid();
-    let value = service.lab.variable(worker, "SERVER_STARTER_PORT").unwrap();
+    let value = service
+        .machine
+        .variable(worker, "SERVER_STARTER_PORT")
+        .unwrap();
     let pair = |entry: &str| {
         let (key, fd) = entry.rsplit_once('=').unwrap();
         (key.to_owned(), fd.parse().unwrap())
@@ -18,7 +21,7 @@ fn told(service: &Service) -> BTreeMap<String, u32> {
 /// What the worker has on a descriptor: a path, or `socket:[INODE]`.
 fn opened(service: &Service, fd: u32) -> String {
     let link = format!("/proc/{}/fd/{fd}", service.worker_pid());
-    let link = std::fs::read_link(service.lab.path(&link)).unwrap();
+    let link = std::fs::read_link(service.machine.path(&link)).unwrap();
     link.to_string_lossy().into_owned()
 }
 
@@ -28,7 +31,7 @@ fn in_table(service: &Service, table: &str, fd: u32) -> Vec<String> {
     let opened = opened(service, fd);
     let inode = opened.trim_start_matches("socket:[").trim_end_matches(']');
     let table = service
-        .lab
+        .machine
         .read(&format!("/proc/{}/net/{table}", service.worker_pid()));
     let words = |line: &str| line.split_whitespace().map(str::to_owned).collect();
     let mut lines = table.lines().map(words);
@@ -37,9 +40,9 @@ fn in_table(service: &Service, table: &str, fd: u32) -> Vec<String> {
         .unwrap_or_else(|| panic!("{opened} is not in\n{table}"))
 }
 
-pub(crate) fn every_kind_of_socket(lab: &'static Lab) {
-    let port = lab.port();
-    let service = Service::new(lab, "kinds", format!("--port=127.0.0.1:{port}"));
+pub(crate) fn every_kind_of_socket(machine: &'static Machine) {
+    let port = machine.port();
+    let service = Service::new(machine, "kinds", format!("--port=127.0.0.1:{port}"));
     service.becomes("exec sleep infinity"); // hello takes TCP and unix streams only
     let service = service.listen(&format!(
         "ListenFIFO=/run/kinds.fifo\n\
@@ -96,18 +99,18 @@ pub(crate) fn every_kind_of_socket(lab: &'static Lab) {
     assert_eq!(self::told(&service), told);
 }
 
-pub(crate) fn two_units_with_one_name(lab: &'static Lab) {
-    let (one, other, third) = (lab.port(), lab.port(), lab.port());
+pub(crate) fn two_units_with_one_name(machine: &'static Machine) {
+    let (one, other, third) = (machine.port(), machine.port(), machine.port());
     let socket = |port| format!("ListenStream=127.0.0.1:{port}\nFileDescriptorName=front");
     let unit = format!("[Socket]\nService=twins.service\n{}\n", socket(other));
-    lab.write("/etc/systemd/system/twins-second.socket", unit, 0o644);
+    machine.write("/etc/systemd/system/twins-second.socket", unit, 0o644);
     let options = format!("--port=127.0.0.1:{third} --port=fd:front");
-    let service = Service::new(lab, "twins", options)
+    let service = Service::new(machine, "twins", options)
         .line("Sockets=twins.socket twins-second.socket")
         .listen(&socket(one));
-    lab.run("systemctl start twins-second.socket").ok();
+    machine.run("systemctl start twins-second.socket").ok();
     for port in [one, other, third] {
-        let answer = lab.get(port).unwrap();
+        let answer = machine.get(port).unwrap();
         assert!(answer.starts_with("hello from generation 1"), "{answer}");
     }
     // In which order systemd passes those of two units is not defined.
@@ -118,5 +121,5 @@ pub(crate) fn two_units_with_one_name(lab: &'static Lab) {
     assert_eq!(numbers, [4, 5]);
     assert_eq!(told.len(), 3);
     service.systemctl("stop").ok();
-    lab.run("systemctl stop twins-second.socket").ok();
+    machine.run("systemctl stop twins-second.socket").ok();
 }

@@ -1,15 +1,16 @@
 //! The control socket, with systemd's own client of the protocol, varlinkctl(1).
 
-use crate::harness::{Lab, Service};
+use crate::harness::{Machine, Service};
 
 const INTERFACE: &str = "org.serverstarter.Supervisor";
 
-pub(crate) fn varlinkctl_is_a_client(lab: &'static Lab) {
-    let port = lab.port();
+pub(crate) fn varlinkctl_is_a_client(machine: &'static Machine) {
+    let port = machine.port();
     let options = format!("--port=127.0.0.1:{port} --start-attempts=1");
-    let service = Service::new(lab, "varlink", options).start();
-    let ctl =
-        |verb: &str, rest: &str| lab.run(&format!("varlinkctl {verb} /run/varlink/control {rest}"));
+    let service = Service::new(machine, "varlink", options).start();
+    let ctl = |verb: &str, rest: &str| {
+        machine.run(&format!("varlinkctl {verb} /run/varlink/control {rest}"))
+    };
 
     assert!(ctl("info", "").ok().contains("start_server"));
     let interfaces = ctl("list-interfaces", "").ok();
@@ -36,7 +37,7 @@ pub(crate) fn varlinkctl_is_a_client(lab: &'static Lab) {
     service.becomes("exit 3");
     let failed = ctl("call", &format!("{INTERFACE}.Reload {{}}"));
     assert!(
-        !failed.success && failed.stderr.contains("ReloadFailed"),
+        !failed.success() && failed.stderr.contains("ReloadFailed"),
         "{failed:?}"
     );
     let unknown = ctl(
@@ -44,9 +45,9 @@ pub(crate) fn varlinkctl_is_a_client(lab: &'static Lab) {
         &format!("{INTERFACE}.Reload {{\"until\":\"later\"}}"),
     );
     assert!(
-        !unknown.success && unknown.stderr.contains("InvalidParameter"),
+        !unknown.success() && unknown.stderr.contains("InvalidParameter"),
         "{unknown:?}"
     );
-    lab.get(port).unwrap();
+    machine.get(port).unwrap();
     ctl("call", &format!("{INTERFACE}.Stop {{}}")).ok();
 }

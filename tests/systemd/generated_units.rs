@@ -1,12 +1,14 @@
 //! The units that `--generate=units` writes.
 
-use crate::harness::{Lab, Service, eventually};
+use server_starter_testing::expect;
+
+use crate::harness::{Machine, Service};
 
 /// The threshold of `systemd-analyze security` is in tenths.
 const EXPOSURE: u32 = 25;
 
-pub(crate) fn they_are_clean_hardened_and_serve(lab: &'static Lab) {
-    let port = lab.port();
+pub(crate) fn they_are_clean_hardened_and_serve(machine: &'static Machine) {
+    let port = machine.port();
     // As README.md has it.
     let script = format!(
         "#!/bin/sh -e\ncd /etc/systemd/system\n\
@@ -14,35 +16,35 @@ pub(crate) fn they_are_clean_hardened_and_serve(lab: &'static Lab) {
              --interval=0.3 -- /usr/local/bin/hello |\n\
              awk '/^# --- / {{ file = $3 }} {{ print > file }}'\n"
     );
-    lab.write("/opt/generate", script, 0o755);
-    lab.run("/opt/generate").ok();
-    lab.reload_manager();
+    machine.write("/opt/generate", script, 0o755);
+    machine.run("/opt/generate").ok();
+    machine.reload_manager();
 
     for unit in ["made.service", "made.socket"] {
         // The page they name comes with a package only.
-        let verify = lab.run(&format!("systemd-analyze verify --man=no {unit}"));
-        assert!(verify.success, "{verify:?}");
+        let verify = machine.run(&format!("systemd-analyze verify --man=no {unit}"));
+        assert!(verify.success(), "{verify:?}");
         assert_eq!(verify.stdout + &verify.stderr, "", "{unit}");
     }
     let command =
         format!("systemd-analyze security --no-pager --threshold={EXPOSURE} made.service");
-    let security = lab.run(&command);
-    assert!(security.success, "{}", security.stdout);
+    let security = machine.run(&command);
+    assert!(security.success(), "{}", security.stdout);
 
-    lab.change("systemctl enable --now made.socket made.service");
-    let service = Service::installed(lab, "made");
-    let answer = lab.get(port).unwrap();
+    machine.change("systemctl enable --now made.socket made.service");
+    let service = Service::installed(machine, "made");
+    let answer = machine.get(port).unwrap();
     assert!(answer.starts_with("hello from generation 1"), "{answer}");
-    lab.get_from_unix("/run/made.sock").unwrap();
-    let ports = lab.variable(service.worker_pid(), "SERVER_STARTER_PORT");
+    machine.get_from_unix("/run/made.sock").unwrap();
+    let ports = machine.variable(service.worker_pid(), "SERVER_STARTER_PORT");
     assert_eq!(ports.unwrap(), format!("{port}=3;/run/made.sock=4"));
     service.systemctl("reload").ok();
     assert_eq!(service.generation(), 2);
-    eventually("the new generation answers", || {
-        let answer = lab.get(port).unwrap();
+    expect("the new generation answers", || {
+        let answer = machine.get(port).unwrap();
         answer.starts_with("hello from generation 2").then_some(())
     });
     service.systemctl("stop").ok();
     assert_eq!(service.property("Result"), "success");
-    lab.change("systemctl disable --now made.socket made.service");
+    machine.change("systemctl disable --now made.socket made.service");
 }

@@ -1,22 +1,24 @@
 //! The journal: entries with fields, and a catalog that explains them.
 
-use crate::harness::{Lab, Service, eventually};
+use server_starter_testing::expect;
+
+use crate::harness::{Machine, Service};
 
 const STARTED: &str = "4e91462d6a3a44ab90ab5e34ace4ef92";
 const DIED_UNEXPECTEDLY: &str = "cb02f1dc4c3e4bef9b9f3e71ba967f1f";
 
 /// What journalctl finds, once it finds something.
 fn found(service: &Service, query: &str) -> String {
-    eventually(&format!("journalctl {query}"), || {
+    expect(&format!("journalctl {query}"), || {
         let command = format!("journalctl --no-pager -u {} {query}", service.name);
-        let entries = service.lab.run(&command).stdout;
+        let entries = service.machine.run(&command).stdout;
         (!entries.is_empty() && !entries.contains("-- No entries --")).then_some(entries)
     })
 }
 
-pub(crate) fn entries_are_found_by_their_fields(lab: &'static Lab) {
-    let port = lab.port();
-    let service = Service::new(lab, "journalled", format!("--port=127.0.0.1:{port}")).start();
+pub(crate) fn entries_are_found_by_their_fields(machine: &'static Machine) {
+    let port = machine.port();
+    let service = Service::new(machine, "journalled", format!("--port=127.0.0.1:{port}")).start();
     let worker = service.worker_pid();
     let started = format!("MESSAGE_ID={STARTED} GENERATION=1 WORKER_PID={worker} -o cat");
     assert_eq!(
@@ -24,7 +26,7 @@ pub(crate) fn entries_are_found_by_their_fields(lab: &'static Lab) {
         format!("starting new worker {worker}")
     );
 
-    lab.run(&format!("kill -KILL {worker}")).ok();
+    machine.run(&format!("kill -KILL {worker}")).ok();
     let died = found(
         &service,
         &format!("MESSAGE_ID={DIED_UNEXPECTEDLY} SIGNAL=KILL -o verbose"),
@@ -45,16 +47,16 @@ pub(crate) fn entries_are_found_by_their_fields(lab: &'static Lab) {
     }
 }
 
-pub(crate) fn the_catalog_explains(lab: &'static Lab) {
-    let port = lab.port();
+pub(crate) fn the_catalog_explains(machine: &'static Machine) {
+    let port = machine.port();
     let catalog = include_str!("../../systemd/server-starter.catalog");
-    lab.write(
+    machine.write(
         "/usr/lib/systemd/catalog/server-starter.catalog",
         catalog,
         0o644,
     );
-    lab.run("journalctl --update-catalog").ok();
-    let service = Service::new(lab, "explained", format!("--port=127.0.0.1:{port}")).start();
+    machine.run("journalctl --update-catalog").ok();
+    let service = Service::new(machine, "explained", format!("--port=127.0.0.1:{port}")).start();
     let explained = found(&service, &format!("-x MESSAGE_ID={STARTED}"));
     assert!(
         explained.contains("Generation 1 of the server is being started"),
@@ -62,10 +64,10 @@ pub(crate) fn the_catalog_explains(lab: &'static Lab) {
     );
 }
 
-pub(crate) fn plain_lines_if_asked_for(lab: &'static Lab) {
-    let port = lab.port();
+pub(crate) fn plain_lines_if_asked_for(machine: &'static Machine) {
+    let port = machine.port();
     let options = format!("--port=127.0.0.1:{port} --log-target=stderr");
-    let service = Service::new(lab, "plain-lines", options).start();
+    let service = Service::new(machine, "plain-lines", options).start();
     let lines = found(&service, "_TRANSPORT=stdout -o cat");
     assert!(lines.contains("starting new worker "), "{lines}");
 }

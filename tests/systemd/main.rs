@@ -5,7 +5,7 @@
 //! tests/systemd/run v257::      # on one of them only
 //! ```
 //!
-//! A plain `cargo test` finds none booted, and says so. `lab/` has the scripts that boot them;
+//! A plain `cargo test` finds none booted, and says so. `machine/` has the scripts that boot them;
 //! `harness/` is what tests are written with. Most tests share the three machines, so each has its
 //! own names of units and its own ports. As in the black-box tests nothing waits for luck: every
 //! wait is for an event, with a bound far above what it takes.
@@ -15,11 +15,11 @@ mod harness;
 
 mod activation;
 mod activation_kinds;
-mod confusion;
 mod control;
 mod dead_journal;
 mod generated_units;
 mod journal;
+mod notify_access;
 mod packages;
 mod readiness;
 mod reload;
@@ -67,7 +67,7 @@ on_all! {
     activation::the_socket_on_standard_input
     activation_kinds::every_kind_of_socket
     activation_kinds::two_units_with_one_name
-    confusion::a_worker_cannot_speak_for_the_unit
+    notify_access::a_worker_cannot_speak_for_the_unit
     generated_units::they_are_clean_hardened_and_serve
     journal::entries_are_found_by_their_fields
     journal::the_catalog_explains

@@ -2,12 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use crate::harness::{Lab, Service, eventually};
+use server_starter_testing::expect;
 
-fn service(lab: &'static Lab, name: &str, options: &str) -> (Service, u16) {
-    let port = lab.port();
+use crate::harness::{Machine, Service};
+
+fn service(machine: &'static Machine, name: &str, options: &str) -> (Service, u16) {
+    let port = machine.port();
     let options = format!("--port=127.0.0.1:{port} --start-attempts=2 {options}");
-    (Service::new(lab, name, options), port)
+    (Service::new(machine, name, options), port)
 }
 
 /// A reload returns when, and not before, the new generation serves.
@@ -18,8 +20,8 @@ fn succeeds(service: &Service, port: u16, interval: Duration) {
     assert!(start.elapsed() >= interval, "after {:?}", start.elapsed());
     assert!(service.generation() > before, "{:?}", service.workers());
     assert_eq!(service.main_pid(), supervisor);
-    service.lab.get(port).unwrap();
-    eventually("the old generation leaves", || {
+    service.machine.get(port).unwrap();
+    expect("the old generation leaves", || {
         (service.workers().len() == 1).then_some(())
     });
 }
@@ -31,7 +33,7 @@ fn fails(service: &Service, port: u16) {
     service.becomes("echo 'no such database' >&2; exit 3");
     let start = Instant::now();
     let reload = service.systemctl("reload");
-    assert!(!reload.success, "{reload:?}");
+    assert!(!reload.success(), "{reload:?}");
     assert!(start.elapsed() < Duration::from_secs(30), "{reload:?}");
     old_generation_serves(service, port, &before, supervisor);
     let journal = service.journal();
@@ -42,14 +44,16 @@ fn fails(service: &Service, port: u16) {
     // The verdict says where to look, and that is where it is.
     let (_, query) = journal.split_once("(what was written: ").unwrap();
     let (query, _) = query.split_once(')').unwrap();
-    let found = service.lab.run(&format!("{query} --no-pager --output=cat"));
+    let found = service
+        .machine
+        .run(&format!("{query} --no-pager --output=cat"));
     assert!(found.stdout.contains("no such database"), "{found:?}");
 }
 
 fn old_generation_serves(service: &Service, port: u16, before: &[(u32, u32)], supervisor: u32) {
     let (generation, pid) = *before.last().unwrap();
     let verdict = format!("exit code 3, generation {generation} kept");
-    eventually("the verdict is in the status", || {
+    expect("the verdict is in the status", || {
         let status = service.systemctl("status --no-pager").stdout;
         (status.contains("reload at") && status.contains(&verdict)).then_some(())
     });
@@ -57,7 +61,7 @@ fn old_generation_serves(service: &Service, port: u16, before: &[(u32, u32)], su
     assert_eq!(service.property("SubState"), "running");
     assert_eq!(service.main_pid(), supervisor);
     assert_eq!(service.workers(), before);
-    let answer = service.lab.get(port).unwrap();
+    let answer = service.machine.get(port).unwrap();
     assert_eq!(
         answer,
         format!("hello from generation {generation}, pid {pid}")
@@ -68,20 +72,20 @@ fn recovers(service: &Service, port: u16) {
     service.becomes("exec /usr/local/bin/hello");
     succeeds(service, port, Duration::ZERO);
     // Another one may be under way: see `settled`.
-    eventually("the status says that it succeeded", || {
+    expect("the status says that it succeeded", || {
         let status = service.property("StatusText");
         status.contains("succeeded").then_some(())
     });
 }
 
-pub(crate) fn reload_waits_for_the_new_generation(lab: &'static Lab) {
-    let (service, port) = service(lab, "reload", "--ready=alive --interval=1.5");
+pub(crate) fn reload_waits_for_the_new_generation(machine: &'static Machine) {
+    let (service, port) = service(machine, "reload", "--ready=alive --interval=1.5");
     let service = service.start();
     succeeds(&service, port, Duration::from_millis(1500));
 }
 
-pub(crate) fn a_failed_reload_says_so_and_costs_nothing(lab: &'static Lab) {
-    let (service, port) = service(lab, "fails", "");
+pub(crate) fn a_failed_reload_says_so_and_costs_nothing(machine: &'static Machine) {
+    let (service, port) = service(machine, "fails", "");
     let service = service.start();
     fails(&service, port);
     recovers(&service, port);
@@ -89,8 +93,8 @@ pub(crate) fn a_failed_reload_says_so_and_costs_nothing(lab: &'static Lab) {
 
 /// The client's exit status is the reload's here, too, and what the supervisor says meanwhile
 /// does no harm.
-pub(crate) fn notify_reload_with_a_client(lab: &'static Lab) {
-    let (service, port) = service(lab, "notify-reload-client", "--ready=alive");
+pub(crate) fn notify_reload_with_a_client(machine: &'static Machine) {
+    let (service, port) = service(machine, "notify-reload-client", "--ready=alive");
     let service = service.kind("notify-reload").start();
     succeeds(&service, port, Duration::from_millis(300));
     settled(&service);
@@ -101,7 +105,7 @@ pub(crate) fn notify_reload_with_a_client(lab: &'static Lab) {
 
 /// systemd sends HUP as well as running the client, so a second reload may follow the first.
 fn settled(service: &Service) {
-    eventually("no reload is under way", || {
+    expect("no reload is under way", || {
         let quiet = service.property("SubState") == "running"
             && !service.property("StatusText").contains("starting")
             && service.workers().len() == 1;
@@ -111,8 +115,8 @@ fn settled(service: &Service) {
 
 /// Without a client systemd waits for READY=1. It cannot hear that a reload failed; the status
 /// says so.
-pub(crate) fn notify_reload_alone(lab: &'static Lab) {
-    let (service, port) = service(lab, "notify-reload", "--ready=alive --interval=1.5");
+pub(crate) fn notify_reload_alone(machine: &'static Machine) {
+    let (service, port) = service(machine, "notify-reload", "--ready=alive --interval=1.5");
     let service = service.kind("notify-reload").line("ExecReload=").start();
     succeeds(&service, port, Duration::from_millis(1500));
     let (before, supervisor) = (service.workers(), service.main_pid());

@@ -3,57 +3,56 @@
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 
-use crate::harness::{Lab, Load, Outcome, Service, eventually};
+use server_starter_testing::expect;
+
+use crate::harness::{Machine, Service};
 
 fn stored(service: &Service) -> String {
     service.property("NFileDescriptorStore")
 }
 
 /// Two ports of its own and room for both.
-fn service(lab: &'static Lab, name: &str) -> (Service, u16, u16) {
-    let (one, other) = (lab.port(), lab.port());
+fn service(machine: &'static Machine, name: &str) -> (Service, u16, u16) {
+    let (one, other) = (machine.port(), machine.port());
     let options = format!("--port=127.0.0.1:{one} --port=127.0.0.1:{other}");
-    let service = Service::new(lab, name, options)
+    let service = Service::new(machine, name, options)
         .store(4)
         .line("Restart=on-failure")
         .start();
-    eventually("systemd has stored them", || {
+    expect("systemd has stored them", || {
         (stored(&service) == "2").then_some(())
     });
     (service, one, other)
 }
 
-pub(crate) fn restart_refuses_nobody(lab: &'static Lab) {
-    let (service, port, _) = service(lab, "restarted");
-    let load = Load::on(lab, port);
-    load.goes_on(20);
+pub(crate) fn restart_refuses_nobody(machine: &'static Machine) {
+    let (service, port, _) = service(machine, "restarted");
+    let load = machine.load(port);
+    load.wait_answers(20);
     for _ in 0..3 {
         let supervisor = service.main_pid();
         service.systemctl("restart").ok();
         assert_ne!(service.main_pid(), supervisor);
-        load.goes_on(20);
+        load.wait_answers(20);
     }
     // The workers drained: whoever was accepted was answered, whoever was not waited in the queue.
-    let outcome = load.end();
-    let Outcome { refused, reset, .. } = outcome;
-    assert_eq!((refused, reset), (0, 0), "{outcome:?}");
-    assert!(outcome.other.is_empty(), "{outcome:?}");
+    load.stop().expect_no_failure();
     assert_eq!(stored(&service), "2", "none is stored twice");
 }
 
-pub(crate) fn a_killed_supervisor_refuses_nobody(lab: &'static Lab) {
-    let (service, port, _) = service(lab, "killed");
-    let load = Load::on(lab, port);
-    load.goes_on(20);
+pub(crate) fn a_killed_supervisor_refuses_nobody(machine: &'static Machine) {
+    let (service, port, _) = service(machine, "killed");
+    let load = machine.load(port);
+    load.wait_answers(20);
     for _ in 0..3 {
         let supervisor = service.main_pid();
-        lab.run(&format!("kill -KILL {supervisor}")).ok();
+        machine.run(&format!("kill -KILL {supervisor}")).ok();
         service.comes_back(supervisor);
-        load.goes_on(20);
+        load.wait_answers(20);
     }
     // systemd kills the orphaned workers (KillMode=mixed): what they had accepted is reset, for
     // nobody could answer it any more. What they had not accepted waited for the next ones.
-    let outcome = load.end();
+    let outcome = load.stop();
     assert_eq!(outcome.refused, 0, "{outcome:?}");
     assert!(outcome.other.is_empty(), "{outcome:?}");
     assert!(
@@ -63,53 +62,53 @@ pub(crate) fn a_killed_supervisor_refuses_nobody(lab: &'static Lab) {
     assert_eq!(stored(&service), "2", "none is stored twice");
 }
 
-pub(crate) fn what_is_not_wanted_any_more_is_closed(lab: &'static Lab) {
-    let (mut service, one, other) = service(lab, "fewer");
-    lab.get(other).unwrap();
+pub(crate) fn what_is_not_wanted_any_more_is_closed(machine: &'static Machine) {
+    let (mut service, one, other) = service(machine, "fewer");
+    machine.get(other).unwrap();
     service.options(format!("--port=127.0.0.1:{one}"));
     service.systemctl("restart").ok();
-    lab.get(one).unwrap();
-    eventually("one is left in the store", || {
+    machine.get(one).unwrap();
+    expect("one is left in the store", || {
         (stored(&service) == "1").then_some(())
     });
-    eventually("the other is closed", || {
-        let answer = lab.get(other);
+    expect("the other is closed", || {
+        let answer = machine.get(other);
         (answer.err()?.kind() == ErrorKind::ConnectionRefused).then_some(())
     });
-    let ports = lab.variable(service.worker_pid(), "SERVER_STARTER_PORT");
+    let ports = machine.variable(service.worker_pid(), "SERVER_STARTER_PORT");
     assert_eq!(ports.unwrap(), format!("127.0.0.1:{one}=3"));
     // It is free for others, and for a later wish.
     service.options(format!("--port=127.0.0.1:{one} --port=127.0.0.1:{other}"));
     service.systemctl("restart").ok();
-    lab.get(other).unwrap();
+    machine.get(other).unwrap();
 }
 
 /// Its file stays, too, so that clients find the queue while nobody runs.
-pub(crate) fn a_unix_socket_keeps_its_file(lab: &'static Lab) {
+pub(crate) fn a_unix_socket_keeps_its_file(machine: &'static Machine) {
     const PATH: &str = "/run/kept.sock";
-    let service = Service::new(lab, "kept", format!("--path={PATH}"))
+    let service = Service::new(machine, "kept", format!("--path={PATH}"))
         .store(1)
         .line("Restart=on-failure")
         .start();
-    let inode = || std::fs::symlink_metadata(lab.path(PATH)).unwrap().ino();
+    let inode = || std::fs::symlink_metadata(machine.path(PATH)).unwrap().ino();
     let before = inode();
-    lab.get_from_unix(PATH).unwrap();
+    machine.get_from_unix(PATH).unwrap();
     service.systemctl("restart").ok();
-    lab.get_from_unix(PATH).unwrap();
+    machine.get_from_unix(PATH).unwrap();
     let supervisor = service.main_pid();
-    lab.run(&format!("kill -KILL {supervisor}")).ok();
+    machine.run(&format!("kill -KILL {supervisor}")).ok();
     service.comes_back(supervisor);
-    lab.get_from_unix(PATH).unwrap();
+    machine.get_from_unix(PATH).unwrap();
     assert_eq!(inode(), before);
     assert_eq!(stored(&service), "1");
 }
 
-pub(crate) fn too_small_a_store_is_a_warning(lab: &'static Lab) {
-    let (one, other) = (lab.port(), lab.port());
+pub(crate) fn too_small_a_store_is_a_warning(machine: &'static Machine) {
+    let (one, other) = (machine.port(), machine.port());
     let options = format!("--port=127.0.0.1:{one} --port=127.0.0.1:{other}");
-    let service = Service::new(lab, "small", options);
+    let service = Service::new(machine, "small", options);
     // Since 254 systemd itself says how much it keeps.
-    let service = match lab.version {
+    let service = match machine.version {
         ..254 => service.store(1),
         _ => service.line("FileDescriptorStoreMax=1"),
     };
@@ -121,7 +120,7 @@ pub(crate) fn too_small_a_store_is_a_warning(lab: &'static Lab) {
     );
     service.systemctl("restart").ok();
     for port in [one, other] {
-        lab.get(port).unwrap();
+        machine.get(port).unwrap();
     }
     assert_eq!(stored(&service), "1");
 }

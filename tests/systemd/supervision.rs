@@ -3,58 +3,60 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use crate::harness::{Lab, Service, eventually};
+use server_starter_testing::expect;
 
-pub(crate) fn the_watchdog_notices_a_stopped_supervisor(lab: &'static Lab) {
-    let port = lab.port();
-    let service = Service::new(lab, "watched", format!("--port=127.0.0.1:{port}"))
+use crate::harness::{Machine, Service};
+
+pub(crate) fn the_watchdog_notices_a_stopped_supervisor(machine: &'static Machine) {
+    let port = machine.port();
+    let service = Service::new(machine, "watched", format!("--port=127.0.0.1:{port}"))
         .line("WatchdogSec=5")
         .line("LimitCORE=0")
         .line("Restart=on-failure")
         .start();
     let supervisor = service.main_pid();
-    lab.run(&format!("kill -STOP {supervisor}")).ok();
+    machine.run(&format!("kill -STOP {supervisor}")).ok();
     service.comes_back(supervisor);
-    lab.get(port).unwrap();
+    machine.get(port).unwrap();
     assert_eq!(service.property("NRestarts"), "1");
     let journal = service.journal();
     assert!(journal.contains("Watchdog timeout"), "{journal}");
     // Who is well is left alone: twice the span.
     let supervisor = service.main_pid();
     let since = Instant::now();
-    eventually("time passes", || {
+    expect("time passes", || {
         (since.elapsed() > Duration::from_secs(10)).then_some(())
     });
     assert_eq!(service.main_pid(), supervisor);
     assert_eq!(service.property("NRestarts"), "1");
 }
 
-pub(crate) fn a_start_may_take_longer_than_its_time_out(lab: &'static Lab) {
-    let port = lab.port();
+pub(crate) fn a_start_may_take_longer_than_its_time_out(machine: &'static Machine) {
+    let port = machine.port();
     let options = format!("--port=127.0.0.1:{port} --ready=alive --interval=4");
-    let service = Service::new(lab, "slow-start", options).line("TimeoutStartSec=2");
+    let service = Service::new(machine, "slow-start", options).line("TimeoutStartSec=2");
     service.write();
     // A daemon-reload makes systemd forget that a time-out was extended.
-    let _unchanged = lab.unchanged();
+    let _unchanged = machine.unchanged();
     let start = Instant::now();
     service.systemctl("start").ok();
     assert!(start.elapsed() >= Duration::from_secs(4));
     assert_eq!(service.property("ActiveState"), "active");
     assert_eq!(service.property("NRestarts"), "0");
-    lab.get(port).unwrap();
+    machine.get(port).unwrap();
 }
 
-pub(crate) fn stop_answers_what_is_under_way(lab: &'static Lab) {
-    let port = lab.port();
-    let service = Service::new(lab, "drained", format!("--port=127.0.0.1:{port}")).start();
+pub(crate) fn stop_answers_what_is_under_way(machine: &'static Machine) {
+    let port = machine.port();
+    let service = Service::new(machine, "drained", format!("--port=127.0.0.1:{port}")).start();
     let worker = service.worker_pid();
     let descriptors = || {
-        let entries = fs::read_dir(lab.path(&format!("/proc/{worker}/fd")));
+        let entries = fs::read_dir(machine.path(&format!("/proc/{worker}/fd")));
         entries.map_or(0, Iterator::count)
     };
     let idle = descriptors();
-    let slow = lab.get_slowly(port, 3000);
-    eventually("the request is accepted", || {
+    let slow = machine.get_slowly(port, 3000);
+    expect("the request is accepted", || {
         (descriptors() > idle).then_some(())
     });
     service.systemctl("stop").ok();

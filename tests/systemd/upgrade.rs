@@ -1,39 +1,43 @@
 //! Another release of the supervisor takes over in the same process, and systemd sees nothing of it; or
 //! it dies in the middle, and systemd has the sockets.
 
-use crate::harness::{Lab, Load, Outcome, Service};
+use server_starter_testing::{HttpOutcome, Output};
+
+use crate::harness::{Machine, Service};
 
 /// `log::message_id::UPGRADED`
 const UPGRADED: &str = "f8e9cee1d51c4879bd7a61fc7f50d0ec";
 
 /// A service whose supervisor is a file of its own.
-fn service(lab: &'static Lab, name: &str, port: u16) -> (Service, String) {
+fn service(machine: &'static Machine, name: &str, port: u16) -> (Service, String) {
     let program = format!("/opt/{name}.supervisor");
-    lab.run(&format!("cp /usr/bin/start_server {program}")).ok();
+    machine
+        .run(&format!("cp /usr/bin/start_server {program}"))
+        .ok();
     let start = format!(
         "ExecStart=\nExecStart={program} --interval=0.3 --port=127.0.0.1:{port} \
          --control=/run/{name}/control --status-file=/run/{name}/status -- /opt/{name}"
     );
-    let service = Service::new(lab, name, "").line(start).store(1);
+    let service = Service::new(machine, name, "").line(start).store(1);
     let service = service.line("Restart=on-failure\nRestartSec=0").start();
     (service, program)
 }
 
-fn upgrade(service: &Service) -> crate::harness::Finished {
+fn upgrade(service: &Service) -> Output {
     let name = &service.name;
     let command = format!("/usr/bin/start_server --upgrade --control=/run/{name}/control");
-    service.lab.run(&command)
+    service.machine.run(&command)
 }
 
-pub(crate) fn systemd_sees_nothing_of_it(lab: &'static Lab) {
-    let port = lab.port();
-    let (service, _) = service(lab, "upgraded", port);
-    let load = Load::on(lab, port);
-    load.goes_on(20);
+pub(crate) fn systemd_sees_nothing_of_it(machine: &'static Machine) {
+    let port = machine.port();
+    let (service, _) = service(machine, "upgraded", port);
+    let load = machine.load(port);
+    load.wait_answers(20);
     let (supervisor, worker) = (service.main_pid(), service.worker_pid());
     for _ in 0..3 {
         upgrade(&service).ok();
-        load.goes_on(20);
+        load.wait_answers(20);
     }
     assert_eq!(service.property("ActiveState"), "active");
     assert_eq!(
@@ -42,7 +46,7 @@ pub(crate) fn systemd_sees_nothing_of_it(lab: &'static Lab) {
     );
     let status = service.property("StatusText");
     assert!(status.contains("generation 1 serving"), "{status}");
-    let entries = lab.run(&format!(
+    let entries = machine.run(&format!(
         "journalctl --output=cat MESSAGE_ID={UPGRADED} _PID={supervisor}"
     ));
     assert_eq!(entries.ok().lines().count(), 3);
@@ -50,15 +54,16 @@ pub(crate) fn systemd_sees_nothing_of_it(lab: &'static Lab) {
     assert_eq!(service.generation(), 2);
     service.becomes("exit 3");
     upgrade(&service).ok();
-    lab.run(&format!(
-        "systemctl kill --signal=HUP --kill-whom=main {}",
-        service.name
-    ))
-    .ok();
-    load.goes_on(20);
+    machine
+        .run(&format!(
+            "systemctl kill --signal=HUP --kill-whom=main {}",
+            service.name
+        ))
+        .ok();
+    load.wait_answers(20);
     service.becomes("exec /usr/local/bin/hello");
     service.systemctl("reload").ok();
-    let outcome = load.end();
+    let outcome = load.stop();
     assert_eq!((outcome.refused, outcome.reset), (0, 0), "{outcome:?}");
     assert!(outcome.other.is_empty(), "{outcome:?}");
     assert_eq!(
@@ -69,10 +74,10 @@ pub(crate) fn systemd_sees_nothing_of_it(lab: &'static Lab) {
 }
 
 /// KILL, before and after the old program has gone. The good one is back in its place by then.
-pub(crate) fn killed_in_the_middle_it_comes_back_with_its_sockets(lab: &'static Lab) {
-    let port = lab.port();
-    let (service, program) = service(lab, "halfway", port);
-    let load = Load::on(lab, port);
+pub(crate) fn killed_in_the_middle_it_comes_back_with_its_sockets(machine: &'static Machine) {
+    let port = machine.port();
+    let (service, program) = service(machine, "halfway", port);
+    let load = machine.load(port);
     let mend = format!("cp /usr/bin/start_server {program}.new; mv {program}.new {program}");
     let in_its_trial = format!("#!/bin/sh\n{mend}\nkill -KILL $PPID\n");
     let after_it = format!(
@@ -80,20 +85,20 @@ pub(crate) fn killed_in_the_middle_it_comes_back_with_its_sockets(lab: &'static 
          {mend}\nkill -KILL $$\n"
     );
     for script in [in_its_trial, after_it] {
-        load.goes_on(20);
+        load.wait_answers(20);
         let supervisor = service.main_pid();
-        lab.write(&program, &script, 0o755);
+        machine.write(&program, &script, 0o755);
         let failed = upgrade(&service);
         assert!(
-            !failed.success && failed.stderr.contains("has ended"),
+            !failed.success() && failed.stderr.contains("has ended"),
             "{failed:?}"
         );
         service.comes_back(supervisor);
-        lab.get(port).unwrap();
+        machine.get(port).unwrap();
     }
-    load.goes_on(20);
-    let outcome = load.end();
-    let Outcome { refused, reset, .. } = outcome;
+    load.wait_answers(20);
+    let outcome = load.stop();
+    let HttpOutcome { refused, reset, .. } = outcome;
     assert_eq!(refused, 0, "{outcome:?}");
     // Its workers are killed by systemd, with what they had accepted.
     assert!(reset <= 2 * 4, "4 clients, killed twice: {outcome:?}");

@@ -4,7 +4,7 @@ use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
 use std::time::Duration;
 
-use super::BOUND;
+use server_starter_testing::BOUND;
 
 /// Why a request got no answer.
 #[derive(Debug)]

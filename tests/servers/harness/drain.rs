@@ -3,9 +3,11 @@
 use std::fs;
 use std::time::Duration;
 
+use server_starter_testing::expect;
+
 use super::client::Fate;
 use super::run::{answers, bound, run_alone};
-use super::{Connection, Place, Server, eventually};
+use super::{Connection, Server, ServerDir};
 
 /// A connection that has no request under way.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -24,34 +26,32 @@ impl Server {
     #[track_caller]
     pub(crate) fn drained_alone(&self, state: State) -> Option<Fate> {
         let recipe = self.recipe()?;
-        let (place, listener) = bound(&recipe);
-        let mut server = run_alone(&recipe, &place, &listener, 1);
-        eventually("an answer", || answers(place.port).then_some(()));
-        eventually("nobody is connected", || {
-            (connections(&place) == 0).then_some(())
+        let (dir, listener) = bound(&recipe);
+        let mut server = run_alone(&recipe, &dir, &listener, 1);
+        expect("an answer", || answers(dir.port).then_some(()));
+        expect("nobody is connected", || {
+            (connections(&dir) == 0).then_some(())
         });
-        let mut connection = Connection::open(place.port).unwrap();
+        let mut connection = Connection::open(dir.port).unwrap();
         if state == State::Idle {
             let kept = connection.get("/", true, Duration::ZERO).unwrap();
             assert!(kept, "it does not keep connections alive");
         }
-        eventually("it is accepted", || {
-            (connections(&place) == 1).then_some(())
-        });
+        expect("it is accepted", || (connections(&dir) == 1).then_some(()));
         server.signal(recipe.signal());
         let fate = connection.fate(REQUEST);
-        server.wait();
+        server.wait_exit();
         Some(fate)
     }
 }
 
-/// How many connections to the place's port were accepted: the kernel gives a socket its inode with that.
-fn connections(place: &Place) -> usize {
+/// How many connections to the dir's port were accepted: the kernel gives a socket its inode with that.
+fn connections(dir: &ServerDir) -> usize {
     let table = fs::read_to_string("/proc/net/tcp").unwrap();
     let local = format!(
         "{:08X}:{:04X}",
         u32::from_ne_bytes([127, 0, 0, 1]),
-        place.port
+        dir.port
     );
     let is_ours = |line: &&str| {
         let fields: Vec<&str> = line.split_whitespace().collect();

@@ -3,30 +3,32 @@
 use std::net::TcpListener;
 use std::time::Duration;
 
-use super::{Connection, Place, Recipe, Running, eventually};
+use server_starter_testing::{Running, expect, program};
+
+use super::{Connection, Recipe, ServerDir};
 
 /// Starts the recipe's supervisor and waits for the first answer. Again with another port, when somebody took it.
 #[track_caller]
-pub(crate) fn start(recipe: &Recipe) -> (Place, Running) {
+pub(crate) fn start(recipe: &Recipe) -> (ServerDir, Running) {
     for _ in 0..5 {
-        let place = Place::of(recipe);
-        let command = place.filled_in(&recipe.command);
+        let dir = ServerDir::of(recipe);
+        let command = dir.filled_in(&recipe.command);
         let options = command.strip_prefix("start_server").unwrap();
         let command = format!(
             "exec {} --status-file=status{options}",
-            env!("CARGO_BIN_EXE_start_server")
+            program!().path().display()
         );
-        let mut supervisor = place.run("start_server", &command, None);
-        let up = eventually("the first generation answers, or the end", || {
+        let mut supervisor = dir.run("start_server", &command, None);
+        let up = expect("the first generation answers, or the end", || {
             if supervisor.exited().is_some() {
                 return Some(false);
             }
-            (place.read("status").starts_with("1:") && answers(place.port)).then_some(true)
+            (dir.read("status").starts_with("1:") && answers(dir.port)).then_some(true)
         });
         if up {
-            return (place, supervisor);
+            return (dir, supervisor);
         }
-        let log = supervisor.log();
+        let log = supervisor.stderr();
         assert!(log.contains("Address already in use"), "it ended");
     }
     panic!("no free port in five attempts");
@@ -40,21 +42,21 @@ pub(crate) fn answers(port: u16) -> bool {
 
 /// Waits until the status file has this generation alone: all older ones are gone.
 #[track_caller]
-pub(crate) fn wait_generation(place: &Place, supervisor: &mut Running, generation: u32) {
+pub(crate) fn wait_generation(dir: &ServerDir, supervisor: &mut Running, generation: u32) {
     let start = format!("{generation}:");
-    eventually(&format!("generation {generation} alone"), || {
+    expect(&format!("generation {generation} alone"), || {
         assert!(supervisor.exited().is_none(), "the supervisor ended");
-        let status = place.read("status");
+        let status = dir.read("status");
         (status.starts_with(&start) && status.lines().count() == 1).then_some(())
     });
 }
 
-/// A place for this recipe, and a listening socket on its port.
-pub(crate) fn bound(recipe: &Recipe) -> (Place, TcpListener) {
+/// A dir for this recipe, and a listening socket on its port.
+pub(crate) fn bound(recipe: &Recipe) -> (ServerDir, TcpListener) {
     for _ in 0..5 {
-        let place = Place::of(recipe);
-        if let Ok(listener) = TcpListener::bind(("127.0.0.1", place.port)) {
-            return (place, listener);
+        let dir = ServerDir::of(recipe);
+        if let Ok(listener) = TcpListener::bind(("127.0.0.1", dir.port)) {
+            return (dir, listener);
         }
     }
     panic!("no free port in five attempts");
@@ -63,16 +65,16 @@ pub(crate) fn bound(recipe: &Recipe) -> (Place, TcpListener) {
 /// Runs the server of a recipe on this socket, as its descriptor 3, and nobody above it.
 pub(crate) fn run_alone(
     recipe: &Recipe,
-    place: &Place,
+    dir: &ServerDir,
     listener: &TcpListener,
     generation: u32,
 ) -> Running {
-    let port = place.port;
+    let port = dir.port;
     let command = format!(
         "exec 3<&0 0</dev/null; export LISTEN_FDS=1 LISTEN_PID=$$ \
          SERVER_STARTER_PORT='127.0.0.1:{port}=3' SERVER_STARTER_GENERATION={generation}; exec {}",
-        place.filled_in(recipe.server())
+        dir.filled_in(recipe.server())
     );
     let socket = listener.try_clone().unwrap();
-    place.run("alone", &command, Some(socket.into()))
+    dir.run("alone", &command, Some(socket.into()))
 }

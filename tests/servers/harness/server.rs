@@ -1,10 +1,11 @@
 //! What is tested of every server.
 
 use nix::sys::signal::Signal;
+use server_starter_testing::{eventually, expect, say};
 
-use super::load::{CLIENTS, Load};
+use super::load::{CLIENTS, under_load};
 use super::run::{answers, bound, run_alone, start, wait_generation};
-use super::{Outcome, Place, Recipe, Slow, eventually, skipped, tell};
+use super::{Outcome, Recipe, ServerDir, Slow, skipped};
 
 /// A server and what can be asked of it.
 pub(crate) struct Server {
@@ -22,15 +23,15 @@ pub(crate) struct Server {
 /// How many reloads, or drains, there are.
 const TIMES: u32 = 5;
 /// How many requests are answered before each.
-const BETWEEN: usize = 50;
+const BETWEEN: u64 = 50;
 
 impl Server {
     /// Its recipe; `None`, loudly, when it is not installed.
     #[track_caller]
     pub(crate) fn recipe(&self) -> Option<Recipe> {
         let recipe = Recipe::of(self.name);
-        let place = Place::of(&Recipe::default());
-        if place.run("needs", self.needs, None).wait().success() {
+        let dir = ServerDir::of(&Recipe::default());
+        if dir.run("needs", self.needs, None).wait().success() {
             return Some(recipe);
         }
         skipped(self.name, &format!("not here: {}", self.needs));
@@ -41,22 +42,20 @@ impl Server {
     #[track_caller]
     pub(crate) fn reloads_lose_nothing_of_ours(&self) {
         let Some(recipe) = self.recipe() else { return };
-        let (place, mut supervisor) = start(&recipe);
-        let outcome = Load::on(place.port, self.slow, |load| {
+        let (dir, mut supervisor) = start(&recipe);
+        let outcome = under_load(dir.port, self.slow, |load| {
             for generation in 2..2 + TIMES {
                 load.wait_answers(BETWEEN);
                 supervisor.signal(Signal::SIGHUP);
-                wait_generation(&place, &mut supervisor, generation);
+                wait_generation(&dir, &mut supervisor, generation);
             }
             load.wait_answers(BETWEEN);
         });
-        tell(&format!("{}, {TIMES} reloads: {outcome}", self.name));
+        say(&format!("{}, {TIMES} reloads: {outcome}", self.name));
         supervisor.signal(Signal::SIGTERM);
-        assert_eq!(supervisor.wait().code(), Some(0));
-        eventually("nothing is left", || {
-            place.survivors().is_empty().then_some(())
-        });
-        for line in supervisor.log().lines() {
+        assert_eq!(supervisor.wait_exit().code(), Some(0));
+        eventually("no process is left", || dir.processes().is_empty());
+        for line in supervisor.stderr().lines() {
             let failed = line.contains("died unexpectedly") || line.contains("failed to start");
             assert!(!failed, "{line}");
         }
@@ -69,21 +68,21 @@ impl Server {
     #[track_caller]
     pub(crate) fn its_own_drain_costs_as_much(&self) {
         let Some(recipe) = self.recipe() else { return };
-        let (place, listener) = bound(&recipe);
-        let mut server = run_alone(&recipe, &place, &listener, 1);
-        eventually("an answer", || answers(place.port).then_some(()));
-        let outcome = Load::on(place.port, self.slow, |load| {
+        let (dir, listener) = bound(&recipe);
+        let mut server = run_alone(&recipe, &dir, &listener, 1);
+        expect("an answer", || answers(dir.port).then_some(()));
+        let outcome = under_load(dir.port, self.slow, |load| {
             for generation in 2..2 + TIMES {
                 load.wait_answers(BETWEEN);
                 server.signal(recipe.signal());
-                server.wait();
-                server = run_alone(&recipe, &place, &listener, generation);
+                server.wait_exit();
+                server = run_alone(&recipe, &dir, &listener, generation);
             }
             load.wait_answers(BETWEEN);
         });
-        tell(&format!("{}, {TIMES} drains alone: {outcome}", self.name));
+        say(&format!("{}, {TIMES} drains alone: {outcome}", self.name));
         server.signal(recipe.signal());
-        server.wait();
+        server.wait_exit();
         self.judge(&outcome, TIMES);
     }
 
@@ -105,16 +104,16 @@ impl Server {
     #[track_caller]
     pub(crate) fn a_broken_version_changes_nothing(&self) {
         let Some(recipe) = self.recipe() else { return };
-        let (place, mut supervisor) = start(&recipe);
-        let first = place.read("status");
+        let (dir, mut supervisor) = start(&recipe);
+        let first = dir.read("status");
         let (file, broken) = self.broken;
-        let good = std::fs::read(place.path(file)).unwrap();
-        place.replace(file, broken.as_bytes());
+        let good = std::fs::read(dir.path(file)).unwrap();
+        dir.replace(file, broken.as_bytes());
         supervisor.signal(Signal::SIGHUP);
-        let outcome = Load::on(place.port, self.slow, |_| {
+        let outcome = under_load(dir.port, self.slow, |_| {
             // twice, so that one attempt is over while the load lasts
-            eventually("two attempts fail", || {
-                let log = supervisor.log();
+            expect("two attempts fail", || {
+                let log = supervisor.stderr();
                 (log.matches("seems to have failed to start").count() >= 2).then_some(())
             });
         });
@@ -122,15 +121,15 @@ impl Server {
             outcome.unanswered.is_empty() && outcome.broken.is_empty(),
             "{outcome}"
         );
-        assert_eq!(place.read("status"), first, "somebody took over");
-        place.replace(file, &good);
-        eventually("a good version takes over", || {
-            let status = place.read("status");
+        assert_eq!(dir.read("status"), first, "somebody took over");
+        dir.replace(file, &good);
+        expect("a good version takes over", || {
+            let status = dir.read("status");
             (!status.contains(&first) && status.lines().count() == 1).then_some(())
         });
-        assert!(answers(place.port));
+        assert!(answers(dir.port));
         supervisor.signal(Signal::SIGTERM);
-        assert_eq!(supervisor.wait().code(), Some(0));
+        assert_eq!(supervisor.wait_exit().code(), Some(0));
     }
 }
 

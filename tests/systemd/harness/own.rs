@@ -5,47 +5,41 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::Lab;
+use server_starter_testing::Output;
+
+use super::Machine;
 
 /// Taken down when dropped. (`tests/systemd/run` takes down what is left of a test that was killed.)
 pub(super) struct Own {
-    pub(super) lab: &'static Lab,
+    pub(super) machine: &'static Machine,
     dir: PathBuf,
 }
 
 impl Own {
     /// Boots one like the shared one of that version, in which nothing of ours is installed.
     pub(super) fn boot(version: &str, name: &str) -> Result<Own, String> {
-        let labs = std::env::var_os("START_SERVER_LABS")
+        let machines = std::env::var_os("START_SERVER_MACHINES")
             .ok_or("no systemd was booted for it (run tests/systemd/run, as root)")?;
-        let options = fs::read_to_string(Path::new(&labs).join(version).join("options"))
+        let options = fs::read_to_string(Path::new(&machines).join(version).join("options"))
             .map_err(|e| format!("it is not among those that were booted ({e})"))?;
-        let dir = Path::new(&labs).join(format!("{version}-{name}"));
-        machine("up", &dir, options.lines());
-        let lab = Box::leak(Box::new(Lab::at(&dir).unwrap()));
-        Ok(Own { lab, dir })
+        let dir = Path::new(&machines).join(format!("{version}-{name}"));
+        manage("up", &dir, options.lines());
+        let machine = Box::leak(Box::new(Machine::at(&dir).unwrap()));
+        Ok(Own { machine, dir })
     }
 }
 
 impl Drop for Own {
     fn drop(&mut self) {
-        machine("down", &self.dir, [].into_iter());
+        manage("down", &self.dir, [].into_iter());
     }
 }
 
-fn machine<'a>(command: &str, dir: &Path, options: impl Iterator<Item = &'a str>) {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/systemd/lab/machine");
-    let done = Command::new(script)
-        .arg(command)
-        .arg(dir)
-        .args(options)
-        .output()
-        .unwrap();
-    let failed = !done.status.success();
-    if failed && !std::thread::panicking() {
-        panic!(
-            "machine {command}: {}",
-            String::from_utf8_lossy(&done.stderr)
-        );
+fn manage<'a>(command: &str, dir: &Path, options: impl Iterator<Item = &'a str>) {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/systemd/machine/machine");
+    let mut manage = Command::new(script);
+    let done = Output::of(manage.arg(command).arg(dir).args(options));
+    if !done.status.success() && !std::thread::panicking() {
+        panic!("{done}");
     }
 }

@@ -2,11 +2,13 @@
 
 use std::thread;
 
-use super::{Lab, eventually};
+use server_starter_testing::{Output, expect};
+
+use super::Machine;
 
 /// A unit, and perhaps the `.socket` beside it; stopped when dropped.
 pub(crate) struct Service {
-    pub(crate) lab: &'static Lab,
+    pub(crate) machine: &'static Machine,
     /// Without `.service`.
     pub(crate) name: String,
     kind: &'static str,
@@ -16,9 +18,13 @@ pub(crate) struct Service {
 
 impl Service {
     /// `start_server` with these options; its worker is `hello`, until `becomes`.
-    pub(crate) fn new(lab: &'static Lab, name: &str, options: impl Into<String>) -> Service {
+    pub(crate) fn new(
+        machine: &'static Machine,
+        name: &str,
+        options: impl Into<String>,
+    ) -> Service {
         let service = Service {
-            lab,
+            machine,
             name: name.to_owned(),
             kind: "notify",
             options: options.into(),
@@ -29,9 +35,9 @@ impl Service {
     }
 
     /// One that is there already, by its file.
-    pub(crate) fn installed(lab: &'static Lab, name: &str) -> Service {
+    pub(crate) fn installed(machine: &'static Machine, name: &str) -> Service {
         Service {
-            lab,
+            machine,
             name: name.to_owned(),
             kind: "",
             options: String::new(),
@@ -64,7 +70,7 @@ impl Service {
     /// The program that the next worker is.
     pub(crate) fn becomes(&self, script: &str) {
         let text = format!("#!/bin/sh\n{script}\n");
-        self.lab.write(&self.worker(), text, 0o755);
+        self.machine.write(&self.worker(), text, 0o755);
     }
 
     fn worker(&self) -> String {
@@ -85,19 +91,21 @@ impl Service {
              ExecReload=/usr/bin/start_server --restart --until=ready --timeout=40 {control}\n\
              {lines}\n"
         );
-        self.lab
+        self.machine
             .write(&format!("/etc/systemd/system/{name}.service"), unit, 0o644);
-        self.lab.reload_manager();
+        self.machine.reload_manager();
     }
 
     /// Writes the unit and its `.socket`, and starts the latter.
     pub(crate) fn listen(self, socket_lines: &str) -> Service {
         let name = &self.name;
         let unit = format!("[Socket]\n{socket_lines}\n");
-        self.lab
+        self.machine
             .write(&format!("/etc/systemd/system/{name}.socket"), unit, 0o644);
         self.write();
-        self.lab.run(&format!("systemctl start {name}.socket")).ok();
+        self.machine
+            .run(&format!("systemctl start {name}.socket"))
+            .ok();
         self
     }
 
@@ -108,13 +116,14 @@ impl Service {
         self
     }
 
-    pub(crate) fn systemctl(&self, verb: &str) -> super::Finished {
-        self.lab
+    pub(crate) fn systemctl(&self, verb: &str) -> Output {
+        self.machine
             .run(&format!("systemctl {verb} {}.service", self.name))
     }
 
     pub(crate) fn property(&self, name: &str) -> String {
-        self.lab.property(&format!("{}.service", self.name), name)
+        self.machine
+            .property(&format!("{}.service", self.name), name)
     }
 
     pub(crate) fn main_pid(&self) -> u32 {
@@ -122,7 +131,7 @@ impl Service {
     }
 
     pub(crate) fn journal(&self) -> String {
-        self.lab.journal(&self.name)
+        self.machine.journal(&self.name)
     }
 
     /// Generations and pids in the status file, the newest last.
@@ -131,7 +140,7 @@ impl Service {
             "" => format!("/run/{}/status", self.name.replacen('@', "/", 1)),
             _ => format!("/run/{}/status", self.name),
         };
-        let text = self.lab.read(&file);
+        let text = self.machine.read(&file);
         let line = |line: &str| {
             let (generation, pid) = line.split_once(':')?;
             Some((generation.parse().ok()?, pid.parse().ok()?))
@@ -148,19 +157,19 @@ impl Service {
 
     /// The pid of a worker.
     pub(crate) fn worker_pid(&self) -> u32 {
-        eventually("a worker is ready", || Some(self.workers().last()?.1))
+        expect("a worker is ready", || Some(self.workers().last()?.1))
     }
 
     /// Waits for systemd to have heard that it is ready.
     pub(crate) fn is_active(&self) {
-        eventually("the service is active", || {
+        expect("the service is active", || {
             (self.property("ActiveState") == "active").then_some(())
         });
     }
 
     /// Waits for a process other than this to be the service's, and ready.
     pub(crate) fn comes_back(&self, was: u32) -> u32 {
-        eventually("another supervisor serves", || {
+        expect("another supervisor serves", || {
             let pid = self.main_pid();
             (pid != 0 && pid != was && self.property("ActiveState") == "active").then_some(pid)
         })
@@ -172,14 +181,18 @@ impl Drop for Service {
         let name = &self.name;
         if thread::panicking() {
             let status = self
-                .lab
+                .machine
                 .run(&format!("systemctl status --no-pager {name}.service"));
-            let journal = self.lab.run(&format!("journalctl --no-pager -u {name}"));
+            let journal = self
+                .machine
+                .run(&format!("journalctl --no-pager -u {name}"));
             eprintln!("{}\n{}", status.stdout, journal.stdout);
         }
-        let socket = self.lab.path(&format!("/etc/systemd/system/{name}.socket"));
+        let socket = self
+            .machine
+            .path(&format!("/etc/systemd/system/{name}.socket"));
         if self.kind.is_empty() || socket.exists() {
-            self.lab.run(&format!("systemctl stop {name}.socket"));
+            self.machine.run(&format!("systemctl stop {name}.socket"));
         }
         self.systemctl("stop");
         self.systemctl("reset-failed");

@@ -9,10 +9,10 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Mutex, RwLock, RwLockReadGuard};
 
-use super::BOUND;
+use server_starter_testing::{BOUND, Output, program};
 
-/// One machine of the lab, shared by all tests of this process.
-pub(crate) struct Lab {
+/// One machine of the machine, shared by all tests of this process.
+pub(crate) struct Machine {
     pub(crate) version: u32,
     pid1: u32,
     next_port: AtomicU16,
@@ -20,63 +20,42 @@ pub(crate) struct Lab {
     manager: RwLock<()>,
 }
 
-/// What a command that has ended leaves.
-#[derive(Debug)]
-pub(crate) struct Finished {
-    /// For the report of a failure.
-    #[expect(dead_code)]
-    pub(crate) command: String,
-    pub(crate) success: bool,
-    pub(crate) stdout: String,
-    pub(crate) stderr: String,
-}
-
-impl Finished {
-    /// Standard output, of a command that has to succeed.
-    #[track_caller]
-    pub(crate) fn ok(self) -> String {
-        assert!(self.success, "{self:#?}");
-        self.stdout
-    }
-}
-
-impl Lab {
+impl Machine {
     /// The machine called so; an error says why there is none.
-    pub(crate) fn of(version: &'static str) -> Result<&'static Lab, String> {
-        static BOOTED: Mutex<BTreeMap<&str, &'static Lab>> = Mutex::new(BTreeMap::new());
-        let labs = std::env::var_os("START_SERVER_LABS")
+    pub(crate) fn of(version: &'static str) -> Result<&'static Machine, String> {
+        static BOOTED: Mutex<BTreeMap<&str, &'static Machine>> = Mutex::new(BTreeMap::new());
+        let machines = std::env::var_os("START_SERVER_MACHINES")
             .ok_or("no systemd was booted for it (run tests/systemd/run, as root)")?;
         let mut booted = BOOTED.lock().unwrap_or_else(|e| e.into_inner());
-        if let Some(lab) = booted.get(version) {
-            return Ok(lab);
+        if let Some(machine) = booted.get(version) {
+            return Ok(machine);
         }
-        let lab = Lab::at(&Path::new(&labs).join(version))
+        let machine = Machine::at(&Path::new(&machines).join(version))
             .map_err(|e| format!("it is not among those that were booted ({e})"))?;
-        lab.install();
-        let lab: &'static Lab = Box::leak(Box::new(lab));
-        booted.insert(version, lab);
-        Ok(lab)
+        machine.install();
+        let machine: &'static Machine = Box::leak(Box::new(machine));
+        booted.insert(version, machine);
+        Ok(machine)
     }
 
     /// The machine that was booted with this directory.
-    pub(super) fn at(dir: &Path) -> io::Result<Lab> {
+    pub(super) fn at(dir: &Path) -> io::Result<Machine> {
         let pid1 = fs::read_to_string(dir.join("pid1"))?;
-        let mut lab = Lab {
+        let mut machine = Machine {
             version: 0,
             pid1: pid1.trim().parse().unwrap(),
             next_port: AtomicU16::new(20000),
             manager: RwLock::new(()),
         };
-        let said = lab.run("systemctl --version").ok();
+        let said = machine.run("systemctl --version").ok();
         let version = said.split_whitespace().nth(1);
-        lab.version = version.and_then(|v| v.parse().ok()).unwrap();
-        Ok(lab)
+        machine.version = version.and_then(|v| v.parse().ok()).unwrap();
+        Ok(machine)
     }
 
     /// Puts in place what a package would.
     pub(crate) fn install(&self) {
-        let binary = Path::new(env!("CARGO_BIN_EXE_start_server"));
-        self.copy(binary, "/usr/bin/start_server");
+        self.copy(program!().path(), "/usr/bin/start_server");
         self.install_hello();
         let units = Path::new(env!("CARGO_MANIFEST_DIR")).join("systemd");
         for name in ["server-starter@.service", "server-starter@.socket"] {
@@ -91,8 +70,7 @@ impl Lab {
 
     /// The worker.
     pub(crate) fn install_hello(&self) {
-        let examples = Path::new(env!("CARGO_BIN_EXE_start_server")).with_file_name("examples");
-        self.copy(&examples.join("hello"), "/usr/local/bin/hello");
+        self.copy(&program!().example("hello"), "/usr/local/bin/hello");
     }
 
     pub(crate) fn copy(&self, from: &Path, to: &str) {
@@ -132,20 +110,14 @@ impl Lab {
     }
 
     /// Runs a command inside, its words separated by blanks, and waits for its end.
-    pub(crate) fn run(&self, command: &str) -> Finished {
-        let output = Command::new("timeout")
+    pub(crate) fn run(&self, command: &str) -> Output {
+        let mut inside = Command::new("timeout");
+        inside
             .args([&BOUND.as_secs().to_string(), "nsenter", "-a", "-t"])
             .args([&self.pid1.to_string(), "--", "env", "-i", "LANG=C.UTF-8"])
             .args(["HOME=/root", "PATH=/usr/sbin:/usr/bin:/sbin:/bin"])
-            .args(command.split_whitespace())
-            .output()
-            .unwrap();
-        Finished {
-            command: command.to_owned(),
-            success: output.status.success(),
-            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-        }
+            .args(command.split_whitespace());
+        Output::of(&mut inside)
     }
 
     pub(crate) fn reload_manager(&self) {

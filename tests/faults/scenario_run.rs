@@ -4,14 +4,15 @@
 //! then. That the sockets are served is looked at all the time.
 
 use std::fs;
-use std::process::{Command, Output, Stdio};
+use std::process::{Output, Stdio};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use server_starter_testing::Process;
 
 use crate::case::Fault;
-use crate::lives::{Life, Step};
+use crate::scenarios::{Scenario, Step};
 use crate::server::{Answer, BOUND, Server};
 use crate::trace::Trace;
 
@@ -26,7 +27,7 @@ const FAILED: &str = "upgrade refused";
 const TRIES: usize = 2;
 
 /// A life that was not disturbed: what the others are compared with.
-pub(crate) struct Record {
+pub(crate) struct Baseline {
     pub(crate) trace: Trace,
     pub(crate) directory: String,
     pub(crate) said: String,
@@ -35,7 +36,7 @@ pub(crate) struct Record {
     steps: Vec<(f64, Step)>,
 }
 
-impl Record {
+impl Baseline {
     pub(crate) fn step_at(&self, at: f64) -> Step {
         let begun = self.steps.iter().rev().find(|(since, _)| *since <= at);
         begun.map_or(Step::Start, |(_, step)| *step)
@@ -43,8 +44,8 @@ impl Record {
 }
 
 /// What was seen of a life.
-pub(crate) struct Story {
-    pub(crate) life: &'static Life,
+pub(crate) struct ScenarioRun {
+    pub(crate) life: &'static Scenario,
     pub(crate) server: Server,
     tries: usize,
     steps: Vec<(f64, Step)>,
@@ -56,17 +57,17 @@ pub(crate) struct Story {
     pub(crate) descriptors: usize,
 }
 
-impl Story {
+impl ScenarioRun {
     /// `record`: what it is compared with.
     pub(crate) fn begin(
-        life: &'static Life,
+        life: &'static Scenario,
         fault: Option<&Fault>,
-        record: Option<&Record>,
-    ) -> Story {
+        record: Option<&Baseline>,
+    ) -> ScenarioRun {
         // A descriptor whose close is not made stays open.
         let kept = fault.filter(|fault| fault.name == "close");
         let kept = kept.map_or(0, |fault| fault.times);
-        Story {
+        ScenarioRun {
             life,
             server: Server::start(life, fault),
             tries: TRIES + fault.map_or(0, |fault| fault.times),
@@ -85,21 +86,21 @@ impl Story {
             let done = match step {
                 Step::Start => self.start(),
                 Step::Status => self.status(),
-                Step::Reload => self.reload(|story| {
-                    story.server.signal(Signal::SIGHUP);
+                Step::Reload => self.reload(|run| {
+                    run.server.signal(Signal::SIGHUP);
                     Ok(())
                 }),
-                Step::Restart => self.reload(|story| story.command("--restart")),
+                Step::Restart => self.reload(|run| run.command("--restart")),
                 Step::Rotate => self.rotate(),
                 Step::Death => self.death(),
                 Step::LogDeath => self.log_death(),
                 Step::Settings => self.settings(),
                 Step::Upgrade => self.upgrade(),
-                Step::Stop => self.stop(|story| {
-                    story.server.signal(Signal::SIGTERM);
+                Step::Stop => self.stop(|run| {
+                    run.server.signal(Signal::SIGTERM);
                     Ok(())
                 }),
-                Step::AskToStop => self.stop(|story| story.command("--stop")),
+                Step::AskToStop => self.stop(|run| run.command("--stop")),
             };
             done.map_err(|why| format!("{}: {why}", step.name()))?;
         }
@@ -107,11 +108,11 @@ impl Story {
     }
 
     /// The record of a life that has been told undisturbed.
-    pub(crate) fn into_record(self) -> Result<Record, String> {
-        Ok(Record {
+    pub(crate) fn into_record(self) -> Result<Baseline, String> {
+        Ok(Baseline {
             trace: self.server.trace()?,
-            directory: self.server.place.text().to_owned(),
-            said: self.server.place.said(),
+            directory: self.server.dir().text().to_owned(),
+            said: self.server.said(),
             descriptors: self.descriptors,
             steps: self.steps,
         })
@@ -138,7 +139,7 @@ impl Story {
             let answer = server.ask()?.filter(&wanted);
             Ok(answer.filter(|Answer { generation, pid }| {
                 let alone = format!("{generation}:{pid}\n");
-                server.place.read("status") == alone && (server.said_ready || !managed)
+                server.dir().read("status") == alone && (server.said_ready || !managed)
             }))
         })
     }
@@ -147,8 +148,8 @@ impl Story {
     fn insist<T>(
         &mut self,
         what: &str,
-        ask: impl Fn(&mut Story) -> Result<(), String>,
-        mut found: impl FnMut(&mut Story, Duration) -> Result<Option<T>, String>,
+        ask: impl Fn(&mut ScenarioRun) -> Result<(), String>,
+        mut found: impl FnMut(&mut ScenarioRun, Duration) -> Result<Option<T>, String>,
     ) -> Result<T, String> {
         let mut why = String::new();
         for attempt in 1..=self.tries {
@@ -178,7 +179,7 @@ impl Story {
             }
             let why = String::from_utf8_lossy(&done.stderr).into_owned();
             if attempt < self.tries {
-                let shape = crate::trace::shape_of(&why.replace(self.server.place.text(), ""));
+                let shape = crate::trace::shape_of(&why.replace(self.server.dir().text(), ""));
                 self.again
                     .push(format!("--status again ({})", shape.trim()));
             }
@@ -187,19 +188,22 @@ impl Story {
         Err(format!("no status: {}", output.unwrap_or_default()))
     }
 
-    fn reload(&mut self, ask: impl Fn(&mut Story) -> Result<(), String>) -> Result<(), String> {
+    fn reload(
+        &mut self,
+        ask: impl Fn(&mut ScenarioRun) -> Result<(), String>,
+    ) -> Result<(), String> {
         let before = self.settle(|_| true)?;
-        self.insist("reload", ask, |story, patience| {
+        self.insist("reload", ask, |run, patience| {
             let kept = "keeps serving";
-            let failures = story.server.place.said().matches(kept).count();
+            let failures = run.server.said().matches(kept).count();
             let start = std::time::Instant::now();
             // In short spans, to see that it was given up.
             while start.elapsed() < patience {
                 let newer = |a: &Answer| a.generation > before.generation;
-                if let Some(answer) = story.try_to_settle(PATIENCE / 32, newer)? {
+                if let Some(answer) = run.try_to_settle(PATIENCE / 32, newer)? {
                     return Ok(Some(answer));
                 }
-                if story.server.place.said().matches(kept).count() > failures {
+                if run.server.said().matches(kept).count() > failures {
                     break;
                 }
             }
@@ -234,14 +238,14 @@ impl Story {
     }
 
     fn rotate(&mut self) -> Result<(), String> {
-        let log = self.server.place.path("log");
-        fs::rename(&log, self.server.place.path("log.1")).map_err(|e| e.to_string())?;
-        let usr1 = |story: &mut Story| {
-            story.server.signal(Signal::SIGUSR1);
+        let log = self.server.dir().path("log");
+        fs::rename(&log, self.server.dir().path("log.1")).map_err(|e| e.to_string())?;
+        let usr1 = |run: &mut ScenarioRun| {
+            run.server.signal(Signal::SIGUSR1);
             Ok(())
         };
-        self.insist("USR1", usr1, |story, _| {
-            story.server.look(PATIENCE / 4, |server| {
+        self.insist("USR1", usr1, |run, _| {
+            run.server.look(PATIENCE / 4, |server| {
                 server.ask()?;
                 Ok(log.exists().then_some(()))
             })
@@ -249,14 +253,14 @@ impl Story {
     }
 
     fn upgrade(&mut self) -> Result<(), String> {
-        let usr2 = |story: &mut Story| {
-            story.server.signal(Signal::SIGUSR2);
+        let usr2 = |run: &mut ScenarioRun| {
+            run.server.signal(Signal::SIGUSR2);
             Ok(())
         };
-        let lines = |server: &Server, what: &str| server.place.said().matches(what).count();
-        self.insist("USR2", usr2, |story, patience| {
-            let failures = lines(&story.server, FAILED);
-            let upgraded = story.server.look(patience, |server| {
+        let lines = |server: &Server, what: &str| server.said().matches(what).count();
+        self.insist("USR2", usr2, |run, patience| {
+            let failures = lines(&run.server, FAILED);
+            let upgraded = run.server.look(patience, |server| {
                 server.ask()?;
                 let done = lines(server, " upgraded from ") > 0;
                 let over = done || lines(server, FAILED) > failures;
@@ -269,39 +273,35 @@ impl Story {
 
     fn death(&mut self) -> Result<(), String> {
         let before = self.settle(|_| true)?;
-        let _ = kill(Pid::from_raw(before.pid), Signal::SIGKILL);
+        Process(before.pid).signal(Signal::SIGKILL);
         self.settle(|answer| answer.pid != before.pid).map(drop)
     }
 
     fn log_death(&mut self) -> Result<(), String> {
-        let leader = self.log_command().ok_or("there is no log command")?;
+        let leader = shells(&self.server).first().copied();
+        let leader = leader.ok_or("there is no log command")?;
         // It leads a process group: the shell, and cat.
-        let _ = kill(Pid::from_raw(-leader), Signal::SIGKILL);
+        let _ = kill(Pid::from_raw(-leader.0), Signal::SIGKILL);
         let back = self.server.look(BOUND, |server| {
             server.ask()?;
-            let shell = children_named(server.pid(), "sh");
-            Ok(shell.into_iter().find(|pid| *pid != leader))
+            Ok(shells(server).into_iter().find(|shell| *shell != leader))
         })?;
         back.map(drop)
             .ok_or("there is no new log command".to_owned())
-    }
-
-    fn log_command(&self) -> Option<i32> {
-        children_named(self.server.pid(), "sh").first().copied()
     }
 
     fn settings(&mut self) -> Result<(), String> {
         // Written under another name and renamed, twice over: nothing to see but the two changes.
         for value in ["2\n", "1\n"] {
             let (new, file) = (
-                self.server.place.path("tmp/new"),
-                self.server.place.path("env/SETTING"),
+                self.server.dir().path("tmp/new"),
+                self.server.dir().path("env/SETTING"),
             );
             fs::write(&new, value).map_err(|e| e.to_string())?;
             fs::rename(&new, &file).map_err(|e| e.to_string())?;
             self.settle(|_| true)?;
         }
-        fs::remove_file(self.server.place.path("env/SETTING")).map_err(|e| e.to_string())
+        fs::remove_file(self.server.dir().path("env/SETTING")).map_err(|e| e.to_string())
     }
 
     /// Runs a client of the control socket.
@@ -311,15 +311,16 @@ impl Story {
             true => Ok(()),
             false => {
                 let why = String::from_utf8_lossy(&output.stderr);
-                let shape = crate::trace::shape_of(&why.replace(self.server.place.text(), ""));
+                let shape = crate::trace::shape_of(&why.replace(self.server.dir().text(), ""));
                 Err(shape.trim().replace('\n', " / "))
             }
         }
     }
 
     fn client(&mut self, arguments: &[&str]) -> Result<Output, String> {
-        let control = format!("--control={}", self.server.place.path("control").display());
-        Command::new(env!("CARGO_BIN_EXE_start_server"))
+        let control = format!("--control={}", self.server.dir().path("control").display());
+        self.server
+            .command()
             .args(arguments)
             .args([&control, "--timeout=12"])
             .env_clear()
@@ -328,14 +329,14 @@ impl Story {
             .map_err(|e| e.to_string())
     }
 
-    fn stop(&mut self, ask: impl Fn(&mut Story) -> Result<(), String>) -> Result<(), String> {
-        let exited = self.insist("stop", ask, |story, patience| {
+    fn stop(&mut self, ask: impl Fn(&mut ScenarioRun) -> Result<(), String>) -> Result<(), String> {
+        let exited = self.insist("stop", ask, |run, patience| {
             // Its end is what is waited for, and so no error here.
-            let looked = story.server.look::<()>(patience, |_| Ok(None));
+            let looked = run.server.look::<()>(patience, |_| Ok(None));
             Ok(looked.is_err().then_some(()))
         });
         exited?;
-        match self.server.exited {
+        match self.server.exited() {
             Some(status) if status.success() => Ok(()),
             Some(status) => Err(format!("it exited: {status}")),
             None => Err("it has not exited".to_owned()),
@@ -343,14 +344,9 @@ impl Story {
     }
 }
 
-/// Children of a process by the name of their program.
-fn children_named(parent: i32, name: &str) -> Vec<i32> {
-    let file = format!("/proc/{parent}/task/{parent}/children");
-    let text = fs::read_to_string(file).unwrap_or_default();
-    let children = text.split_whitespace().filter_map(|pid| pid.parse().ok());
-    let named = |pid: &i32| {
-        let comm = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-        comm.trim() == name
-    };
-    children.filter(named).collect()
+/// The supervisor's children that are shells: the log command.
+fn shells(server: &Server) -> Vec<Process> {
+    let mut children = server.process().children();
+    children.retain(|child| child.name() == "sh");
+    children
 }

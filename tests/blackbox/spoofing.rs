@@ -1,7 +1,7 @@
 //! Another user in the place of somebody that a command looks for, or that a supervisor listens to: nobody is
 //! believed who could be anybody, and nobody is waited for.
 
-mod better {
+mod extensions {
     use std::fs;
     use std::io::Write;
     use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -10,9 +10,12 @@ mod better {
 
     use nix::fcntl::{Flock, FlockArg};
 
-    use crate::harness::{
-        Bait, OTHER, Process, SLEEPS, STRANGER, as_stranger, as_user, have_strangers, like_tmp,
+    use server_starter_testing::workers::SLEEPS;
+    use server_starter_testing::{
+        OTHER_USER, PlantedFile, Process, THIRD_USER, as_other_user, other_user_is_available,
     };
+
+    use crate::fixtures::bare_supervisor;
 
     /// A process of ours that has nothing to do with it.
     struct Bystander(Child);
@@ -26,12 +29,12 @@ mod better {
 
     #[test]
     fn a_stranger_cannot_have_somebody_stopped() {
-        if !have_strangers() {
+        if !other_user_is_available() {
             return;
         }
-        let setup = like_tmp(&["--stop", "--pid-file=DIR/pid"], "");
-        let path = setup.path("pid");
-        let mut file = as_stranger(|| fs::File::create(&path).unwrap());
+        let builder = bare_supervisor(&["--stop", "--pid-file=DIR/pid"]).shared_directory("");
+        let path = builder.path("pid");
+        let mut file = as_other_user(|| fs::File::create(&path).unwrap());
         let sleep = Command::new("sleep")
             .arg("1000")
             .stdin(Stdio::from(fs::File::open(&path).unwrap()))
@@ -39,14 +42,14 @@ mod better {
         let bystander = Bystander(sleep.unwrap());
         writeln!(file, "{}", bystander.0.id()).unwrap();
         let _lock = Flock::lock(file, FlockArg::LockExclusiveNonblock).unwrap();
-        setup.run().expect(3, &["not by process "]);
+        builder.run().expect(3, &["not by process "]);
         let sleep = Process(i32::try_from(bystander.0.id()).unwrap());
         assert!(sleep.is_alive());
     }
 
     #[test]
     fn a_restart_believes_no_status_of_a_strangers_and_waits_for_none() {
-        if !have_strangers() {
+        if !other_user_is_available() {
             return;
         }
         let options = [
@@ -54,19 +57,22 @@ mod better {
             "--pid-file=DIR/pid",
             "--status-file=DIR/status",
         ];
-        let s = like_tmp(&options, "").sh(SLEEPS).start();
+        let s = bare_supervisor(&options)
+            .shared_directory("")
+            .sh(SLEEPS)
+            .start();
         s.wait_generation(1);
         let restart = |name: &str| {
             let status = format!("--status-file=DIR/{name}");
             s.command(&["--restart", "--pid-file=DIR/pid", &status])
         };
         for (bait, why) in [
-            (Bait::File, "it belongs to user 4242"),
-            (Bait::Fifo, "it belongs to user 4242"),
-            (Bait::Symlink, "it is a symbolic link"),
+            (PlantedFile::File, "it belongs to user 4242"),
+            (PlantedFile::Fifo, "it belongs to user 4242"),
+            (PlantedFile::Symlink, "it is a symbolic link"),
         ] {
             let name = format!("{bait:?}");
-            let _open = bait.lay(&s.path(&name), &s.path("safe"));
+            let _open = bait.plant(&s.path(&name), &s.path("safe"));
             restart(&name).expect(1, &["cannot use status file ", why]);
         }
         assert_eq!(s.ups().len(), 1, "nothing was restarted");
@@ -76,7 +82,7 @@ mod better {
 
     #[test]
     fn root_may_ask_for_a_restart_of_anybodys() {
-        if !have_strangers() {
+        if !other_user_is_available() {
             return;
         }
         let options = [
@@ -85,11 +91,13 @@ mod better {
             "--status-file=DIR/status",
             "--control=DIR/control",
         ];
-        let s = as_user(like_tmp(&options, ""), OTHER)
+        let s = bare_supervisor(&options)
+            .shared_directory("")
+            .as_user(THIRD_USER)
             .program(["--", "sleep", "1000"])
             .start();
         s.eventually("it is up", || s.status().len() == 1);
-        assert_eq!(s.path("pid").metadata().unwrap().uid(), OTHER);
+        assert_eq!(s.path("pid").metadata().unwrap().uid(), THIRD_USER);
         s.command(&[
             "--restart",
             "--pid-file=DIR/pid",
@@ -104,18 +112,24 @@ mod better {
 
     #[test]
     fn what_listens_in_the_supervisors_place_is_not_believed() {
-        if !have_strangers() {
+        if !other_user_is_available() {
             return;
         }
         let options = ["--interval=0", "--control=DIR/control"];
         let sleep = ["--", "sleep", "1000"];
-        let theirs = as_user(like_tmp(&options, ""), STRANGER).program(sleep);
+        let theirs = bare_supervisor(&options)
+            .shared_directory("")
+            .as_user(OTHER_USER)
+            .program(sleep);
         let theirs = theirs.spawn();
         theirs.eventually("it listens", || theirs.path("control").exists());
         let all = || fs::Permissions::from_mode(0o777);
         fs::set_permissions(theirs.path("control"), all()).unwrap();
         let socket = format!("--control={}", theirs.path("control").display());
-        let refused = as_user(like_tmp(&["--status", &socket], ""), OTHER).run();
+        let refused = bare_supervisor(&["--status", &socket])
+            .shared_directory("")
+            .as_user(THIRD_USER)
+            .run();
         let words = "is no supervisor of ours: it is user 4242's";
         refused.expect(1, &["what listens at ", words]);
         theirs.stop();
@@ -123,10 +137,12 @@ mod better {
 
     #[test]
     fn a_control_socket_answers_nobody_else_even_if_they_can_connect() {
-        if !have_strangers() {
+        if !other_user_is_available() {
             return;
         }
-        let s = like_tmp(&["--interval=0", "--control=DIR/control"], "").sh(SLEEPS);
+        let s = bare_supervisor(&["--interval=0", "--control=DIR/control"])
+            .shared_directory("")
+            .sh(SLEEPS);
         let s = s.start();
         let mode = s.path("control").metadata().unwrap().mode();
         assert_eq!(mode & 0o777, 0o600);
@@ -134,7 +150,10 @@ mod better {
         fs::set_permissions(s.path("control"), all).unwrap();
         let socket = format!("--control={}", s.path("control").display());
         for command in ["--restart", "--status"] {
-            let refused = as_user(like_tmp(&[command, &socket], ""), STRANGER).run();
+            let refused = bare_supervisor(&[command, &socket])
+                .shared_directory("")
+                .as_user(OTHER_USER)
+                .run();
             // All it sees is the end of the connection.
             refused.expect_failure(&[]);
             s.wait_line("turned away a client of another user, 4242");
@@ -145,30 +164,32 @@ mod better {
 
     #[test]
     fn nobody_is_waited_for_who_does_not_answer() {
-        if !have_strangers() {
+        if !other_user_is_available() {
             return;
         }
         // There is no room in its queue.
         let options = ["--status", "--control=DIR/control", "--timeout=0.2"];
-        let setup = like_tmp(&options, "");
-        let listener = UnixListener::bind(setup.path("control")).unwrap();
+        let builder = bare_supervisor(&options).shared_directory("");
+        let listener = UnixListener::bind(builder.path("control")).unwrap();
         nix::sys::socket::listen(&listener, nix::sys::socket::Backlog::new(0).unwrap()).unwrap();
-        let _waits = std::os::unix::net::UnixStream::connect(setup.path("control")).unwrap();
-        setup.run().expect(4, &["nobody has answered at "]);
+        let _waits = std::os::unix::net::UnixStream::connect(builder.path("control")).unwrap();
+        builder.run().expect(4, &["nobody has answered at "]);
     }
 
     #[test]
     fn who_never_ends_is_not_listened_to_for_ever() {
-        if !have_strangers() {
+        if !other_user_is_available() {
             return;
         }
-        let setup = like_tmp(&["--status", "--control=DIR/control"], "");
-        let listener = UnixListener::bind(setup.path("control")).unwrap();
+        let builder = bare_supervisor(&["--status", "--control=DIR/control"]).shared_directory("");
+        let listener = UnixListener::bind(builder.path("control")).unwrap();
         let talker = std::thread::spawn(move || {
             let (mut client, _) = listener.accept().unwrap();
             while client.write_all(&[b' '; 1 << 16]).is_ok() {}
         });
-        setup.run().expect(1, &["what answers at ", " never ends"]);
+        builder
+            .run()
+            .expect(1, &["what answers at ", " never ends"]);
         talker.join().unwrap();
     }
 }

@@ -1,4 +1,4 @@
-//! A process as /proc shows it, and the search for those that a test left behind.
+//! A process as /proc shows it.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -8,11 +8,14 @@ use std::path::{Path, PathBuf};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::look_for;
+use crate::wait_for;
 
-/// A process by number.
+/// A process, by its number.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(crate) struct Process(pub(crate) i32);
+pub struct Process(
+    /// The process id.
+    pub i32,
+);
 
 impl std::fmt::Display for Process {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -21,88 +24,85 @@ impl std::fmt::Display for Process {
 }
 
 impl Process {
-    /// All processes there are.
-    pub(crate) fn all() -> Vec<Self> {
+    /// All processes of the machine.
+    pub fn all() -> Vec<Self> {
         let entries = fs::read_dir("/proc").unwrap().flatten();
         entries
             .filter_map(|entry| entry.file_name().to_str()?.parse().ok().map(Self))
             .collect()
     }
 
-    /// Those whose environment has the entry `NAME=value`, zombies apart; and those that are in `directory` in the middle
-    /// of an exec, when there is no environment to be seen.
-    pub(crate) fn with_environment(entry: &str, directory: &Path) -> Vec<Self> {
-        let is_one = |process: &Self| {
-            let environ = process.read("environ");
-            if environ.is_empty() {
-                return process
-                    .directory()
-                    .is_some_and(|place| place.starts_with(directory));
-            }
-            entries(&environ).iter().any(|e| e == entry)
-        };
-        Self::all().into_iter().filter(is_one).collect()
+    /// Whether its environment, as it was at exec, has the entry `NAME=value`.
+    pub(crate) fn has_environment_entry(self, entry: &str) -> bool {
+        entries(&self.read("environ")).iter().any(|it| it == entry)
     }
 
     fn path(self, name: &str) -> PathBuf {
         Path::new("/proc").join(self.0.to_string()).join(name)
     }
 
-    /// A file of its /proc directory; empty when it is gone.
-    pub(crate) fn read(self, name: &str) -> String {
-        // in one go: when it makes an exec between two reads, the second finds nothing
+    /// A file of its /proc directory; empty if the process does not exist.
+    pub fn read(self, name: &str) -> String {
+        // in one read(2): after an exec between two reads, the second would return nothing
         let mut bytes = vec![0; 1 << 18];
         let length = File::open(self.path(name)).and_then(|mut file| file.read(&mut bytes));
         String::from_utf8_lossy(&bytes[..length.unwrap_or(0)]).into_owned()
     }
 
-    /// The fields of `stat` after the name: state, parent, group, session…
+    /// The fields of `stat` after the name: state, parent, process group, session…
     fn stat(self) -> Vec<String> {
         let stat = self.read("stat");
         let after_name = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
         after_name.split_whitespace().map(str::to_owned).collect()
     }
 
-    /// `R`, `S`, `Z`, …; `None` when there is no such process.
-    pub(crate) fn state(self) -> Option<char> {
+    /// `R`, `S`, `Z`…; `None` if the process does not exist.
+    pub fn state(self) -> Option<char> {
         self.stat().first()?.chars().next()
     }
 
-    /// There and not a zombie.
-    pub(crate) fn is_alive(self) -> bool {
+    /// Whether it exists and is not a zombie.
+    pub fn is_alive(self) -> bool {
         !matches!(self.state(), None | Some('Z' | 'X'))
     }
 
-    pub(crate) fn parent(self) -> Option<Self> {
+    /// Its parent process.
+    pub fn parent(self) -> Option<Self> {
         self.stat().get(1)?.parse().ok().map(Self)
     }
 
-    pub(crate) fn session(self) -> Option<Self> {
+    /// The leader of its session.
+    pub fn session(self) -> Option<Self> {
         self.stat().get(3)?.parse().ok().map(Self)
     }
 
-    /// Its children, zombies among them.
-    pub(crate) fn children(self) -> Vec<Self> {
+    /// Its children, zombies included.
+    pub fn children(self) -> Vec<Self> {
         Self::all()
             .into_iter()
             .filter(|process| process.parent() == Some(self))
             .collect()
     }
 
-    /// What it runs; `None` for a zombie, or when it is gone.
-    pub(crate) fn executable(self) -> Option<PathBuf> {
+    /// The file it executes; `None` for a zombie, or if the process does not exist.
+    pub fn executable(self) -> Option<PathBuf> {
         fs::read_link(self.path("exe")).ok()
     }
 
-    /// Where it is.
-    pub(crate) fn directory(self) -> Option<PathBuf> {
+    /// Its working directory.
+    pub fn directory(self) -> Option<PathBuf> {
         fs::read_link(self.path("cwd")).ok()
     }
 
-    /// `NAME=value` entries, as they were at exec.
-    pub(crate) fn environ(self) -> Vec<String> {
-        // empty for a moment in the middle of an exec
-        let environ = look_for(|| {
+    /// Its name, as ps(1) shows it.
+    pub fn name(self) -> String {
+        self.read("comm").trim().to_owned()
+    }
+
+    /// The `NAME=value` entries of its environment, as they were at exec.
+    pub fn environ(self) -> Vec<String> {
+        // empty for a moment during an exec
+        let environ = wait_for(|| {
             let environ = self.read("environ");
             (!environ.is_empty() || !self.is_alive()).then_some(environ)
         });
@@ -110,7 +110,7 @@ impl Process {
     }
 
     /// The value of an environment variable, as it was at exec.
-    pub(crate) fn variable(self, name: &str) -> Option<String> {
+    pub fn variable(self, name: &str) -> Option<String> {
         self.environ().iter().find_map(|entry| {
             entry
                 .strip_prefix(name)?
@@ -119,8 +119,8 @@ impl Process {
         })
     }
 
-    /// A line `NAME: value` of `status`.
-    pub(crate) fn status(self, name: &str) -> Option<String> {
+    /// The value of the line `NAME: value` of `status`.
+    pub fn status(self, name: &str) -> Option<String> {
         let status = self.read("status");
         status.lines().find_map(|line| {
             Some(
@@ -132,13 +132,13 @@ impl Process {
         })
     }
 
-    /// A signal set of `status` (`SigIgn`, `SigBlk`, …), a bit each, signal 1 at bit 0.
-    pub(crate) fn signal_set(self, name: &str) -> Option<u64> {
+    /// A signal set of `status` (`SigIgn`, `SigBlk`…): one bit per signal, signal 1 in bit 0.
+    pub fn signal_set(self, name: &str) -> Option<u64> {
         u64::from_str_radix(&self.status(name)?, 16).ok()
     }
 
-    /// Its open descriptors and what they are.
-    pub(crate) fn descriptors(self) -> BTreeMap<i32, String> {
+    /// Its open descriptors and what they refer to.
+    pub fn descriptors(self) -> BTreeMap<i32, String> {
         let entries = fs::read_dir(self.path("fd"))
             .into_iter()
             .flatten()
@@ -151,16 +151,16 @@ impl Process {
         entries.filter_map(describe).collect()
     }
 
-    /// The open flags of a descriptor (`O_NONBLOCK`, `O_CLOEXEC`, …).
-    pub(crate) fn descriptor_flags(self, fd: i32) -> Option<i32> {
+    /// The open flags of a descriptor (`O_NONBLOCK`, `O_CLOEXEC`…).
+    pub fn descriptor_flags(self, fd: i32) -> Option<i32> {
         let info = self.read(&format!("fdinfo/{fd}"));
         let flags = info.lines().find_map(|line| line.strip_prefix("flags:"))?;
         i32::from_str_radix(flags.trim(), 8).ok()
     }
 
-    /// Sends `signal`; that the process is gone already is no failure here.
-    pub(crate) fn signal(self, signal: Signal) {
-        assert!(self.0 > 1, "{self} is no process of ours");
+    /// Sends `signal`. A process that does not exist any more is not an error.
+    pub fn signal(self, signal: Signal) {
+        assert!(self.0 > 1, "{self} is not a process of this test");
         let _ = kill(Pid::from_raw(self.0), signal);
     }
 }

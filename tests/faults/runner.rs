@@ -6,10 +6,11 @@ use std::sync::Mutex;
 use std::thread;
 use std::time::Instant;
 
+use server_starter_testing::say;
+
 use crate::case::{Case, quick, spells};
-use crate::life::{Record, Story};
-use crate::lives::LIVES;
-use crate::say;
+use crate::scenario_run::{Baseline, ScenarioRun};
+use crate::scenarios::SCENARIOS;
 use crate::table::{self, Result};
 use crate::verdict::{self, Outcome};
 
@@ -17,7 +18,7 @@ pub(crate) fn all(filters: &[String], thorough: bool) -> ExitCode {
     let start = Instant::now();
     let mut records = Vec::new();
     let is_root = nix::unistd::geteuid().is_root();
-    for life in LIVES.iter().filter(|life| is_root || !life.as_root) {
+    for life in SCENARIOS.iter().filter(|life| is_root || !life.as_root) {
         match record(life) {
             Ok(record) => records.push(record),
             Err(why) => {
@@ -91,22 +92,22 @@ pub(crate) fn all(filters: &[String], thorough: bool) -> ExitCode {
     }
 }
 
-fn record(life: &'static crate::lives::Life) -> std::result::Result<Record, String> {
-    let mut story = Story::begin(life, None, None);
-    let told = story.tell();
-    told.map_err(|why| format!("{why}\n    {}", story.server.last_words()))?;
-    let left = story.server.place.left(life.leaves, false);
+fn record(life: &'static crate::scenarios::Scenario) -> std::result::Result<Baseline, String> {
+    let mut run = ScenarioRun::begin(life, None, None);
+    let told = run.tell();
+    told.map_err(|why| format!("{why}\n    {}", run.server.last_lines()))?;
+    let left = run.server.left(life, false);
     if !left.is_empty() {
         return Err(format!("left {}", left.join(", ")));
     }
-    story.into_record()
+    run.into_record()
 }
 
-fn live(case: Case, records: &[Record]) -> Result {
-    let (life, record) = (&LIVES[case.life], &records[case.life]);
+fn live(case: Case, records: &[Baseline]) -> Result {
+    let (life, record) = (&SCENARIOS[case.life], &records[case.life]);
     let begun = Instant::now();
-    let mut story = Story::begin(life, Some(&case.fault), Some(record));
-    let (call, outcome) = verdict::of(&case, record, &mut story);
+    let mut run = ScenarioRun::begin(life, Some(&case.fault), Some(record));
+    let (call, outcome) = verdict::of(&case, record, &mut run);
     let took = begun.elapsed().as_secs_f32();
     if let Err(why) = &outcome {
         let call = call.as_ref().map_or(case.shape.as_str(), |call| &call.text);
@@ -114,7 +115,7 @@ fn live(case: Case, records: &[Record]) -> Result {
     } else if std::env::var_os("START_SERVER_FAULTS_VERBOSE").is_some() {
         say(&format!("{:6.2} s {}: {outcome:?}", took, case.id()));
     }
-    let shape = call.map(|call| call.shape(story.server.place.text()));
+    let shape = call.map(|call| call.shape(run.server.dir().text()));
     Result {
         shape: shape.unwrap_or_else(|| case.shape.clone()),
         case,

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use crate::life::Life;
 use crate::load::ask;
-use crate::look_for;
-use crate::process::Process;
+use crate::wait_for;
+use server_starter_testing::Process;
 
 /// How it was.
 #[derive(Debug, Clone)]
@@ -33,7 +33,7 @@ const GROWTH: u64 = 1024;
 /// Waits until all is at rest. `before`: an earlier time, as which it must be again.
 pub(crate) fn wait(life: &Life<'_>, before: Option<&Rest>) -> Result<Rest, String> {
     let mut why = String::new();
-    let rest = look_for(|| {
+    let rest = wait_for(|| {
         if life.server.exited().is_some() {
             return Some(None);
         }
@@ -51,10 +51,10 @@ pub(crate) fn wait(life: &Life<'_>, before: Option<&Rest>) -> Result<Rest, Strin
 
 /// Whether it is; if not, why not.
 fn look(life: &Life<'_>, before: Option<&Rest>) -> Result<Rest, String> {
-    let (server, place) = (life.server, &life.server.place);
+    let (server, dir) = (life.server, life.server.dir());
     let supervisor = server.process();
     let status = server.status().map_err(|e| e.to_string())?;
-    let children = server.children();
+    let children = supervisor.children();
     let [worker] = children.as_slice() else {
         return Err(format!("its children are {children:?}: {status}"));
     };
@@ -77,15 +77,12 @@ fn look(life: &Life<'_>, before: Option<&Rest>) -> Result<Rest, String> {
     }
     same(
         "the status file",
-        &place.read("small/status"),
+        &dir.read("small/status"),
         &format!("{generation}:{worker}\n"),
     )?;
-    same(
-        "the pid file",
-        &place.read("pid"),
-        &format!("{supervisor}\n"),
-    )?;
-    let leftovers = place.names("small", |name| name.starts_with("status."));
+    same("the pid file", &dir.read("pid"), &format!("{supervisor}\n"))?;
+    let mut leftovers = dir.names("small");
+    leftovers.retain(|name| name.starts_with("status."));
     same("what is left of status files", &leftovers, &Vec::new())?;
     let answer = ask(life.shared, true, 1, Duration::ZERO).map_err(|e| e.to_string())?;
     same(
@@ -96,7 +93,7 @@ fn look(life: &Life<'_>, before: Option<&Rest>) -> Result<Rest, String> {
     if let Some(colour) = life.colour {
         same("what the envdir said", &answer.colour, &colour.to_string())?;
     }
-    let mut processes = place.processes();
+    let mut processes = dir.processes();
     processes.sort_unstable();
     let mut wanted = vec![supervisor, *worker];
     wanted.sort_unstable();
@@ -114,7 +111,7 @@ fn look(life: &Life<'_>, before: Option<&Rest>) -> Result<Rest, String> {
     let rest = Rest {
         generation,
         open: open(supervisor),
-        temporary: files_in(&place.path("tmp")),
+        temporary: files_in(&dir.path("tmp")),
         memory: memory("VmRSS").ok_or("no VmRSS")?,
         own_memory: memory("RssAnon").ok_or("no RssAnon")?,
     };

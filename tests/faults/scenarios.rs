@@ -46,7 +46,7 @@ impl Step {
 }
 
 /// A life: `DIR` stands for its directory.
-pub(crate) struct Life {
+pub(crate) struct Scenario {
     pub(crate) name: &'static str,
     pub(crate) about: &'static str,
     pub(crate) options: &'static [&'static str],
@@ -62,8 +62,8 @@ pub(crate) struct Life {
     pub(crate) steps: &'static [Step],
 }
 
-pub(crate) const LIVES: [Life; 6] = [
-    Life {
+pub(crate) const SCENARIOS: [Scenario; 6] = [
+    Scenario {
         name: "files",
         about: "TCP, UDP and a unix socket, all files (those of a dead supervisor are there), \
                 `--ready=notify`, `--check-cmd`, signals",
@@ -95,7 +95,7 @@ pub(crate) const LIVES: [Life; 6] = [
             Step::Stop,
         ],
     },
-    Life {
+    Scenario {
         name: "pipe",
         about: "a log command, an envdir, a socket moved by `=FD`, `--kill-old-delay`, the control \
                 socket's clients instead of signals",
@@ -125,7 +125,7 @@ pub(crate) const LIVES: [Life; 6] = [
             Step::AskToStop,
         ],
     },
-    Life {
+    Scenario {
         name: "log",
         about: "a log command that dies",
         options: &[
@@ -143,7 +143,7 @@ pub(crate) const LIVES: [Life; 6] = [
         inherits: false,
         steps: &[Step::Start, Step::LogDeath, Step::Reload, Step::Stop],
     },
-    Life {
+    Scenario {
         name: "systemd",
         about: "an inherited socket, `NOTIFY_SOCKET`, `WATCHDOG_USEC` and `FDSTORE`, workers of \
                 their own watchdog",
@@ -174,7 +174,7 @@ pub(crate) const LIVES: [Life; 6] = [
             Step::Stop,
         ],
     },
-    Life {
+    Scenario {
         name: "upgrade",
         about: "an upgrade in place, SIGUSR2, to the same program",
         options: &[
@@ -195,7 +195,7 @@ pub(crate) const LIVES: [Life; 6] = [
         inherits: false,
         steps: &[Step::Start, Step::Upgrade, Step::Reload, Step::Stop],
     },
-    Life {
+    Scenario {
         name: "user",
         about: "files and workers that are given to somebody (to root: there may be nobody else who \
                 can execute the worker)",

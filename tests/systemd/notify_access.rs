@@ -1,11 +1,13 @@
 //! What a worker says to a service manager is not what its supervisor says.
 
-use crate::harness::{Lab, Service, eventually};
+use server_starter_testing::expect;
 
-pub(crate) fn a_worker_cannot_speak_for_the_unit(lab: &'static Lab) {
-    let port = lab.port();
+use crate::harness::{Machine, Service};
+
+pub(crate) fn a_worker_cannot_speak_for_the_unit(machine: &'static Machine) {
+    let port = machine.port();
     let service =
-        Service::new(lab, "talker", format!("--port=127.0.0.1:{port}")).line("WatchdogSec=60");
+        Service::new(machine, "talker", format!("--port=127.0.0.1:{port}")).line("WatchdogSec=60");
     // It finds a NOTIFY_SOCKET that is not the unit's. Where systemd has that is no secret, so it
     // tries there, too; the supervisor alone is listened to (NotifyAccess=main).
     service.becomes(
@@ -22,10 +24,10 @@ pub(crate) fn a_worker_cannot_speak_for_the_unit(lab: &'static Lab) {
     let supervisor = service.main_pid();
     for generation in [1, 2] {
         let spoken = || service.journal().matches("worker has spoken").count();
-        eventually("the worker has spoken", || {
+        expect("the worker has spoken", || {
             (spoken() >= generation).then_some(())
         });
-        eventually("it serves", || lab.get(port).ok());
+        expect("it serves", || machine.get(port).ok());
         // systemd has read every message before it answers this.
         assert_eq!(service.property("ActiveState"), "active");
         assert_eq!(service.property("SubState"), "running");
