@@ -122,6 +122,22 @@ impl Endpoint {
         address.ip() == wanted.ip() || (any && *both && address.ip().is_unspecified())
     }
 
+    /// The address of this socket, if a socket for `wanted` cannot be bound beside it: the same port of the
+    /// same protocol, where one of the two is for every address.
+    pub(super) fn clash(&self, wanted: SocketAddr, udp: bool) -> Option<SocketAddr> {
+        let Address::Ip { address, both } = self.address else {
+            return None;
+        };
+        let kind = match udp {
+            true => SockType::Datagram,
+            false => SockType::Stream,
+        };
+        let same_port = self.kind == Some(kind) && address.port() == wanted.port();
+        let same_family = address.is_ipv4() == wanted.is_ipv4() || both;
+        let for_all = address.ip().is_unspecified() || wanted.ip().is_unspecified();
+        (same_port && same_family && (for_all || address.ip() == wanted.ip())).then_some(address)
+    }
+
     /// Whether this is the unix stream socket at `path`. Its file has to be there still: nobody can
     /// connect to a socket that has lost its name.
     pub(super) fn serves_path(&self, path: &Path) -> bool {
@@ -185,6 +201,26 @@ mod tests {
         let endpoint = of(listener);
         assert!(endpoint.serves(([0, 0, 0, 0], port).into(), false));
         assert!(!endpoint.serves(([127, 0, 0, 1], port).into(), false));
+    }
+
+    #[test]
+    fn socket_for_every_address_clashes_with_one_for_a_single_address() {
+        let listener = TcpListener::bind("0.0.0.0:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let endpoint = of(listener);
+        let port = address.port();
+        assert_eq!(
+            endpoint.clash(([127, 0, 0, 1], port).into(), false),
+            Some(address)
+        );
+        assert_eq!(endpoint.clash(([127, 0, 0, 1], port).into(), true), None);
+        assert_eq!(endpoint.clash(([0_u16; 8], port).into(), false), None);
+        let Ok(listener) = TcpListener::bind("[::]:0") else {
+            return eprintln!("SKIPPED: no IPv6 here");
+        };
+        let address = listener.local_addr().unwrap();
+        let wanted = ([127, 0, 0, 1], address.port()).into();
+        assert_eq!(of(listener).clash(wanted, false), Some(address));
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod export;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
 mod inherit;
+mod matching;
 mod plan;
 mod saved;
 mod shutdown;

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 use super::inherit::Inherited;
+use super::matching::{own_key, refuse_clashes, shared, take_first, take_named};
 use super::spec::{AddressSpec, PathSpec, PortSpec};
 use super::unix_path::PathAccess;
 use super::{FIRST_FD, Origin, Socket, Sockets, bind, unix_path};
@@ -19,12 +20,12 @@ pub(crate) struct Plan {
     stale: Vec<OsString>,
 }
 
-struct Planned {
-    source: Source,
-    asked: Option<RawFd>,
+pub(super) struct Planned {
+    pub(super) source: Source,
+    pub(super) asked: Option<RawFd>,
 }
 
-enum Source {
+pub(super) enum Source {
     Bind(AddressSpec, SocketAddr),
     BindPath(PathSpec),
     Inherited {
@@ -70,6 +71,7 @@ impl Plan {
                     let same = |s: &Inherited| s.endpoint.serves(address, spec.udp);
                     let source = match take_first(&mut left, same) {
                         Some(socket) => taken(socket, spec.key(spec.port)),
+                        None if shared(&mut list, spec, address)? => continue,
                         None => Source::Bind(spec.clone(), address),
                     };
                     list.push(Planned {
@@ -100,6 +102,7 @@ impl Plan {
                 asked: None,
             });
         }
+        refuse_clashes(&list, &left)?;
         let (stale, left): (Vec<_>, Vec<_>) = left.into_iter().partition(|s| was_ours(&s.name));
         for socket in left {
             list.push(Planned {
@@ -236,55 +239,6 @@ impl Plan {
     }
 }
 
-fn take_first(
-    from: &mut Vec<Inherited>,
-    wanted: impl FnMut(&Inherited) -> bool,
-) -> Option<Inherited> {
-    let at = from.iter().position(wanted)?;
-    Some(from.remove(at))
-}
-
-/// All inherited sockets of a name: two lines of one unit share theirs.
-fn take_named(
-    left: &mut Vec<Inherited>,
-    name: &str,
-    fd: Option<RawFd>,
-) -> Result<Vec<Inherited>, Error> {
-    let (found, rest): (Vec<_>, Vec<_>) = left.drain(..).partition(|s| s.name == name);
-    *left = rest;
-    match found.len() {
-        0 => {
-            let there: Vec<String> = left.iter().map(Inherited::label).collect();
-            let there = if there.is_empty() {
-                "none".to_owned()
-            } else {
-                there.join(", ")
-            };
-            Err(Error::Inherited(format!(
-                "--port=fd:{name}: no inherited socket has that name (left to choose from: {there})"
-            )))
-        }
-        1 => Ok(found),
-        several => match fd {
-            None => Ok(found),
-            Some(fd) => Err(Error::Inherited(format!(
-                "--port=fd:{name}={fd}: {several} inherited sockets have that name"
-            ))),
-        },
-    }
-}
-
-/// An inherited socket that no option's address names, under a key of its own.
-fn own_key(socket: Inherited) -> Result<(Inherited, OsString), Error> {
-    match socket.key() {
-        Some(key) => Ok((socket, key)),
-        None => Err(Error::Inherited(format!(
-            "cannot tell workers of inherited {}: it has no address, and no name without ';' and '='",
-            socket.label()
-        ))),
-    }
-}
-
 fn park(fd: OwnedFd, number: RawFd, key: &OsString) -> Result<OwnedFd, Error> {
     sys::fd::park(fd, number).map_err(|source| Error::Socket {
         action: "find a descriptor number for",
@@ -294,112 +248,4 @@ fn park(fd: OwnedFd, number: RawFd, key: &OsString) -> Result<OwnedFd, Error> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::sockets::address::Endpoint;
-    use std::net::TcpListener;
-
-    fn ports(specs: &[&str]) -> Vec<PortSpec> {
-        specs.iter().map(|s| s.parse().unwrap()).collect()
-    }
-
-    fn plan(specs: &[&str], inherited: Vec<Inherited>) -> Result<Plan, Error> {
-        Plan::make(&ports(specs), &[], inherited, |name| name == "stale")
-    }
-
-    /// A socket on the loopback address, and its port.
-    fn inherited(name: &str) -> (Inherited, u16) {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let fd = OwnedFd::from(listener);
-        let endpoint = Endpoint::of(&fd).unwrap();
-        (
-            Inherited {
-                fd,
-                name: name.into(),
-                endpoint,
-            },
-            port,
-        )
-    }
-
-    fn keys(plan: &Plan) -> Vec<String> {
-        let key = |planned: &Planned| match &planned.source {
-            Source::Bind(spec, _) => format!("bind {spec}"),
-            Source::BindPath(spec) => format!("bind {}", spec.as_path().display()),
-            Source::Inherited { key, .. } => key.to_string_lossy().into_owned(),
-        };
-        plan.list.iter().map(key).collect()
-    }
-
-    #[test]
-    fn numbers_are_the_lowest_nobody_asked_for() {
-        let numbers = |specs: &[&str]| plan(specs, vec![]).unwrap().numbers();
-        assert_eq!(numbers(&["80", "81"]), [3, 4]);
-        assert_eq!(numbers(&["80", "81=3", "82", "83=0"]), [4, 3, 5, 0]);
-        assert_eq!(plan(&[], vec![]).unwrap().above(), 3);
-        assert_eq!(plan(&["80", "81=9"], vec![]).unwrap().above(), 10);
-    }
-
-    #[test]
-    fn conflicts_are_refused_before_anything_is_bound() {
-        let conflict = |specs: &[&str]| plan(specs, vec![]).err().map(|e| e.to_string());
-        assert_eq!(
-            conflict(&["80", "81", "u80", "127.0.0.1:80", "0", "0"]),
-            None
-        );
-        assert!(
-            conflict(&["80=5", "81=5"])
-                .unwrap()
-                .contains("descriptor 5")
-        );
-        assert!(conflict(&["80", "80=7"]).unwrap().contains("twice"));
-    }
-
-    #[test]
-    fn a_spec_takes_the_inherited_socket_at_its_address() {
-        let ((one, port), (other, other_port)) = (inherited("one"), inherited("two"));
-        let spec = format!("127.0.0.1:{port}");
-        let plan = plan(&["127.0.0.1:1", &spec], vec![other, one]).unwrap();
-        let other = format!("127.0.0.1:{other_port}");
-        assert_eq!(keys(&plan), ["bind 127.0.0.1:1", &spec, &other]);
-        for (planned, number) in plan.list.iter().zip(plan.numbers()) {
-            if let Source::Inherited { socket, .. } = &planned.source {
-                let at = socket.fd.as_raw_fd();
-                assert!(
-                    at == number || at >= plan.above(),
-                    "{at} is in somebody's way"
-                );
-            }
-        }
-    }
-
-    #[test]
-    fn a_spec_may_name_an_inherited_socket() {
-        let ((a, port_a), (b, port_b), (c, port_c)) =
-            (inherited("web"), inherited("admin"), inherited("web"));
-        let plan = plan(&["fd:web"], vec![b, a, c]).unwrap();
-        let keys_wanted = [port_a, port_c, port_b].map(|port| format!("127.0.0.1:{port}"));
-        assert_eq!(keys(&plan), keys_wanted);
-    }
-
-    #[test]
-    fn a_name_that_is_not_there_is_an_error_that_lists_those_that_are() {
-        let error = plan(&["fd:web"], vec![inherited("admin").0])
-            .err()
-            .unwrap()
-            .to_string();
-        assert!(
-            error.contains("fd:web") && error.contains("admin"),
-            "{error}"
-        );
-    }
-
-    #[test]
-    fn what_came_back_and_is_not_wanted_is_stale() {
-        let ((kept, port), (stale, _)) = (inherited("stale"), inherited("stale"));
-        let plan = plan(&[&format!("127.0.0.1:{port}")], vec![stale, kept]).unwrap();
-        assert_eq!(keys(&plan), [format!("127.0.0.1:{port}")]);
-        assert_eq!(plan.stale(), ["stale"]);
-    }
-}
+mod tests;

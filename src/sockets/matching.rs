@@ -1,0 +1,122 @@
+//! Which inherited socket an option means, and which options cannot be had beside it.
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::os::fd::RawFd;
+
+use super::inherit::Inherited;
+use super::plan::{Planned, Source};
+use super::spec::AddressSpec;
+use crate::error::Error;
+
+/// Whether an inherited socket that an earlier option has taken serves this one too: systemd's `ListenStream=80`
+/// is one socket for both families, which `--port=80` and `--port=[::]:80` name. Workers get it once, by
+/// the key of the first option; the second one may only add the descriptor number.
+pub(super) fn shared(
+    list: &mut [Planned],
+    spec: &AddressSpec,
+    address: SocketAddr,
+) -> Result<bool, Error> {
+    let found = list.iter_mut().find_map(|planned| match &planned.source {
+        Source::Inherited { socket, key, .. } if socket.endpoint.serves(address, spec.udp) => {
+            Some((&mut planned.asked, socket.label(), key))
+        }
+        _ => None,
+    });
+    let Some((asked, label, key)) = found else {
+        return Ok(false);
+    };
+    let key = key.to_string_lossy();
+    if let (Some(one), Some(_)) = (*asked, spec.fd) {
+        return Err(Error::Inherited(format!(
+            "--port={key}={one} and --port={spec} are one inherited socket, {label}, which cannot be on \
+             both descriptors: leave one number out, or set BindIPv6Only=ipv6-only and two ListenStream= lines \
+             in its .socket unit"
+        )));
+    }
+    *asked = asked.or(spec.fd);
+    tracing::info!("inherited socket {label} serves {spec} too; workers see it as {key}");
+    Ok(true)
+}
+
+/// Refuses to bind an address that a socket of the plan, or an inherited one, keeps others from having.
+pub(super) fn refuse_clashes(list: &[Planned], left: &[Inherited]) -> Result<(), Error> {
+    let taken = list.iter().filter_map(|planned| match &planned.source {
+        Source::Inherited { socket, .. } => Some(socket),
+        Source::Bind(..) | Source::BindPath(_) => None,
+    });
+    let inherited: Vec<&Inherited> = taken.chain(left).collect();
+    let mut bound = HashMap::new();
+    for planned in list {
+        let Source::Bind(spec, address) = &planned.source else {
+            continue;
+        };
+        let clash = |socket: &&Inherited| {
+            Some((socket.label(), socket.endpoint.clash(*address, spec.udp)?))
+        };
+        if let Some((label, address)) = inherited.iter().find_map(clash) {
+            return Err(Error::Inherited(format!(
+                "--port={spec} cannot be bound beside the inherited socket {label}, which has {address}: leave the \
+                 option out, or change ListenStream= in the .socket unit"
+            )));
+        }
+        let same = bound
+            .insert((*address, spec.udp), spec)
+            .filter(|_| address.port() != 0);
+        if let Some(other) = same {
+            let message = format!("--port: {other} and {spec} are the same address, {address}");
+            return Err(Error::Usage(message));
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn take_first(
+    from: &mut Vec<Inherited>,
+    wanted: impl FnMut(&Inherited) -> bool,
+) -> Option<Inherited> {
+    let at = from.iter().position(wanted)?;
+    Some(from.remove(at))
+}
+
+/// All inherited sockets of a name: two lines of one unit share theirs.
+pub(super) fn take_named(
+    left: &mut Vec<Inherited>,
+    name: &str,
+    fd: Option<RawFd>,
+) -> Result<Vec<Inherited>, Error> {
+    let (found, rest): (Vec<_>, Vec<_>) = left.drain(..).partition(|s| s.name == name);
+    *left = rest;
+    match found.len() {
+        0 => {
+            let there: Vec<String> = left.iter().map(Inherited::label).collect();
+            let there = if there.is_empty() {
+                "none".to_owned()
+            } else {
+                there.join(", ")
+            };
+            Err(Error::Inherited(format!(
+                "--port=fd:{name}: no inherited socket has that name (left to choose from: {there})"
+            )))
+        }
+        1 => Ok(found),
+        several => match fd {
+            None => Ok(found),
+            Some(fd) => Err(Error::Inherited(format!(
+                "--port=fd:{name}={fd}: {several} inherited sockets have that name"
+            ))),
+        },
+    }
+}
+
+/// An inherited socket that no option's address names, under a key of its own.
+pub(super) fn own_key(socket: Inherited) -> Result<(Inherited, OsString), Error> {
+    match socket.key() {
+        Some(key) => Ok((socket, key)),
+        None => Err(Error::Inherited(format!(
+            "cannot tell workers of inherited {}: it has no address, and no name without ';' and '='",
+            socket.label()
+        ))),
+    }
+}
