@@ -99,14 +99,15 @@ mod tests {
     use super::*;
     use std::os::fd::{OwnedFd, RawFd};
 
-    fn sockets(list: &[(&str, &str, RawFd)]) -> Sockets {
+    /// Sockets on numbers from `base` on, far above those that the test program uses. Tests run at the same
+    /// time, so each has a base of its own.
+    fn sockets(base: RawFd, list: &[(&str, &str, RawFd)]) -> Sockets {
         let socket = |&(key, fd_name, number): &(&str, &str, RawFd)| {
             let file = OwnedFd::from(std::fs::File::open("/dev/null").unwrap());
             Socket {
                 key: key.into(),
                 fd_name: fd_name.into(),
-                // Numbers far above those that the test program uses.
-                fd: crate::sys::fd::park(file, number + 500).unwrap(),
+                fd: crate::sys::fd::park(file, base + number).unwrap(),
                 origin: Origin::Inherited,
                 stored: false,
             }
@@ -118,9 +119,9 @@ mod tests {
 
     #[test]
     fn keys_and_numbers_in_order() {
-        let value = sockets(&[("80", "", 4), ("/run/x.sock", "", 3)]).server_starter_port();
+        let value = sockets(500, &[("80", "", 4), ("/run/x.sock", "", 3)]).server_starter_port();
         assert_eq!(value, "80=504;/run/x.sock=503");
-        assert_eq!(sockets(&[]).server_starter_port(), "");
+        assert_eq!(sockets(0, &[]).server_starter_port(), "");
     }
 
     #[test]
@@ -136,7 +137,7 @@ mod tests {
 
     #[test]
     fn without_sockets_or_with_other_numbers_there_is_nothing_to_tell() {
-        assert_eq!(sockets(&[]).listen_fds(), None);
-        assert_eq!(sockets(&[("80", "web", 3)]).listen_fds(), None); // 503
+        assert_eq!(sockets(0, &[]).listen_fds(), None);
+        assert_eq!(sockets(600, &[("80", "web", 3)]).listen_fds(), None); // on 603
     }
 }
