@@ -20,7 +20,7 @@ mod varlink;
 
 pub use crate::machine::Until;
 pub use restart::{Restart, restart};
-pub(crate) use server::{CallId, SavedServer, Server};
+pub(crate) use server::{SavedServer, Server};
 pub use status::{Format, Status, status};
 pub use stop::{Stop, stop};
 pub use upgrade::{Upgrade, upgrade};

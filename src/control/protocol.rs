@@ -21,6 +21,26 @@ pub(crate) enum Method {
     Upgrade,
 }
 
+/// A call that is answered when something has happened: what the client waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Awaited {
+    Reload,
+    Stop,
+    Upgrade,
+}
+
+impl Method {
+    /// `None` if the call is answered at once.
+    pub(super) fn awaited(self) -> Option<Awaited> {
+        match self {
+            Method::Status => None,
+            Method::Reload(_) => Some(Awaited::Reload),
+            Method::Stop => Some(Awaited::Stop),
+            Method::Upgrade => Some(Awaited::Upgrade),
+        }
+    }
+}
+
 /// The answer to Status.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Status {

@@ -4,9 +4,9 @@ use std::os::fd::RawFd;
 use std::time::Duration;
 
 use super::Supervisor;
-use super::clients::Clients;
 use super::upgrade::Upgrade;
 use crate::config::Config;
+use crate::control::Server;
 use crate::error::Error;
 use crate::files::{LogFile, PidFile, StatusFile};
 use crate::history::History;
@@ -31,7 +31,7 @@ pub(super) struct SupervisorBuilder {
     pub(super) sockets: Sockets,
     pub(super) pid_file: Option<PidFile>,
     pub(super) status_file: Option<StatusFile>,
-    pub(super) clients: Clients,
+    pub(super) control: Option<Server>,
 }
 
 impl SupervisorBuilder {
@@ -66,7 +66,7 @@ impl SupervisorBuilder {
             check_command: config.check_command,
             check: None,
             upgrade: Upgrade::new(config.called),
-            clients: self.clients,
+            control: self.control,
             reopener: Reopener::new(
                 &self.sockets,
                 config.path_access,

@@ -7,7 +7,7 @@
 
 mod builder;
 mod check;
-mod clients;
+mod control;
 mod reopen;
 mod start;
 pub(crate) mod upgrade;
@@ -21,10 +21,10 @@ use std::ffi::OsString;
 use std::os::fd::RawFd;
 use std::time::Duration;
 
-use clients::Clients;
 use upgrade::Upgrade;
 
 use crate::config::LiveConfig;
+use crate::control::Server;
 use crate::error::{DisplayIoError, why};
 use crate::files::{LogFile, PidFile, StatusFile};
 use crate::history::History;
@@ -76,7 +76,7 @@ struct Supervisor {
     /// It runs.
     check: Option<Pid>,
     upgrade: Upgrade,
-    clients: Clients,
+    control: Option<Server>,
     sockets: Sockets,
     reopener: Reopener,
     /// A socket has been shut down.
@@ -105,7 +105,7 @@ impl Supervisor {
         self.end_trial();
         self.answer_stoppers();
         let Supervisor {
-            clients,
+            control,
             sockets,
             notify_sockets,
             status_file,
@@ -120,7 +120,7 @@ impl Supervisor {
         drop(notify_sockets);
         drop(status_file);
         drop(pid_file);
-        drop(clients); // who waits for our end sees that all of it has gone
+        drop(control); // who waits for our end sees that all of it has gone
         log.close(now);
         if let Some(launcher) = launcher {
             let reason = self.last_failure;
@@ -146,7 +146,7 @@ impl Supervisor {
                 }
                 Signal::USR2 => {
                     tracing::info!("received USR2, upgrading this program");
-                    self.upgrade_asked(None);
+                    self.upgrade_asked();
                     continue;
                 }
                 Signal::CHLD => continue, // the dead are counted below, whoever called

@@ -5,7 +5,6 @@ use std::io::Write;
 
 use super::Supervisor;
 use super::builder::{SupervisorBuilder, check, needs_words, timeouts};
-use super::clients::Clients;
 use super::upgrade;
 use crate::config::Config;
 use crate::control::Server;
@@ -151,7 +150,7 @@ impl Supervisor {
             sockets,
             pid_file,
             status_file,
-            clients: Clients::new(control),
+            control,
         };
         Ok(parts.assemble(config))
     }

@@ -27,7 +27,7 @@ impl Supervisor {
             self.environment.deadline(now),
             self.status_retry,
             self.upgrade.deadline(),
-            self.clients.server.as_ref().and_then(Server::deadline),
+            self.control.as_ref().and_then(Server::deadline),
         ];
         let deadline = deadlines.into_iter().flatten().min();
         let left = self.time_out(deadline, now);
@@ -41,7 +41,7 @@ impl Supervisor {
         let writable = |fd| PollFd::new(fd, PollFlags::POLLOUT);
         let mut fds: Vec<PollFd<'_>> = self.notify_sockets.fds().map(readable).collect();
         let sockets = fds.len();
-        let control = self.clients.server.iter().flat_map(Server::fds);
+        let control = self.control.iter().flat_map(Server::fds);
         fds.extend(control.map(|(fd, events)| PollFd::new(fd, events)));
         let clients = fds.len() - sockets;
         fds.push(readable(self.signals.as_fd()));
@@ -59,7 +59,7 @@ impl Supervisor {
                 let shut_down = fds.get(shut_down).unwrap_or_default();
                 self.sockets_shut_down |= shut_down.iter().any(|fd| !flags(fd).is_empty());
                 self.notify_sockets.mark_ready(of_sockets.iter().copied());
-                if let Some(server) = &mut self.clients.server {
+                if let Some(server) = &mut self.control {
                     server.mark_ready(of_clients.iter().copied(), now);
                 }
                 self.poll_failed = false;

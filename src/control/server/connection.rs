@@ -8,7 +8,7 @@ use nix::poll::PollFlags;
 use serde::{Deserialize, Serialize};
 
 use super::{CallId, LONGEST, would_block};
-use crate::control::protocol::Method;
+use crate::control::protocol::{Awaited, Method};
 use crate::control::varlink::{self, Call, Meaning};
 use crate::sys;
 use crate::sys::reexec::Kept;
@@ -34,6 +34,8 @@ struct Current {
     id: CallId,
     more: bool,
     oneway: bool,
+    /// Set once the supervisor has the call.
+    awaits: Option<Awaited>,
 }
 
 /// A client, as the next program in this process gets it.
@@ -122,6 +124,17 @@ impl Connection {
         self.current.map(|current| current.id)
     }
 
+    /// The supervisor has got the call, and answers it when this has happened.
+    pub(super) fn awaits(&mut self, awaited: Option<Awaited>) {
+        if let Some(current) = &mut self.current {
+            current.awaits = awaited;
+        }
+    }
+
+    pub(super) fn awaited(&self) -> Option<Awaited> {
+        self.current.and_then(|current| current.awaits)
+    }
+
     pub(super) fn wants_more(&self) -> bool {
         // Steps that a slow reader misses are none that it needs.
         self.current.is_some_and(|call| call.more && !call.oneway) && self.unsent.is_empty()
@@ -151,6 +164,7 @@ impl Connection {
             id,
             more: call.more,
             oneway: call.oneway,
+            awaits: None,
         });
         match call.meaning() {
             Meaning::Method(method) => return Some(method),

@@ -17,7 +17,7 @@ use nix::sys::socket::{getsockopt, sockopt};
 use nix::unistd::geteuid;
 use serde::{Deserialize, Serialize};
 
-use super::protocol::{Failure, Method};
+use super::protocol::{Awaited, Failure, Method};
 use super::varlink;
 use crate::error::{DisplayIoError, Error, why};
 use crate::machine::Time;
@@ -158,7 +158,11 @@ impl Server {
 
     /// The next thing that somebody wants.
     pub(crate) fn next_call(&mut self) -> Option<(CallId, Method)> {
-        self.calls.pop_front()
+        let (call, method) = self.calls.pop_front()?;
+        if let Some(client) = self.client(call) {
+            client.awaits(method.awaited());
+        }
+        Some((call, method))
     }
 
     /// The calls that nobody wants to be answered any more, for their clients have gone.
@@ -173,15 +177,37 @@ impl Server {
         }
     }
 
+    /// The same for all clients that wait for this.
+    pub(crate) fn progress_all(&mut self, awaited: Awaited, parameters: &impl Serialize) {
+        let message = varlink::reply(parameters, true);
+        for client in self.waiting(awaited).filter(|client| client.wants_more()) {
+            client.send(&message);
+        }
+    }
+
     /// The last reply. The client may have gone.
     pub(crate) fn finish<T: Serialize>(&mut self, call: CallId, result: Result<&T, &Failure>) {
-        let message = match result {
-            Ok(parameters) => varlink::reply(parameters, false),
-            Err(failure) => failure.to_message(),
-        };
+        let message = last_reply(result);
         if let Some(client) = self.client(call) {
             client.finish(&message);
         }
+    }
+
+    /// The last reply to all clients that wait for this.
+    pub(crate) fn finish_all<T: Serialize>(
+        &mut self,
+        awaited: Awaited,
+        result: Result<&T, &Failure>,
+    ) {
+        let message = last_reply(result);
+        for client in self.waiting(awaited) {
+            client.finish(&message);
+        }
+    }
+
+    fn waiting(&mut self, awaited: Awaited) -> impl Iterator<Item = &mut Connection> {
+        let connections = self.connections.iter_mut();
+        connections.filter(move |client| client.awaited() == Some(awaited))
     }
 
     fn client(&mut self, call: CallId) -> Option<&mut Connection> {
@@ -266,6 +292,13 @@ impl Server {
         let first = |which: fn(&Connection) -> bool| self.connections.iter().position(which);
         let idle = first(Connection::wants_nothing).or_else(|| first(|c| c.call().is_none()));
         idle.map(|at| self.connections.remove(at)).is_some()
+    }
+}
+
+fn last_reply<T: Serialize>(result: Result<&T, &Failure>) -> Vec<u8> {
+    match result {
+        Ok(parameters) => varlink::reply(parameters, false),
+        Err(failure) => failure.to_message(),
     }
 }
 

@@ -23,8 +23,7 @@ use nix::fcntl::OFlag;
 
 use super::Supervisor;
 use crate::config::CommandLine;
-use crate::control::CallId;
-use crate::control::protocol::Failure;
+use crate::control::protocol::{Awaited, Failure};
 use crate::error::{DisplayIoError, why};
 use crate::log;
 use crate::machine::{State as About, Time};
@@ -79,10 +78,9 @@ impl Upgrade {
 }
 
 impl Supervisor {
-    /// Somebody wants it; `call` waits for what comes of it. Who comes while it is under way shares
-    /// the outcome: the file that is run is the one that is there at the end.
-    pub(super) fn upgrade_asked(&mut self, call: Option<CallId>) {
-        self.clients.upgrades.extend(call);
+    /// An upgrade is asked for. If one is under way, its outcome is that of this request, too: the file
+    /// that is run is the one that is there at the end.
+    pub(super) fn upgrade_asked(&mut self) {
         if self.machine.state() == About::Stopping {
             tracing::info!("no upgrade any more: everything is being stopped");
             return self.upgrade_is_pointless();
@@ -221,9 +219,7 @@ impl Supervisor {
     }
 
     fn upgrade_is_pointless(&mut self) {
-        for call in std::mem::take(&mut self.clients.upgrades) {
-            self.clients.finish::<()>(call, Err(&Failure::Stopping));
-        }
+        self.finish::<()>(Awaited::Upgrade, Err(&Failure::Stopping));
     }
 
     /// It is reaped as any stranger is.
@@ -270,9 +266,7 @@ impl Supervisor {
         log::upgrade_refused(reason).write();
         let reason = reason.to_owned();
         let failure = Failure::UpgradeFailed { reason };
-        for call in std::mem::take(&mut self.clients.upgrades) {
-            self.clients.finish::<()>(call, Err(&failure));
-        }
+        self.finish::<()>(Awaited::Upgrade, Err(&failure));
     }
 }
 

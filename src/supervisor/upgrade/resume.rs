@@ -12,8 +12,8 @@ use crate::files::{LogFile, PidFile, StatusFile};
 use crate::log;
 use crate::machine::Machine;
 use crate::sockets::{FIRST_FD, Sockets};
+use crate::supervisor::Supervisor;
 use crate::supervisor::builder::{self, SupervisorBuilder};
-use crate::supervisor::{Clients, Supervisor};
 use crate::sys;
 use crate::sys::daemon::Launcher;
 use crate::sys::fd::StrayFds;
@@ -88,8 +88,8 @@ impl Supervisor {
         let status_file = config.status_file.as_deref();
         let status_file = status_file.map(|path| StatusFile::resume(path, state.status_file));
         let status_file = status_file.transpose()?;
-        let server = state.server.map(|server| Server::resume(server, above));
-        let server = server.transpose()?;
+        let control = state.control.map(|server| Server::resume(server, above));
+        let control = control.transpose()?;
         let launcher = state.launcher.map(Launcher::resume).transpose()?;
         let log = LogFile::resume(config.log.as_ref(), above, state.log_command)?;
         // All that has come through exec is close-on-exec now, but for what our parent's parent may
@@ -116,7 +116,7 @@ impl Supervisor {
             sockets,
             pid_file,
             status_file,
-            clients: Clients::resume(server, state.clients),
+            control,
         };
         let mut supervisor = parts.assemble(config);
         supervisor.environment.resume(state.environment);

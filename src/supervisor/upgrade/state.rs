@@ -16,7 +16,6 @@ use crate::log::{self, SavedLines};
 use crate::machine::{self, Time};
 use crate::sockets::SavedSocket;
 use crate::supervisor::Supervisor;
-use crate::supervisor::clients::{Clients, SavedClients};
 use crate::sys;
 use crate::sys::daemon::Launcher;
 use crate::sys::reexec::Kept;
@@ -60,8 +59,7 @@ pub(super) struct State {
     pub(super) launcher: Option<RawFd>,
     pub(super) last_failure: Option<String>,
     pub(super) check: Option<Pid>,
-    pub(super) server: Option<SavedServer>,
-    pub(super) clients: SavedClients,
+    pub(super) control: Option<SavedServer>,
 }
 
 impl State {
@@ -92,7 +90,6 @@ impl State {
 impl Supervisor {
     /// What the next program is to know, and to keep open.
     pub(super) fn save(&self, kept: &mut Kept) -> State {
-        let Clients { server, .. } = &self.clients;
         State {
             format: FORMAT,
             release: env!("CARGO_PKG_VERSION").to_owned(),
@@ -119,8 +116,7 @@ impl Supervisor {
                 .map(|line: &Launcher| line.save(kept)),
             last_failure: self.last_failure.clone(),
             check: self.check,
-            server: server.as_ref().map(|server| server.save(kept)),
-            clients: self.clients.save(),
+            control: self.control.as_ref().map(|server| server.save(kept)),
         }
     }
 }

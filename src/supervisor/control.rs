@@ -1,0 +1,225 @@
+//! The supervisor's side of the control socket: calls become events, and clients that wait for a reply
+//! get one for each step and one for the result.
+
+use serde::Serialize;
+
+use super::Supervisor;
+use crate::control::Server;
+use crate::control::protocol::{
+    self, Awaited, Counters, Failure, Leaving, Method, Progress, Status, Step, Upgraded, Worker,
+};
+use crate::history::{History, Verdict};
+use crate::log;
+use crate::machine::{Answer, Event, Report, Request, State, Time, Until};
+use crate::types::{Pid, Signal};
+
+impl Supervisor {
+    /// Carries out the calls of clients. Returns the exit status at the end.
+    pub(super) fn serve_clients(&mut self) -> Option<u8> {
+        while let Some((call, method)) = self.control.as_mut().and_then(Server::next_call) {
+            let event = match method {
+                Method::Status => {
+                    let status = self.status();
+                    if let Some(server) = &mut self.control {
+                        server.finish(call, Ok(&status));
+                    }
+                    continue;
+                }
+                Method::Reload(until) => {
+                    let waits = !matches!(self.machine.state(), State::Serving | State::Stopping);
+                    if let Some(server) = self.control.as_mut().filter(|_| waits) {
+                        server.progress(call, &Progress::at(Step::Waiting));
+                    }
+                    Event::ReloadRequested(Request { id: call, until })
+                }
+                Method::Upgrade => {
+                    tracing::info!("asked to upgrade this program");
+                    self.upgrade_asked();
+                    continue;
+                }
+                Method::Stop => {
+                    tracing::info!("asked to stop");
+                    Event::Stop(Signal::TERM)
+                }
+            };
+            if let Some(code) = self.handle(event) {
+                return Some(code);
+            }
+        }
+        // After the calls: a client may have disconnected right after its own.
+        let disconnected = self.control.as_mut().map(Server::take_disconnected);
+        for call in disconnected.unwrap_or_default() {
+            if let Some(code) = self.handle(Event::RequesterGone(call)) {
+                return Some(code);
+            }
+        }
+        None
+    }
+
+    /// Replies to a request for a reload.
+    pub(super) fn answer(&mut self, request: Request, answer: Answer) {
+        let Request { id, until } = request;
+        let progress = |step, generation| Progress {
+            generation: Some(generation),
+            draining: Some(self.older_than(generation)),
+            ..Progress::at(step)
+        };
+        let result = match answer {
+            Answer::Replaced(generation) => Ok(progress(Step::Replaced, generation)),
+            Answer::Drained(generation) => Ok(progress(Step::Drained, generation)),
+            Answer::Failed { kept } => Err(Failure::ReloadFailed {
+                reason: self.history.reason().to_owned(),
+                kept,
+                log: self.where_to_look(),
+            }),
+            Answer::Stopped => Err(Failure::Stopping),
+        };
+        let Some(server) = &mut self.control else {
+            return;
+        };
+        match (answer, result) {
+            (Answer::Replaced(_), Ok(progress)) if until == Until::Drained => {
+                server.progress(id, &progress);
+            }
+            (_, result) => server.finish(id, result.as_ref()),
+        }
+    }
+
+    /// Where people find what the last worker that failed has written.
+    fn where_to_look(&self) -> Option<String> {
+        if !self.log_name.is_empty() {
+            return Some(self.log_name.clone());
+        }
+        let unit = || {
+            self.history
+                .failed_worker()
+                .map(|pid| format!("journalctl _PID={pid}"))
+        };
+        log::stderr_is_the_journal().then(unit).flatten()
+    }
+
+    fn older_than(&self, generation: u64) -> Vec<Pid> {
+        let live = self.machine.live();
+        live.filter(|(g, _)| *g < generation)
+            .map(|(_, pid)| pid)
+            .collect()
+    }
+
+    /// Replies to clients that wait for a reload or a stop with the step that this report is.
+    pub(super) fn tell_clients(&mut self, report: &Report) {
+        let (step, generation, pid) = match *report {
+            Report::StoppedWorker { .. } | Report::Stopping { .. } => {
+                let workers = self.machine.workers().map(|(_, pid, _)| pid).collect();
+                return self.progress(Awaited::Stop, &Leaving { workers });
+            }
+            Report::Started { generation, pid } => (Step::Started, generation, Some(pid)),
+            Report::Ready { generation, pid } => (Step::Ready, generation, Some(pid)),
+            Report::FailedToStart {
+                generation, pid, ..
+            }
+            | Report::NeverReady {
+                generation, pid, ..
+            } => (Step::AttemptFailed, generation, Some(pid)),
+            Report::NotSpawned { generation } => (Step::AttemptFailed, generation, None),
+            Report::OldDied { .. } => {
+                let current = self.machine.current().map_or(0, |(g, _)| g);
+                (Step::Draining, current, None)
+            }
+            _ => return,
+        };
+        let is = |this| step == this;
+        let progress = Progress {
+            step,
+            generation: Some(generation),
+            pid,
+            reason: is(Step::AttemptFailed).then(|| self.history.reason().to_owned()),
+            draining: is(Step::Draining).then(|| self.older_than(generation)),
+        };
+        self.progress(Awaited::Reload, &progress);
+    }
+
+    pub(super) fn tell_of_check(&mut self) {
+        self.progress(Awaited::Reload, &Progress::at(Step::Checking));
+    }
+
+    /// No worker is left.
+    pub(super) fn answer_stoppers(&mut self) {
+        let workers = Vec::new();
+        self.finish(Awaited::Stop, Ok(&Leaving { workers }));
+    }
+
+    /// This program has taken the place of another release.
+    pub(super) fn upgraded(&mut self, from: &str) {
+        log::upgraded(from).write();
+        let upgraded = Upgraded {
+            from: from.to_owned(),
+            to: env!("CARGO_PKG_VERSION").to_owned(),
+        };
+        self.finish(Awaited::Upgrade, Ok(&upgraded));
+    }
+
+    fn progress(&mut self, awaited: Awaited, step: &impl Serialize) {
+        if let Some(server) = &mut self.control {
+            server.progress_all(awaited, step);
+        }
+    }
+
+    /// Sends the last reply to all clients that wait for this.
+    pub(super) fn finish<T: Serialize>(&mut self, awaited: Awaited, result: Result<&T, &Failure>) {
+        if let Some(server) = &mut self.control {
+            server.finish_all(awaited, result);
+        }
+    }
+
+    fn status(&self) -> Status {
+        let now = self.now();
+        let workers = self.machine.workers().map(|(generation, pid, state)| {
+            let life = self.history.life_of(generation);
+            let span = |since: Time| now.saturating_sub(since).as_secs_f64();
+            Worker {
+                generation,
+                pid,
+                state,
+                age: life.map_or(0.0, |life| span(life.started)),
+                ready_for: life.and_then(|life| life.ready).map(span),
+                says: self.history.words_of(generation).map(str::to_owned),
+            }
+        });
+        let sockets = self.sockets.told().map(|socket| protocol::Socket {
+            key: socket.key.to_string_lossy().into_owned(),
+            fd: socket.fd,
+            name: socket.name,
+            inherited: socket.inherited,
+        });
+        Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            since: self.history.since,
+            state: self.machine.state(),
+            generation: self.machine.current().map(|(generation, _)| generation),
+            workers: workers.collect(),
+            sockets: sockets.collect(),
+            last_reload: self.history.last_reload().map(told),
+            counters: counters(&self.history),
+        }
+    }
+}
+
+fn told(verdict: &Verdict) -> protocol::Verdict {
+    protocol::Verdict {
+        succeeded: verdict.failure.is_none(),
+        at: verdict.at,
+        generation: verdict.generation,
+        reason: verdict.failure.clone(),
+    }
+}
+
+fn counters(history: &History) -> Counters {
+    let counters = history.counters;
+    Counters {
+        reloads_succeeded: counters.reloads_succeeded,
+        reloads_failed: counters.reloads_failed,
+        starts_failed: counters.starts_failed,
+        unexpected_deaths: counters.unexpected_deaths,
+    }
+}
