@@ -51,9 +51,11 @@ pub(crate) struct Verdict {
     pub(crate) failure: Option<String>,
 }
 
-/// How often things have happened since the start of the supervisor.
+/// How often things have happened since the start of the supervisor; a part of the control socket's
+/// Status, too. Unknown fields are ignored: a client may be older than the supervisor, and for an
+/// upgrade to an older release a count may be lost.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub(crate) struct Counters {
     pub(crate) reloads_succeeded: u64,
     pub(crate) reloads_failed: u64,

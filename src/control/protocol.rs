@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::history::{Counters, Verdict};
 use crate::machine::{Generation, State, Until, WorkerState};
 use crate::types::Pid;
 
@@ -52,7 +53,7 @@ pub(crate) struct Status {
     pub(crate) workers: Vec<Worker>,
     pub(crate) sockets: Vec<Socket>,
     #[serde(rename = "lastReload")]
-    pub(crate) last_reload: Option<Verdict>,
+    pub(crate) last_reload: Option<LastReload>,
     pub(crate) counters: Counters,
 }
 
@@ -75,21 +76,24 @@ pub(crate) struct Socket {
     pub(crate) inherited: bool,
 }
 
+/// The verdict on the last reload; `Verdict` in the description.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct Verdict {
+pub(crate) struct LastReload {
     pub(crate) succeeded: bool,
     pub(crate) at: u64,
     pub(crate) generation: Option<Generation>,
     pub(crate) reason: Option<String>,
 }
 
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct Counters {
-    pub(crate) reloads_succeeded: u64,
-    pub(crate) reloads_failed: u64,
-    pub(crate) starts_failed: u64,
-    pub(crate) unexpected_deaths: u64,
+impl From<&Verdict> for LastReload {
+    fn from(verdict: &Verdict) -> LastReload {
+        LastReload {
+            succeeded: verdict.failure.is_none(),
+            at: verdict.at,
+            generation: verdict.generation,
+            reason: verdict.failure.clone(),
+        }
+    }
 }
 
 /// A step of a reload, or its end.

@@ -6,9 +6,8 @@ use serde::Serialize;
 use super::Supervisor;
 use crate::control::Server;
 use crate::control::protocol::{
-    self, Awaited, Counters, Failure, Leaving, Method, Progress, Status, Step, Upgraded, Worker,
+    self, Awaited, Failure, LastReload, Leaving, Method, Progress, Status, Step, Upgraded, Worker,
 };
-use crate::history::{History, Verdict};
 use crate::log;
 use crate::machine::{Answer, Event, Report, Request, State, Time, Until};
 use crate::types::{Pid, Signal};
@@ -199,27 +198,8 @@ impl Supervisor {
             generation: self.machine.current().map(|(generation, _)| generation),
             workers: workers.collect(),
             sockets: sockets.collect(),
-            last_reload: self.history.last_reload().map(told),
-            counters: counters(&self.history),
+            last_reload: self.history.last_reload().map(LastReload::from),
+            counters: self.history.counters,
         }
-    }
-}
-
-fn told(verdict: &Verdict) -> protocol::Verdict {
-    protocol::Verdict {
-        succeeded: verdict.failure.is_none(),
-        at: verdict.at,
-        generation: verdict.generation,
-        reason: verdict.failure.clone(),
-    }
-}
-
-fn counters(history: &History) -> Counters {
-    let counters = history.counters;
-    Counters {
-        reloads_succeeded: counters.reloads_succeeded,
-        reloads_failed: counters.reloads_failed,
-        starts_failed: counters.starts_failed,
-        unexpected_deaths: counters.unexpected_deaths,
     }
 }

@@ -15,7 +15,7 @@ use crate::log;
 use crate::machine::Machine;
 use crate::sockets::{self, FIRST_FD, Plan, Sockets};
 use crate::sys;
-use crate::sys::daemon::{Side, Verdict};
+use crate::sys::daemon::{LaunchResult, Side};
 use crate::sys::fd::StrayFds;
 use crate::sys::signals::Signals;
 use crate::systemd::{self, Notifier, Store};
@@ -73,7 +73,7 @@ pub fn run(config: Config) -> Result<u8, Error> {
         action: "fork",
         source,
     })? {
-        Side::Caller(Verdict { code, message }) => {
+        Side::Caller(LaunchResult { code, message }) => {
             if !message.is_empty() {
                 let _ = writeln!(std::io::stderr(), "{message}");
             }

@@ -13,19 +13,19 @@ pub(crate) enum Side {
     /// The daemon, with a line to the process that was called.
     Daemon(Launcher),
     /// The process that was called; the daemon has told it how its start went.
-    Caller(Verdict),
+    Caller(LaunchResult),
 }
 
 /// How the start went.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Verdict {
+pub(crate) struct LaunchResult {
     /// The caller's exit status.
     pub(crate) code: u8,
     /// What to tell its user; empty if that has been done.
     pub(crate) message: String,
 }
 
-/// The daemon's line to the process that was called, which waits for one verdict.
+/// The daemon's line to the process that was called, which waits for one result.
 pub(crate) struct Launcher(File);
 
 impl Launcher {
@@ -54,7 +54,7 @@ pub(crate) fn detach(above: RawFd) -> io::Result<Side> {
     // SAFETY: we are single-threaded (the caller's promise), so the child may do anything.
     if let ForkResult::Parent { .. } = unsafe { fork() }? {
         drop(write);
-        return Ok(Side::Caller(wait_for_verdict(read)));
+        return Ok(Side::Caller(wait_for_result(read)));
     }
     drop(read);
     let write = match super::fd::raise(write, above) {
@@ -80,15 +80,15 @@ fn leave() -> ! {
     unsafe { libc::_exit(0) }
 }
 
-fn wait_for_verdict(from: OwnedFd) -> Verdict {
+fn wait_for_result(from: OwnedFd) -> LaunchResult {
     let mut bytes = Vec::new();
     let read = File::from(from).read_to_end(&mut bytes);
     match bytes.split_first() {
-        Some((&code, message)) if read.is_ok() => Verdict {
+        Some((&code, message)) if read.is_ok() => LaunchResult {
             code,
             message: String::from_utf8_lossy(message).into_owned(),
         },
-        _ => Verdict {
+        _ => LaunchResult {
             code: 1,
             message: "start_server: the supervisor ended before its first worker was ready".into(),
         },
