@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::history::{Counters, Verdict};
-use crate::machine::{Generation, State, Until, WorkerState};
+use crate::machine::{Generation, SupervisorState, Until, WorkerState};
 use crate::types::Pid;
 
 /// The interface's name.
@@ -48,7 +48,7 @@ pub(crate) struct Status {
     pub(crate) version: String,
     pub(crate) pid: u32,
     pub(crate) since: u64,
-    pub(crate) state: State,
+    pub(crate) state: SupervisorState,
     pub(crate) generation: Option<Generation>,
     pub(crate) workers: Vec<Worker>,
     pub(crate) sockets: Vec<Socket>,

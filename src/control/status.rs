@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::client::{Client, Next};
 use super::{Deadline, metrics, protocol};
 use crate::error::Error;
-use crate::machine::{State, WorkerState};
+use crate::machine::{SupervisorState, WorkerState};
 use crate::sys::clock::{local_date, unix_time};
 
 /// A request to know.
@@ -58,10 +58,10 @@ pub fn status(request: &Status) -> Result<String, Error> {
 fn text(status: &protocol::Status, now: u64) -> String {
     let mut text = String::new();
     let doing = match status.state {
-        State::Starting => "starting, nobody serves",
-        State::Serving => "serving",
-        State::Reloading => "reloading",
-        State::Stopping => "stopping",
+        SupervisorState::Starting => "starting, nobody serves",
+        SupervisorState::Serving => "serving",
+        SupervisorState::Reloading => "reloading",
+        SupervisorState::Stopping => "stopping",
     };
     let protocol::Status { version, pid, .. } = status;
     let up = match now.saturating_sub(status.since) {

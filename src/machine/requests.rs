@@ -1,10 +1,13 @@
-//! Who has asked for a reload, and what becomes of it. Each request is answered for itself: by the
-//! first start of which something begins after the request has come in, whatever another one that is
-//! under way may come to.
+//! The clients' requests for a reload, and their answers.
+//!
+//! A request is answered by the first start that begins after the request came in. How a start that
+//! was already under way ends does not matter to it.
 
 use serde::{Deserialize, Serialize};
 
-use super::event::{Action, Answer, Generation, Request, RequestId, Until};
+use super::action::Answer;
+use super::context::Context;
+use super::event::{Generation, Request, RequestId, Until};
 
 /// The requests that have not had their last answer, in the order in which they came.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -14,16 +17,16 @@ pub(super) struct Requests(Vec<Pending>);
 #[serde(deny_unknown_fields)]
 struct Pending {
     request: Request,
-    stage: Stage,
+    stage: RequestStage,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-enum Stage {
-    /// What is under way, if anything, began before it.
+enum RequestStage {
+    /// No start has begun since the request.
     Waiting,
-    /// The start that is under way is its own.
+    /// The start that is under way answers the request.
     UnderWay,
-    /// This generation has taken over; the ones before it are still to leave.
+    /// This generation has taken over. Older ones are still alive.
     Draining(Generation),
 }
 
@@ -31,11 +34,11 @@ impl Requests {
     pub(super) fn add(&mut self, request: Request) {
         self.0.push(Pending {
             request,
-            stage: Stage::Waiting,
+            stage: RequestStage::Waiting,
         });
     }
 
-    /// Nobody wants its answer any more.
+    /// Drops the request of a client that disconnected.
     pub(super) fn forget(&mut self, id: RequestId) {
         self.0.retain(|pending| pending.request.id != id);
     }
@@ -43,50 +46,51 @@ impl Requests {
     /// A start, or another attempt of one, begins now.
     pub(super) fn begin(&mut self) {
         for pending in &mut self.0 {
-            if pending.stage == Stage::Waiting {
-                pending.stage = Stage::UnderWay;
+            if pending.stage == RequestStage::Waiting {
+                pending.stage = RequestStage::UnderWay;
             }
         }
     }
 
-    /// The start has succeeded: this generation has taken over, and those before it have been told
-    /// to leave.
-    pub(super) fn replaced(&mut self, by: Generation, todo: &mut Vec<Action>) {
+    /// The start has succeeded: this generation has taken over, and older ones have been told to
+    /// leave.
+    pub(super) fn replaced(&mut self, cx: &mut Context<'_>, by: Generation) {
         self.0.retain_mut(|Pending { request, stage }| {
-            if *stage != Stage::UnderWay {
+            if *stage != RequestStage::UnderWay {
                 return true;
             }
-            todo.push(Action::Answer(*request, Answer::Replaced(by)));
-            *stage = Stage::Draining(by);
+            cx.answer(*request, Answer::Replaced(by));
+            *stage = RequestStage::Draining(by);
             request.until == Until::Drained
         });
     }
 
     /// The start has been given up.
-    pub(super) fn failed(&mut self, kept: Option<Generation>, todo: &mut Vec<Action>) {
+    pub(super) fn failed(&mut self, cx: &mut Context<'_>, kept: Option<Generation>) {
         self.0.retain(|Pending { request, stage }| {
-            let over = *stage == Stage::UnderWay;
+            let over = *stage == RequestStage::UnderWay;
             if over {
-                todo.push(Action::Answer(*request, Answer::Failed { kept }));
+                cx.answer(*request, Answer::Failed { kept });
             }
             !over
         });
     }
 
-    /// Of those who have ever served, this is the oldest generation that is left.
-    pub(super) fn oldest_is(&mut self, oldest: Generation, todo: &mut Vec<Action>) {
+    /// `oldest` is the oldest generation alive that has served.
+    pub(super) fn oldest_is(&mut self, cx: &mut Context<'_>, oldest: Generation) {
         self.0.retain(|Pending { request, stage }| match *stage {
-            Stage::Draining(by) if by <= oldest => {
-                todo.push(Action::Answer(*request, Answer::Drained(by)));
+            RequestStage::Draining(by) if by <= oldest => {
+                cx.answer(*request, Answer::Drained(by));
                 false
             }
-            _ => true,
+            RequestStage::Waiting | RequestStage::UnderWay | RequestStage::Draining(_) => true,
         });
     }
 
-    /// Nothing will come of any of them: everything ends.
-    pub(super) fn stopped(&mut self, todo: &mut Vec<Action>) {
-        let ended = |pending: Pending| Action::Answer(pending.request, Answer::Stopped);
-        todo.extend(self.0.drain(..).map(ended));
+    /// The supervisor stops: no request will be fulfilled.
+    pub(super) fn stopped(&mut self, cx: &mut Context<'_>) {
+        for pending in self.0.drain(..) {
+            cx.answer(pending.request, Answer::Stopped);
+        }
     }
 }

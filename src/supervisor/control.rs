@@ -9,7 +9,7 @@ use crate::control::protocol::{
     self, Awaited, Failure, LastReload, Leaving, Method, Progress, Status, Step, Upgraded, Worker,
 };
 use crate::log;
-use crate::machine::{Answer, Event, Report, Request, State, Time, Until};
+use crate::machine::{Answer, Event, Report, Request, SupervisorState, Time, Until};
 use crate::types::{Pid, Signal};
 
 impl Supervisor {
@@ -25,7 +25,10 @@ impl Supervisor {
                     continue;
                 }
                 Method::Reload(until) => {
-                    let waits = !matches!(self.machine.state(), State::Serving | State::Stopping);
+                    let waits = !matches!(
+                        self.machine.supervisor_state(),
+                        SupervisorState::Serving | SupervisorState::Stopping
+                    );
                     if let Some(server) = self.control.as_mut().filter(|_| waits) {
                         server.progress(call, &Progress::at(Step::Waiting));
                     }
@@ -194,7 +197,7 @@ impl Supervisor {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
             since: self.history.since,
-            state: self.machine.state(),
+            state: self.machine.supervisor_state(),
             generation: self.machine.current().map(|(generation, _)| generation),
             workers: workers.collect(),
             sockets: sockets.collect(),

@@ -258,7 +258,7 @@ impl Life {
     }
 
     fn all_is_well(&self) -> bool {
-        let serving = self.machine.state() == State::Serving;
+        let serving = self.machine.supervisor_state() == SupervisorState::Serving;
         serving && self.world.owes_nothing() && self.world.workers.len() == 1
     }
 }

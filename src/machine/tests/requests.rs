@@ -1,6 +1,7 @@
 //! What those who ask for a reload are told, and by what it is decided.
 
 use super::*;
+use crate::machine::requests::Requests;
 
 const ID: RequestId = 7;
 
@@ -112,7 +113,7 @@ fn a_death_of_an_old_worker_that_never_served_is_not_waited_for() {
         .pass(secs(60))
         .says(3, Notification::Ready)
         .exit(101, 0);
-    assert!(bench.machine.workers.iter().any(|w| w.pid == 102));
+    assert!(bench.machine.state.workers.iter().any(|w| w.pid == 102));
     let all = [(ID, Answer::Replaced(3)), (ID, Answer::Drained(3))];
     assert_eq!(answers(&bench), all);
 }
@@ -132,7 +133,7 @@ fn who_has_gone_is_forgotten_and_the_reload_goes_on() {
         ask(&mut bench, id, Until::Drained);
         bench.event(Event::RequesterGone(id));
     }
-    assert_eq!(bench.machine.requests, Requests::default());
+    assert_eq!(bench.machine.state.requests, Requests::default());
     bench.exit(102, 256).pass(secs(1)).pass(secs(1));
     assert_eq!(bench.spawned()[..2], [2, 3]);
     assert_eq!(answers(&bench), []);

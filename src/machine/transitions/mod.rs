@@ -1,15 +1,14 @@
-//! The edges of the transition table in `../mod.rs`: what happens on each, and which phase follows.
-//! One function is one edge.
+//! The transitions of the table in `../state.rs`: what is done on each, and which phase follows.
+//!
+//! A transition returns the phase that follows; it neither knows nor sets the phase at present. What
+//! changes no phase returns nothing. The modules are layers: each calls only those above it here.
 
-mod attempts;
-mod ending;
-mod notifications;
-mod starting;
+mod timeouts;
 
-use super::event::{Action, Report};
+mod start;
+mod stop;
 
-type Todo = Vec<Action>;
+mod deaths;
+mod finish;
 
-fn report(todo: &mut Todo, what: Report) {
-    todo.push(Action::Report(what));
-}
+mod attempt;

@@ -26,7 +26,7 @@ use crate::config::CommandLine;
 use crate::control::protocol::{Awaited, Failure};
 use crate::error::{DisplayIoError, why};
 use crate::log;
-use crate::machine::{State as About, Time};
+use crate::machine::{SupervisorState, Time};
 use crate::sys;
 use crate::sys::process::{ChildStep, Program, describe_status};
 use crate::sys::reexec::{Kept, Legacy};
@@ -81,7 +81,7 @@ impl Supervisor {
     /// An upgrade is asked for. If one is under way, its outcome is that of this request, too: the file
     /// that is run is the one that is there at the end.
     pub(super) fn upgrade_asked(&mut self) {
-        if self.machine.state() == About::Stopping {
+        if self.machine.supervisor_state() == SupervisorState::Stopping {
             tracing::info!("no upgrade any more: everything is being stopped");
             return self.upgrade_is_pointless();
         }
@@ -205,7 +205,7 @@ impl Supervisor {
     /// A trial that has had its time has failed; a stop makes it pointless.
     pub(super) fn look_after_trial(&mut self, now: Time) {
         let under_way = self.upgrade.trial.is_some() || self.upgrade.due.is_some();
-        if under_way && self.machine.state() == About::Stopping {
+        if under_way && self.machine.supervisor_state() == SupervisorState::Stopping {
             tracing::info!("the upgrade is given up: everything is being stopped");
             self.end_trial();
             self.upgrade.due = None;

@@ -13,7 +13,7 @@ use crate::control::SavedServer;
 use crate::files::SavedCommand;
 use crate::history::History;
 use crate::log::{self, SavedLines};
-use crate::machine::{self, Time};
+use crate::machine::{MachineState, Time};
 use crate::sockets::SavedSocket;
 use crate::supervisor::Supervisor;
 use crate::sys;
@@ -44,7 +44,7 @@ pub(super) struct State {
     pub(super) signals: RawFd,
     /// The dispositions and the mask that workers get.
     pub(super) signal_state: SignalState,
-    pub(super) machine: machine::Saved,
+    pub(super) machine: MachineState,
     pub(super) history: History,
     pub(super) sockets: Vec<SavedSocket>,
     pub(super) notify_sockets: SavedNotifySockets,

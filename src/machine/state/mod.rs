@@ -1,0 +1,149 @@
+//! What a machine knows: the phase, and all that it remembers. The transition table is `table.rs`.
+
+mod table;
+
+use serde::{Deserialize, Serialize};
+
+use super::backoff::CrashLoop;
+use super::event::{Generation, Time, Trigger};
+use super::requests::Requests;
+use super::rules::Rules;
+use super::workers::Workers;
+use crate::types::Pid;
+
+/// What is under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) enum Phase {
+    /// Nothing: the current worker serves.
+    Serving,
+    /// A reload, before its first attempt: the check runs. It fails if it runs for longer than that.
+    Checking { since: Time, until: Time },
+    /// A start, before its first attempt or between two attempts.
+    WaitingToStart { until: Time },
+    /// A start: the process has been asked for.
+    Spawning { generation: Generation },
+    /// A start: the new worker has to live, or to say that it is ready, until then.
+    Starting {
+        generation: Generation,
+        since: Time,
+        until: Time,
+    },
+    /// The new worker is ready. The old ones may live until then.
+    KillOldDelay { kill_at: Time },
+    /// All workers have been told to leave. The exit status follows when the last one is dead.
+    Stopping { code: u8 },
+    /// No worker is left and none will be started.
+    Ended,
+}
+
+/// Why a start is under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(super) enum Cause {
+    /// The supervisor has started. No worker has served yet.
+    First,
+    /// The current worker died.
+    Replacement,
+    /// A reload was requested, or the auto-restart interval has passed.
+    Reload,
+}
+
+/// The start that is under way, or the last one.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Start {
+    pub(super) cause: Cause,
+    /// Attempts that have failed in a row.
+    pub(super) failures: u32,
+    /// When the latest attempt began.
+    pub(super) attempt_at: Time,
+}
+
+/// All that a machine knows, except for its rules. This is also its saved form, which one release
+/// writes and the next one reads.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct MachineState {
+    /// Set by the table alone. Transitions return the phase that follows.
+    phase: Phase,
+    pub(super) start: Start,
+    pub(super) workers: Workers,
+    pub(super) last_generation: Generation,
+    /// A reload that the start under way does not answer.
+    pub(super) reload_wanted: Option<Trigger>,
+    pub(super) requests: Requests,
+    /// Auto-restart counts from here: the last readiness, or the last reload that was given up.
+    pub(super) restart_base: Time,
+    pub(super) crashes: CrashLoop,
+}
+
+/// What the supervisor is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum SupervisorState {
+    /// No worker serves. One is being started.
+    Starting,
+    /// A worker serves, and nothing is under way.
+    Serving,
+    /// A worker serves, and the next generation is under way.
+    Reloading,
+    /// All workers have been told to leave.
+    Stopping,
+}
+
+impl MachineState {
+    pub(super) fn new() -> MachineState {
+        MachineState {
+            phase: Phase::WaitingToStart { until: Time::ZERO },
+            start: Start {
+                cause: Cause::First,
+                failures: 0,
+                attempt_at: Time::ZERO,
+            },
+            workers: Workers::default(),
+            last_generation: 0,
+            reload_wanted: None,
+            requests: Requests::default(),
+            restart_base: Time::ZERO,
+            crashes: CrashLoop::default(),
+        }
+    }
+
+    /// When the next [`Event::Tick`](super::Event::Tick) is due at the latest; `None` if nothing will
+    /// happen by itself.
+    pub(super) fn deadline(&self, rules: &Rules) -> Option<Time> {
+        let phase = match self.phase {
+            Phase::Serving => self.next_auto_restart(rules),
+            Phase::Checking { until, .. }
+            | Phase::WaitingToStart { until }
+            | Phase::Starting { until, .. } => Some(until),
+            Phase::KillOldDelay { kill_at } => Some(kill_at),
+            Phase::Spawning { .. } | Phase::Stopping { .. } | Phase::Ended => None,
+        };
+        match (phase, self.workers.deadline()) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        }
+    }
+
+    /// The workers that have served and are still alive, in the order of their generations.
+    pub(super) fn live(&self) -> impl Iterator<Item = (Generation, Pid)> + '_ {
+        let served = self.workers.iter().filter(|w| w.has_served());
+        served.map(|w| (w.generation, w.pid))
+    }
+
+    pub(super) fn supervisor_state(&self) -> SupervisorState {
+        match self.phase {
+            Phase::Serving => SupervisorState::Serving,
+            Phase::Stopping { .. } | Phase::Ended => SupervisorState::Stopping,
+            Phase::Checking { .. }
+            | Phase::WaitingToStart { .. }
+            | Phase::Spawning { .. }
+            | Phase::Starting { .. }
+            | Phase::KillOldDelay { .. } => match self.workers.current() {
+                Some(_) => SupervisorState::Reloading,
+                None => SupervisorState::Starting,
+            },
+        }
+    }
+}

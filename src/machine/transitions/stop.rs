@@ -1,0 +1,86 @@
+//! How the supervisor ends.
+
+use crate::machine::action::{Action, Report};
+use crate::machine::context::Context;
+use crate::machine::state::{MachineState, Phase};
+use crate::machine::workers::Worker;
+use crate::types::{Pid, Signal};
+
+/// The exit status after giving up.
+const GAVE_UP: u8 = 1;
+
+impl MachineState {
+    /// TERM, INT or QUIT was received. `Stopping` follows, or `Ended` if no worker is alive.
+    pub(in crate::machine) fn stop(
+        &mut self,
+        cx: &mut Context<'_>,
+        received: Signal,
+        code: u8,
+    ) -> Phase {
+        let signal = if received == Signal::TERM {
+            cx.rules.signal_on_term
+        } else {
+            Signal::TERM
+        };
+        self.stop_workers(cx, Some(received), signal, code)
+    }
+
+    /// No worker serves, and no more attempts are made. `Stopping` follows, or `Ended` if no worker
+    /// is alive.
+    pub(super) fn give_up(&mut self, cx: &mut Context<'_>) -> Phase {
+        self.requests.failed(cx, None);
+        self.stop_workers(cx, None, cx.rules.signal_on_term, GAVE_UP)
+    }
+
+    fn stop_workers(
+        &mut self,
+        cx: &mut Context<'_>,
+        received: Option<Signal>,
+        signal: Signal,
+        code: u8,
+    ) -> Phase {
+        self.requests.stopped(cx);
+        let workers = self.workers.pids();
+        if received.is_some() || !workers.is_empty() {
+            cx.report(Report::Stopping {
+                received,
+                signal,
+                workers: workers.clone(),
+            });
+        }
+        for pid in workers {
+            self.terminate(cx, pid, signal);
+        }
+        self.stopping(cx, code)
+    }
+
+    /// Tells a worker to leave.
+    fn terminate(&mut self, cx: &mut Context<'_>, pid: Pid, signal: Signal) {
+        self.workers.drain(pid, cx.now, cx.rules.stop_timeout);
+        cx.signal(pid, signal);
+    }
+
+    /// A worker died during a stop. `Stopping` follows, or `Ended` if it was the last one.
+    pub(in crate::machine) fn stopping_worker_died(
+        &mut self,
+        cx: &mut Context<'_>,
+        dead: &Worker,
+        status: i32,
+        code: u8,
+    ) -> Phase {
+        let pid = dead.pid;
+        cx.report(Report::StoppedWorker { pid, status });
+        cx.act(Action::PublishStatus);
+        self.stopping(cx, code)
+    }
+
+    /// `Ended` follows if no worker is alive, else `Stopping`.
+    fn stopping(&self, cx: &mut Context<'_>, code: u8) -> Phase {
+        if !self.workers.is_empty() {
+            return Phase::Stopping { code };
+        }
+        cx.report(Report::Exiting);
+        cx.act(Action::Exit(code));
+        Phase::Ended
+    }
+}
