@@ -58,7 +58,11 @@ mod tests {
     /// the commonest garbage.
     #[test]
     fn the_kept_inputs() {
-        let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus");
+        let fuzz = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz");
+        if !fuzz.exists() {
+            return; // the published package has no corpus
+        }
+        let corpus = fuzz.join("corpus");
         for (name, target) in TARGETS {
             let inputs = fs::read_dir(corpus.join(name)).expect(name);
             let mut count = 0;

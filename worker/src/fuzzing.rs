@@ -145,7 +145,11 @@ mod tests {
     /// As they are; and those made by hand cut short after every byte, too.
     #[test]
     fn the_kept_inputs() {
-        let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus");
+        let fuzz = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz");
+        if !fuzz.exists() {
+            return; // the published package has no corpus
+        }
+        let corpus = fuzz.join("corpus");
         for (name, target) in TARGETS {
             let inputs = fs::read_dir(corpus.join(name)).expect(name);
             let mut count = 0;
