@@ -83,7 +83,11 @@ pub(super) fn told_by(
     let pid = variable("LISTEN_PID").unwrap_or_default();
     if pid.to_str().and_then(|pid| pid.parse::<u32>().ok()) != Some(std::process::id()) {
         let pid = pid.to_string_lossy();
-        tracing::debug!("ignoring LISTEN_FDS: it is for process '{pid}' (LISTEN_PID), not for us");
+        tracing::warn!(
+            "LISTEN_FDS is ignored: LISTEN_PID={pid} names another process than this one, {}; a program between \
+             the service manager and start_server has to exec it",
+            std::process::id()
+        );
         return Ok(None);
     }
     let number = count.to_str().and_then(|count| count.parse::<u16>().ok());

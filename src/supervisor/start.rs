@@ -51,6 +51,7 @@ pub fn run(config: Config) -> Result<u8, Error> {
     sys::signals::hold_if_process_1();
     check(&config)?;
     sys::limits::raise();
+    sys::manager_pid::translate();
     let inherited = sockets::take_inherited()?;
     let plan = Plan::make(
         &config.ports,

@@ -24,6 +24,12 @@ pub(crate) fn to_pass_on() -> Vec<(OsString, OsString)> {
         .collect()
 }
 
+/// Sets a variable. To be called while there is one thread.
+pub(crate) fn set(name: &str, value: &str) {
+    // SAFETY: there is one thread, as for `unset`.
+    unsafe { std::env::set_var(name, value) };
+}
+
 /// Removes variables. To be called while there is one thread.
 pub(crate) fn unset(names: &[&str]) {
     for name in names {

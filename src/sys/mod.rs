@@ -11,6 +11,7 @@ pub(crate) mod environment;
 mod execvp;
 pub(crate) mod fd;
 pub(crate) mod limits;
+pub(crate) mod manager_pid;
 mod pid_env;
 pub(crate) mod pidfd;
 pub(crate) mod process;

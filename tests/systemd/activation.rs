@@ -3,6 +3,8 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use server_starter_testing::eventually;
+
 use crate::harness::{Machine, Service};
 
 pub(crate) fn the_first_connection_starts_the_service(machine: &'static Machine) {
@@ -45,6 +47,26 @@ pub(crate) fn tcp_udp_and_unix_sockets_of_one_unit(machine: &'static Machine) {
     // What systemd said to the supervisor is not said to the worker.
     let listen_pid = machine.variable(worker, "LISTEN_PID");
     assert!(listen_pid.is_none_or(|pid| pid == worker.to_string()));
+}
+
+/// systemd 257 can make the service process 1 of its own pid namespace; LISTEN_PID and WATCHDOG_PID name the pid
+/// outside.
+pub(crate) fn sockets_and_watchdog_work_in_a_pid_namespace(machine: &'static Machine) {
+    let port = machine.port();
+    let service = Service::new(machine, "apart", format!("--port=127.0.0.1:{port}"))
+        .line("PrivatePIDs=yes")
+        .line("WatchdogSec=2")
+        .store(8)
+        .listen(&format!("ListenStream=127.0.0.1:{port}"));
+    let answer = machine.get(port).unwrap();
+    assert!(answer.starts_with("hello from generation 1"), "{answer}");
+    let journal = service.journal();
+    assert!(!journal.contains("LISTEN_FDS is ignored"), "{journal}");
+    service.systemctl("reload");
+    let pinged = || service.property("WatchdogTimestampMonotonic");
+    let first = pinged();
+    eventually("the watchdog is pinged", || pinged() != first);
+    assert_eq!(service.property("Result"), "success");
 }
 
 /// Whether a descriptor of a process is the UDP socket of this port, by the kernel's table.

@@ -55,6 +55,7 @@ macro_rules! on_all {
                 | $($own_module::$own)*;
             v257: $($module::$test)* reload::notify_reload_with_a_client reload::notify_reload_alone
                     control::varlinkctl_is_a_client
+                    activation::sockets_and_watchdog_work_in_a_pid_namespace
                 | $($own_module::$own)*;
         }
     };
