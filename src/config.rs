@@ -1,17 +1,17 @@
-//! What the supervisor is to do: typed, and complete before anything is touched.
+//! The options of a supervisor as types. They are complete before anything is opened.
 
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::files::LogTarget;
-use crate::log::Destination;
+use crate::files::LogFileSpec;
+use crate::log::LogTarget;
 use crate::machine::{LiveSettings, Readiness, Rules};
 use crate::sockets::{PathAccess, PathSpec, PortSpec};
 use crate::types::{Identity, Signal, parse_seconds};
 
-/// Everything [`run`](crate::run) needs to know. [`Config::new`] has the defaults of the command
-/// line; change what differs.
+/// The options of [`run`](crate::run). [`Config::new`] has the defaults of the command line; set the fields
+/// that differ.
 ///
 /// ```
 /// use server_starter::Config;
@@ -23,70 +23,74 @@ use crate::types::{Identity, Signal, parse_seconds};
 /// # Ok::<(), String>(())
 /// ```
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Config {
-    /// The server program: a path, or a name to look for in the worker's `PATH`.
+    /// The server program: a path, or a name that is looked up in the worker's `PATH`.
     pub program: OsString,
     /// Its arguments, without the program's name.
     pub args: Vec<OsString>,
-    /// TCP and UDP sockets to bind, in the order in which workers see them.
+    /// TCP and UDP sockets to bind. Workers see them in this order.
     pub ports: Vec<PortSpec>,
     /// Unix stream sockets to bind; workers see them after the ports.
     pub paths: Vec<PathSpec>,
-    /// Who may connect to them.
+    /// Mode, owner and group of the files of those sockets.
     pub path_access: PathAccess,
-    /// listen(2) backlog; 0: the system's maximum.
+    /// The backlog of listen(2). 0 stands for the system's maximum.
     pub backlog: u32,
-    /// Workers start in this directory; it is looked up anew each time.
+    /// The directory in which workers start. It is looked up again for each worker.
     pub dir: Option<PathBuf>,
-    /// How long a new worker must live to count as started, and the least time between two
-    /// attempts.
+    /// How long a new worker must live to count as started, and the least time from one attempt to
+    /// start a worker to the next.
     pub interval: Duration,
-    /// Sent to old workers after a reload.
+    /// The signal that old workers get after a reload.
     pub signal_on_hup: Signal,
-    /// Sent to all workers when the supervisor gets SIGTERM.
+    /// The signal that all workers get when the supervisor gets SIGTERM.
     pub signal_on_term: Signal,
-    /// Holds the supervisor's pid, and a lock for as long as it lives.
+    /// A file with the supervisor's pid, which is locked as long as the supervisor lives.
     pub pid_file: Option<PathBuf>,
-    /// Lists the live workers: a line `GENERATION:PID` for each.
+    /// A file with a line `GENERATION:PID` for each live worker.
     pub status_file: Option<PathBuf>,
     /// A directory with a file per environment variable of the workers.
     pub envdir: Option<PathBuf>,
     /// Automatic restarts and the kill-old-delay.
     pub live: LiveConfig,
-    /// Where standard output and standard error of supervisor and workers go.
-    pub log: Option<LogTarget>,
-    /// Where the supervisor's own lines go.
-    pub log_target: Destination,
-    /// Whether to leave the terminal and run in the background. Needs `log`.
+    /// Where standard output and standard error of supervisor and workers go. If `None`, they stay as
+    /// they are.
+    pub log_file: Option<LogFileSpec>,
+    /// Where the supervisor's own log lines go.
+    pub log_target: LogTarget,
+    /// Whether to leave the terminal and run in the background. This needs `log_file`.
     pub daemonize: bool,
-    /// How this program is called, so that it can make way for its next release, which is to do the
-    /// same. None: it is more than a supervisor, and cannot be upgraded in place.
-    pub called: Option<CommandLine>,
-    /// A reload is given up after so many failed attempts; 0: never.
+    /// The command line of this process, with which the next release of the program is started in its
+    /// place. If `None`, the supervisor cannot be upgraded in place: right for a program that is more
+    /// than a supervisor.
+    pub command_line: Option<CommandLine>,
+    /// A reload is given up after this many failed attempts. 0 stands for no limit.
     pub start_attempts: u32,
-    /// SIGKILL for a worker that has not left so long after its signal. None: never, unless it was
-    /// never ready or is stuck: then after 10 s.
+    /// How long after its signal a worker gets SIGKILL. If `None`, only a worker that was never ready
+    /// or is stuck gets it, after 10 s.
     pub stop_timeout: Option<Duration>,
-    /// A shell command that is run before each reload, as a worker would be; if it fails, no worker
-    /// is started.
+    /// A shell command that is run before each reload, in a worker's environment. If it fails, the
+    /// reload has failed.
     pub check_command: Option<OsString>,
-    /// How long it may take.
+    /// How long the check command may take.
     pub check_timeout: Duration,
-    /// Where to listen for those who want to know, or to have something done: see [`control`](crate::control).
+    /// The path of the control socket, for `--restart`, `--stop`, `--status`, `--upgrade` and other
+    /// Varlink clients.
     pub control: Option<PathBuf>,
     /// What makes a new worker count as started.
     pub readiness: Readiness,
-    /// With [`Readiness::Notify`], how long it has for that.
+    /// With [`Readiness::Notify`], how long a new worker has to say that it is ready.
     pub start_timeout: Duration,
-    /// Who workers are; none: who the supervisor is.
+    /// User and groups of workers. If `None`, those of the supervisor.
     pub identity: Option<Identity>,
-    /// A worker has to ping (`WATCHDOG=1`) at least this often, from its readiness on, or it is
-    /// taken to be stuck, and replaced. None: it need not.
+    /// The longest time between two pings (`WATCHDOG=1`) of a ready worker. A worker that exceeds it is
+    /// taken to be stuck, and replaced. If `None`, workers need not ping.
     pub worker_watchdog: Option<Duration>,
 }
 
 impl Config {
-    /// A supervisor for `program` with the defaults of the command line and no sockets.
+    /// The options for `program`, with the defaults of the command line and no sockets.
     pub fn new<P, A>(program: P, args: A) -> Config
     where
         P: Into<OsString>,
@@ -112,10 +116,10 @@ impl Config {
                 auto_restart_interval: DEFAULT_AUTO_RESTART_INTERVAL,
                 kill_old_delay: None,
             },
-            log: None,
-            log_target: Destination::Auto,
+            log_file: None,
+            log_target: LogTarget::Auto,
             daemonize: false,
-            called: None,
+            command_line: None,
             start_attempts: 0,
             stop_timeout: None,
             check_command: None,
@@ -128,7 +132,7 @@ impl Config {
         }
     }
 
-    /// The machine's rules, as far as they come from here and not from the envdir.
+    /// The rules of the machine. The envdir may change the live settings among them.
     pub(crate) fn rules(&self) -> Rules {
         Rules {
             interval: self.interval,
@@ -138,7 +142,7 @@ impl Config {
             signal_on_hup: self.signal_on_hup,
             signal_on_term: self.signal_on_term,
             start_attempts: self.start_attempts,
-            // Somebody waits for a verdict on the first generation, and it has to come.
+            // The launching process waits for the result of the first start, which has to end.
             first_start_attempts: match self.daemonize {
                 true => self.start_attempts.max(1),
                 false => self.start_attempts,
@@ -150,33 +154,34 @@ impl Config {
     }
 }
 
-/// A program's name, as it was called, and its arguments.
+/// The command line of a process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CommandLine {
-    /// Its first argument, a path or a name that is looked up in `$PATH`.
+    /// The first argument: a path, or a name that is looked up in `$PATH`.
     pub program: OsString,
-    /// The others.
+    /// The other arguments.
     pub args: Vec<OsString>,
 }
 
 /// The settings that an envdir may change while the supervisor runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct LiveConfig {
     /// Whether a new generation is started at regular intervals.
     pub auto_restart: bool,
-    /// From a generation's readiness to the next automatic one. Zero: the default.
+    /// The time from a generation's readiness to the next automatic start. Zero stands for the default.
     pub auto_restart_interval: Duration,
-    /// From a new generation's readiness to the signal to the old ones. None: 5 s with automatic
-    /// restarts, else nothing.
+    /// The time from a new generation's readiness to the signal to the old ones. If `None`, 5 s with
+    /// automatic restarts, else zero.
     pub kill_old_delay: Option<Duration>,
 }
 
 impl LiveConfig {
-    /// What these settings become under the variables `ENABLE_AUTO_RESTART`,
-    /// `AUTO_RESTART_INTERVAL` and `KILL_OLD_DELAY`, and what is wrong with those of them that make
-    /// no sense and so change nothing: their names, each with the reason.
+    /// These settings with the values of the variables `ENABLE_AUTO_RESTART`, `AUTO_RESTART_INTERVAL` and
+    /// `KILL_OLD_DELAY`. Values that are not valid change nothing; they are returned as the names of their
+    /// variables, each with the reason.
     ///
-    /// `ENABLE_AUTO_RESTART` means yes unless it is empty or `0`. An empty time is 0.
+    /// `ENABLE_AUTO_RESTART` means yes unless it is empty or `0`. An empty time is zero.
     pub fn with_variables<'a>(
         self,
         variable: impl Fn(&str) -> Option<&'a OsStr>,
@@ -205,7 +210,7 @@ impl LiveConfig {
         (live, complaints)
     }
 
-    /// Fills in what was left open.
+    /// The settings with all defaults filled in.
     pub(crate) fn live_settings(&self) -> LiveSettings {
         let interval = match self.auto_restart_interval.is_zero() {
             true => DEFAULT_AUTO_RESTART_INTERVAL,
@@ -223,14 +228,14 @@ impl LiveConfig {
     }
 }
 
-/// `--auto-restart-interval` when nobody says otherwise.
+/// The default of `--auto-restart-interval`.
 pub const DEFAULT_AUTO_RESTART_INTERVAL: Duration = Duration::from_secs(360);
 
-/// `--start-timeout` when nobody says otherwise.
+/// The default of `--start-timeout`.
 pub const DEFAULT_START_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// `--check-timeout` when nobody says otherwise.
+/// The default of `--check-timeout`.
 pub const DEFAULT_CHECK_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// `--kill-old-delay` with automatic restarts, when nobody says otherwise.
+/// The default of `--kill-old-delay` with automatic restarts.
 const AUTO_RESTART_GRACE: Duration = Duration::from_secs(5);

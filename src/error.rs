@@ -1,4 +1,5 @@
-//! Why the supervisor could not start: each error names the thing and says what is wrong with it.
+//! Why a supervisor could not start, or a command failed. Each error names the thing and says what is wrong
+//! with it.
 
 use std::fmt;
 use std::io;
@@ -6,79 +7,79 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 
-/// Anything that keeps a supervisor from starting, or a command from doing what was asked.
+/// The reason why a supervisor could not start, or a command failed.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {
-    /// What was asked for makes no sense.
+    /// The options are not valid.
     Usage(String),
     /// A host name has no IPv4 address, or cannot be looked up.
     Resolve {
         /// The name.
         host: String,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
-    /// A socket could not be made, bound or put on its descriptor number.
+    /// A socket could not be created, bound or moved to its descriptor number.
     Socket {
-        /// What failed: "bind to", "listen on", …
+        /// The action that failed: "bind to", "listen on", …
         action: &'static str,
         /// The address, as on the command line.
         address: String,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
-    /// What we inherited does not fit what we were told of it.
+    /// The inherited descriptors are not those that the environment describes, or cannot be used.
     Inherited(String),
-    /// The sockets' descriptor numbers reach the limit of open files, RLIMIT_NOFILE, raised as far as
-    /// we may.
+    /// The descriptor numbers of the sockets do not fit below the hard limit of open files,
+    /// RLIMIT_NOFILE.
     OpenFiles {
-        /// The highest number a socket is to have.
+        /// The highest descriptor number of a socket.
         highest: i32,
-        /// The limit: no number reaches it.
+        /// The limit. Descriptor numbers are less.
         limit: i32,
     },
-    /// There is something at a `--path` that must not be removed.
+    /// A `--path` exists and must not be replaced.
     PathTaken {
         /// The path.
         path: PathBuf,
-        /// What is there.
+        /// The kind of file at the path.
         what: &'static str,
     },
     /// A file could not be used.
     File {
-        /// Which one: "pid file", "status file", "log file".
+        /// The kind of file: "pid file", "status file", "log file".
         what: &'static str,
-        /// Where.
+        /// Its path.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
-    /// Another supervisor holds the pid file's lock.
+    /// Another supervisor holds the lock of the pid file.
     Locked {
         /// The pid file.
         path: PathBuf,
         /// The pid in it.
         pid: Option<i32>,
     },
-    /// There is no supervisor to talk to.
+    /// No supervisor is running there.
     NotRunning(String),
-    /// The supervisor could not be made to do it.
+    /// The supervisor did not do what was asked, or refused it.
     NotDone(String),
-    /// The time that was given has passed.
+    /// The supervisor did not do what was asked within the time-out.
     TimedOut(String),
-    /// The system refused something every supervisor needs.
+    /// A system call failed that every supervisor needs.
     System {
-        /// What: "read signals", …
+        /// The action that failed: "read signals", …
         action: &'static str,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
 }
 
 impl Error {
-    /// The exit status that goes with it: 2 for usage, 3 when there is no supervisor, 4 for
-    /// time-outs, 1 otherwise.
+    /// The exit status for this error: 2 for usage, 3 if no supervisor is running, 4 for time-outs, else
+    /// 1.
     pub fn exit_status(&self) -> u8 {
         match self {
             Error::Usage(_) => 2,
@@ -176,7 +177,7 @@ impl std::error::Error for Error {
     }
 }
 
-/// An I/O error in the words of strerror(3), without Rust's "(os error 2)".
+/// Displays an I/O error as strerror(3) does, without Rust's "(os error 2)".
 pub(crate) struct DisplayIoError<'a>(pub(crate) &'a io::Error);
 
 impl fmt::Display for DisplayIoError<'_> {
@@ -191,7 +192,7 @@ impl fmt::Display for DisplayIoError<'_> {
     }
 }
 
-/// The same for a bare errno.
+/// The text of strerror(3) for an errno.
 pub(crate) fn why(errno: Errno) -> String {
     DisplayIoError(&errno.into()).to_string()
 }
@@ -201,7 +202,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hints_fit_what_they_are_about() {
+    fn hint_about_ports_is_given_for_ports_only() {
         let denied = |address: &str| {
             let error = Error::Socket {
                 action: "bind to",

@@ -8,7 +8,8 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use cli::Command;
-use server_starter::{Error, control, ignore_file_size_signal, init_log, run, try_state};
+use server_starter::command::{self, ignore_file_size_signal, try_state};
+use server_starter::{Error, init_log, run};
 
 fn main() -> ExitCode {
     ignore_file_size_signal();
@@ -19,13 +20,13 @@ fn main() -> ExitCode {
     init_log(invocation.log_level);
     let done = match invocation.command {
         Command::Start(config) => run(*config),
-        Command::Restart(request) => control::restart(&request).map(|()| 0),
-        Command::Stop(request) => control::stop(&request).map(|()| 0),
-        Command::Status(request) => match control::status(&request) {
+        Command::Restart(request) => command::restart(&request).map(|()| 0),
+        Command::Stop(request) => command::stop(&request).map(|()| 0),
+        Command::Status(request) => match command::status(&request) {
             Ok(text) => return print(text.as_bytes()),
             Err(error) => Err(error),
         },
-        Command::Upgrade(request) => match control::upgrade(&request) {
+        Command::Upgrade(request) => match command::upgrade(&request) {
             Ok(text) => return print(text.as_bytes()),
             Err(error) => Err(error),
         },

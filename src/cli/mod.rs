@@ -18,10 +18,8 @@ use std::process::ExitCode;
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory, FromArgMatches};
-use server_starter::control::{Address, Format, Restart, Status, Stop, Upgrade};
-use server_starter::machine::Readiness;
-use server_starter::types::Identity;
-use server_starter::{CommandLine, Config, PathAccess};
+use server_starter::command::{Address, Format, Restart, Status, Stop, Upgrade};
+use server_starter::{CommandLine, Config, Identity, PathAccess, Readiness};
 use tracing_subscriber::filter::LevelFilter;
 
 use options::Options;
@@ -68,8 +66,8 @@ fn report(error: &clap::Error) -> ExitCode {
     ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
 }
 
-/// How this program was called.
-fn called() -> Option<CommandLine> {
+/// The command line of this process.
+fn command_line() -> Option<CommandLine> {
     let mut words = std::env::args_os();
     let program = words.next()?;
     let args = words.collect();
@@ -236,10 +234,10 @@ impl Options {
         config.signal_on_term = self.signal_on_term;
         config.pid_file = self.pid_file;
         config.status_file = self.status_file;
-        config.log = self.log_file;
+        config.log_file = self.log_file;
         config.log_target = self.log_target;
         config.daemonize = self.daemonize;
-        config.called = called();
+        config.command_line = command_line();
         config.start_attempts = self.start_attempts;
         config.stop_timeout = self.stop_timeout;
         config.check_command = self.check_cmd;

@@ -5,10 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgAction, Parser, ValueHint};
-use server_starter::control::Until;
-use server_starter::machine::Readiness;
-use server_starter::types::{Signal, find_group, find_user, parse_seconds};
-use server_starter::{Destination, LogTarget, PathSpec, PortSpec};
+use server_starter::command::{Until, find_group, find_user, parse_seconds};
+use server_starter::{LogFileSpec, LogTarget, PathSpec, PortSpec, Readiness, Signal};
 use tracing_subscriber::filter::LevelFilter;
 
 use super::values::{LogParser, PathParser, Product, one_of, parse_mode, parse_span};
@@ -161,13 +159,13 @@ pub(super) struct Options {
     /// File to append all output to, or `| COMMAND` to pipe it to. SIGUSR1 reopens the file
     #[arg(long, value_name = "FILE", value_parser = LogParser,
           value_hint = ValueHint::FilePath, help_heading = FILES)]
-    pub(super) log_file: Option<LogTarget>,
+    pub(super) log_file: Option<LogFileSpec>,
 
     /// Where this program's own lines go: `journal` (with fields), `stderr`, or `auto`: the journal
     /// if standard error leads there
     #[arg(long, value_name = "WHERE", default_value = "auto", hide_possible_values = true,
-          value_parser = one_of::<Destination>(&["auto", "journal", "stderr"]), help_heading = FILES)]
-    pub(super) log_target: Destination,
+          value_parser = one_of::<LogTarget>(&["auto", "journal", "stderr"]), help_heading = FILES)]
+    pub(super) log_target: LogTarget,
 
     /// Run in the background; returns when the first workers are ready (status 0) or have failed.
     /// Needs --log-file

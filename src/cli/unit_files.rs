@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::ArgMatches;
 
-use server_starter::machine::Readiness;
+use server_starter::Readiness;
 
 use super::options::Options;
 use super::quote::quote;

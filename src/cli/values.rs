@@ -7,8 +7,8 @@ use std::time::Duration;
 use clap::ValueEnum;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::error::ErrorKind;
-use server_starter::types::parse_seconds;
-use server_starter::{LogTarget, PathSpec};
+use server_starter::command::parse_seconds;
+use server_starter::{LogFileSpec, PathSpec};
 
 /// What `--generate` can make.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -80,4 +80,4 @@ macro_rules! os_str_parser {
 }
 
 os_str_parser!(PathParser, PathSpec, PathSpec::new);
-os_str_parser!(LogParser, LogTarget, LogTarget::parse);
+os_str_parser!(LogParser, LogFileSpec, LogFileSpec::parse);

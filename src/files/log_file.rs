@@ -26,28 +26,28 @@ use crate::types::Pid;
 
 /// Where the log goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum LogTarget {
+pub enum LogFileSpec {
     /// To the end of a file.
     File(PathBuf),
     /// To the standard input of a shell command.
     Command(OsString),
 }
 
-impl LogTarget {
+impl LogFileSpec {
     /// `FILE`, or `| COMMAND`.
-    pub fn parse(text: &OsStr) -> Result<LogTarget, String> {
+    pub fn parse(text: &OsStr) -> Result<LogFileSpec, String> {
         let bytes = text.as_bytes().trim_ascii_start();
         let target = match bytes.strip_prefix(b"|") {
             Some(command) => {
-                LogTarget::Command(OsString::from_vec(command.trim_ascii_start().to_vec()))
+                LogFileSpec::Command(OsString::from_vec(command.trim_ascii_start().to_vec()))
             }
-            None => LogTarget::File(text.into()),
+            None => LogFileSpec::File(text.into()),
         };
         match &target {
-            LogTarget::Command(command) if command.is_empty() => {
+            LogFileSpec::Command(command) if command.is_empty() => {
                 Err("the command after '|' is missing".to_owned())
             }
-            LogTarget::File(path) if path.as_os_str().is_empty() => {
+            LogFileSpec::File(path) if path.as_os_str().is_empty() => {
                 Err("empty; a file or '| COMMAND' is wanted".to_owned())
             }
             _ => Ok(target),
@@ -55,11 +55,11 @@ impl LogTarget {
     }
 }
 
-impl fmt::Display for LogTarget {
+impl fmt::Display for LogFileSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            LogTarget::File(path) => write!(f, "{}", path.display()),
-            LogTarget::Command(command) => write!(f, "| {}", command.to_string_lossy()),
+            LogFileSpec::File(path) => write!(f, "{}", path.display()),
+            LogFileSpec::Command(command) => write!(f, "| {}", command.to_string_lossy()),
         }
     }
 }
@@ -70,7 +70,7 @@ pub(crate) enum LogFile {
     Inherited,
     File {
         path: PathBuf,
-        above: RawFd,
+        min_fd: RawFd,
     },
     Command(LogCommand),
 }
@@ -108,25 +108,25 @@ pub(crate) struct SavedCommand {
 
 impl LogFile {
     /// Sends standard output and standard error to `target`. What is opened for this lives at
-    /// descriptor `above` or higher. A daemon's log command gets /dev/null for its own output.
+    /// descriptor `min_fd` or higher. A daemon's log command gets /dev/null for its own output.
     pub(crate) fn open(
-        target: Option<&LogTarget>,
-        above: RawFd,
+        target: Option<&LogFileSpec>,
+        min_fd: RawFd,
         daemon: bool,
         now: Time,
     ) -> Result<LogFile, Error> {
         match target {
             None => Ok(LogFile::Inherited),
-            Some(LogTarget::File(path)) => {
+            Some(LogFileSpec::File(path)) => {
                 let log = LogFile::File {
                     path: path.clone(),
-                    above,
+                    min_fd,
                 };
                 log.reopen().map_err(|e| Error::file("log file", path, e))?;
                 Ok(log)
             }
-            Some(LogTarget::Command(command)) => {
-                LogCommand::open(command, above, daemon, now).map(LogFile::Command)
+            Some(LogFileSpec::Command(command)) => {
+                LogCommand::open(command, min_fd, daemon, now).map(LogFile::Command)
             }
         }
     }
@@ -148,12 +148,12 @@ impl LogFile {
 
     /// Standard output and standard error lead to it already.
     pub(crate) fn resume(
-        target: Option<&LogTarget>,
-        above: RawFd,
+        target: Option<&LogFileSpec>,
+        min_fd: RawFd,
         saved: Option<SavedCommand>,
     ) -> io::Result<LogFile> {
         Ok(match (target, saved) {
-            (Some(LogTarget::Command(command)), Some(saved)) => {
+            (Some(LogFileSpec::Command(command)), Some(saved)) => {
                 let [out, err] = saved.outer;
                 LogFile::Command(LogCommand {
                     command: command.clone(),
@@ -165,18 +165,18 @@ impl LogFile {
                     complained: false,
                 })
             }
-            (Some(LogTarget::File(path)), _) => LogFile::File {
+            (Some(LogFileSpec::File(path)), _) => LogFile::File {
                 path: path.clone(),
-                above,
+                min_fd,
             },
-            (Some(LogTarget::Command(_)) | None, _) => LogFile::Inherited,
+            (Some(LogFileSpec::Command(_)) | None, _) => LogFile::Inherited,
         })
     }
 
     /// Opens a log file anew by its name, after somebody has renamed the old one. Workers keep
     /// the old one until they are replaced.
     pub(crate) fn reopen(&self) -> io::Result<()> {
-        let LogFile::File { path, above } = self else {
+        let LogFile::File { path, min_fd } = self else {
             return Ok(());
         };
         // A fifo without a reader is an error (ENXIO): to wait for one would be to hang.
@@ -184,7 +184,7 @@ impl LogFile {
         let file = safe_open::open(path, flags, Some(Mode::from_bits_truncate(0o666)))?;
         sys::fd::set_blocking(&file)?;
         redirect_output(&file)?;
-        log::to_stderr(*above);
+        log::to_stderr(*min_fd);
         Ok(())
     }
 
@@ -240,12 +240,12 @@ fn redirect_output(to: impl AsFd) -> io::Result<()> {
 }
 
 impl LogCommand {
-    fn open(command: &OsStr, above: RawFd, daemon: bool, now: Time) -> Result<LogCommand, Error> {
+    fn open(command: &OsStr, min_fd: RawFd, daemon: bool, now: Time) -> Result<LogCommand, Error> {
         let error = |action| move |source| Error::System { action, source };
         let pipe = nix::unistd::pipe2(OFlag::O_CLOEXEC).map_err(io::Error::from);
         let (read_end, write_end) = pipe.map_err(error("make a pipe for the log command"))?;
-        let read_end = sys::fd::raise(read_end, above).map_err(error("keep the log's pipe"))?;
-        let outer = outer_output(above, daemon).map_err(error("keep standard error"))?;
+        let read_end = sys::fd::raise(read_end, min_fd).map_err(error("keep the log's pipe"))?;
+        let outer = outer_output(min_fd, daemon).map_err(error("keep standard error"))?;
         let mut log = LogCommand {
             command: command.to_owned(),
             read_end,
@@ -257,7 +257,7 @@ impl LogCommand {
         };
         log.start(now).map_err(error("start the log command"))?;
         redirect_output(&write_end).map_err(error("redirect the log"))?;
-        log::into_pipe(&write_end, above);
+        log::into_pipe(&write_end, min_fd);
         Ok(log)
     }
 
@@ -343,16 +343,16 @@ fn left_until(deadline: Instant) -> PollTimeout {
     PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO)
 }
 
-fn outer_output(above: RawFd, daemon: bool) -> io::Result<[OwnedFd; 2]> {
+fn outer_output(min_fd: RawFd, daemon: bool) -> io::Result<[OwnedFd; 2]> {
     if daemon {
         let null = File::options().write(true).open("/dev/null")?;
         let null = OwnedFd::from(null);
         return Ok([
-            sys::fd::raise(null.try_clone()?, above)?,
-            sys::fd::raise(null, above)?,
+            sys::fd::raise(null.try_clone()?, min_fd)?,
+            sys::fd::raise(null, min_fd)?,
         ]);
     }
-    let keep = |fd: BorrowedFd<'_>| sys::fd::raise(fd.try_clone_to_owned()?, above);
+    let keep = |fd: BorrowedFd<'_>| sys::fd::raise(fd.try_clone_to_owned()?, min_fd);
     Ok([keep(io::stdout().as_fd())?, keep(io::stderr().as_fd())?])
 }
 
@@ -366,13 +366,16 @@ mod tests {
 
     #[test]
     fn files_and_commands() {
-        let parse = |text: &str| LogTarget::parse(OsStr::new(text));
+        let parse = |text: &str| LogFileSpec::parse(OsStr::new(text));
         assert_eq!(
             parse("/var/log/x"),
-            Ok(LogTarget::File("/var/log/x".into()))
+            Ok(LogFileSpec::File("/var/log/x".into()))
         );
-        assert_eq!(parse(" | cat -u"), Ok(LogTarget::Command("cat -u".into())));
-        assert_eq!(parse("|cat"), Ok(LogTarget::Command("cat".into())));
+        assert_eq!(
+            parse(" | cat -u"),
+            Ok(LogFileSpec::Command("cat -u".into()))
+        );
+        assert_eq!(parse("|cat"), Ok(LogFileSpec::Command("cat".into())));
         assert!(parse("| ").is_err());
         assert!(parse("").is_err());
     }

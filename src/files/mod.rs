@@ -7,7 +7,7 @@ mod pid_file;
 mod safe_open;
 mod status_file;
 
-pub use log_file::LogTarget;
+pub use log_file::LogFileSpec;
 pub(crate) use log_file::{LogFile, SavedCommand};
 pub(crate) use pid_file::{Held, Holder, PidFile, read_holder};
 pub(crate) use status_file::{StatusFile, read_status};

@@ -33,23 +33,23 @@ pub(crate) struct PidFile {
 impl PidFile {
     /// Takes the file over if nobody holds its lock, flock(2), and empties it. A file that is
     /// locked stays as it is, and so does one that is no pid file. Ours lives at descriptor
-    /// `above` or higher. After an error there is none that was not there before.
-    pub(crate) fn lock(path: &Path, above: RawFd) -> Result<PidFile, Error> {
+    /// `min_fd` or higher. After an error there is none that was not there before.
+    pub(crate) fn lock(path: &Path, min_fd: RawFd) -> Result<PidFile, Error> {
         let was_there = fs::symlink_metadata(path).is_ok();
-        let taken = PidFile::take(path, above);
+        let taken = PidFile::take(path, min_fd);
         if taken.is_err() && !was_there {
             disconnect(path);
         }
         taken
     }
 
-    fn take(path: &Path, above: RawFd) -> Result<PidFile, Error> {
+    fn take(path: &Path, min_fd: RawFd) -> Result<PidFile, Error> {
         let error = |source: io::Error| Error::file("pid file", path, source);
         let mut retries_left = RETRIES;
         let file = loop {
             let mode = Mode::from_bits_truncate(0o644);
             let file = safe_open::open(path, OFlag::O_RDWR, Some(mode)).and_then(regular);
-            let file = sys::fd::raise(file.map_err(error)?.into(), above).map_err(error)?;
+            let file = sys::fd::raise(file.map_err(error)?.into(), min_fd).map_err(error)?;
             let file = File::from(file);
             let locked = sys::fd::try_lock(&file, true).map_err(error)?;
             // A supervisor that ended just now may have removed the file we opened.

@@ -23,7 +23,7 @@ const PATH: &str = "/run/systemd/journal/socket";
 
 /// Where the supervisor's own lines go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Destination {
+pub enum LogTarget {
     /// To the journal if that is where standard error goes, else to standard error.
     #[default]
     Auto,
@@ -33,14 +33,14 @@ pub enum Destination {
     Stderr,
 }
 
-impl FromStr for Destination {
+impl FromStr for LogTarget {
     type Err = String;
 
-    fn from_str(text: &str) -> Result<Destination, String> {
+    fn from_str(text: &str) -> Result<LogTarget, String> {
         match text {
-            "auto" => Ok(Destination::Auto),
-            "journal" => Ok(Destination::Journal),
-            "stderr" => Ok(Destination::Stderr),
+            "auto" => Ok(LogTarget::Auto),
+            "journal" => Ok(LogTarget::Journal),
+            "stderr" => Ok(LogTarget::Stderr),
             _ => Err("'auto', 'journal' or 'stderr' is wanted".to_owned()),
         }
     }
@@ -58,11 +58,11 @@ struct Journal {
 /// Sends what follows to the journal, if `to` says so, whenever there is one. `redirected`: standard
 /// error is about to be replaced by a log file. What is opened for that stays open, on the lowest
 /// free numbers: nobody must want those any more.
-pub(crate) fn connect(to: Destination, redirected: bool) {
+pub(crate) fn connect(to: LogTarget, redirected: bool) {
     let wanted = match to {
-        Destination::Auto => !redirected && stderr_is_the_journal(),
-        Destination::Journal => true,
-        Destination::Stderr => false,
+        LogTarget::Auto => !redirected && stderr_is_the_journal(),
+        LogTarget::Journal => true,
+        LogTarget::Stderr => false,
     };
     if !wanted {
         return;

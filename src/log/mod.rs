@@ -7,7 +7,7 @@ mod message_id;
 mod messages;
 mod sink;
 
-pub use journal::Destination;
+pub use journal::LogTarget;
 pub(crate) use journal::{connect, stderr_is_the_journal};
 pub use layer::init;
 pub(crate) use messages::{entry, not_spawned, upgrade_refused, upgraded};

@@ -159,19 +159,19 @@ pub(crate) struct SavedLines {
 }
 
 /// From now on lines go to this pipe (or terminal), without ever waiting for its reader. What is opened for that
-/// lives at descriptor `above` or higher.
-pub(crate) fn into_pipe(write_end: impl AsFd, above: RawFd) {
+/// lives at descriptor `min_fd` or higher.
+pub(crate) fn into_pipe(write_end: impl AsFd, min_fd: RawFd) {
     // Opened anew for a description of our own, whose O_NONBLOCK is seen by nobody else.
     let path = format!("/proc/self/fd/{}", write_end.as_fd().as_raw_fd());
     let opened = OpenOptions::new()
         .write(true)
         .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
         .open(path);
-    match opened.and_then(|pipe| sys::fd::raise(pipe.into(), above)) {
+    match opened.and_then(|pipe| sys::fd::raise(pipe.into(), min_fd)) {
         Ok(own) => set_outlet(Some(own), Kind::Own),
         // Without /proc, or made by another user.
         Err(_) => set_outlet(
-            sys::fd::duplicate_above(write_end, above).ok(),
+            sys::fd::duplicate_above(write_end, min_fd).ok(),
             Kind::Shared,
         ),
     }
@@ -186,17 +186,17 @@ fn set_outlet(outlet: Option<OwnedFd>, kind: Kind) {
 
 /// From now on lines go to standard error, whatever that is now. If it is a pipe, a terminal or a
 /// socket we do not wait for its reader either. What a reader before has not taken by now is given up.
-pub(crate) fn to_stderr(above: RawFd) {
+pub(crate) fn to_stderr(min_fd: RawFd) {
     let mut sink = sink();
     sink.outlet = None;
     sink.waiting = VecDeque::new();
     drop(sink);
     let stderr = io::stderr();
     match sys::fd::metadata(&stderr).map(|is| is.mode() & libc::S_IFMT) {
-        Ok(libc::S_IFIFO) => into_pipe(stderr, above),
-        Ok(libc::S_IFCHR) if stderr.is_terminal() => into_pipe(stderr, above), // Ctrl-S stops it
+        Ok(libc::S_IFIFO) => into_pipe(stderr, min_fd),
+        Ok(libc::S_IFCHR) if stderr.is_terminal() => into_pipe(stderr, min_fd), // Ctrl-S stops it
         Ok(libc::S_IFSOCK) => {
-            set_outlet(sys::fd::duplicate_above(stderr, above).ok(), Kind::Socket);
+            set_outlet(sys::fd::duplicate_above(stderr, min_fd).ok(), Kind::Socket);
         }
         _ => {}
     }

@@ -16,7 +16,7 @@ use crate::sys;
 /// The sockets to be, in order, each with its number.
 pub(crate) struct Plan {
     list: Vec<Planned>,
-    above: RawFd,
+    min_fd: RawFd,
     stale: Vec<OsString>,
 }
 
@@ -112,7 +112,7 @@ impl Plan {
         }
         let mut plan = Plan {
             list,
-            above: FIRST_FD,
+            min_fd: FIRST_FD,
             stale: stale.into_iter().map(|s| s.name).collect(),
         };
         let highest = plan
@@ -125,15 +125,15 @@ impl Plan {
         if highest >= limit.saturating_sub(sys::limits::ROOM) {
             return Err(Error::OpenFiles { highest, limit });
         }
-        plan.above = highest + 1;
+        plan.min_fd = highest + 1;
         plan.step_aside()?;
         Ok(plan)
     }
 
     /// The first number above all sockets': what the supervisor opens for itself lives from there
     /// on.
-    pub(crate) fn above(&self) -> RawFd {
-        self.above
+    pub(crate) fn min_fd(&self) -> RawFd {
+        self.min_fd
     }
 
     /// Where the inherited ones are just now.
@@ -169,8 +169,8 @@ impl Plan {
         let numbers = self.numbers();
         for (planned, number) in self.list.iter_mut().zip(numbers) {
             if let Source::Inherited { socket, .. } = &mut planned.source {
-                if socket.fd.as_raw_fd() != number && socket.fd.as_raw_fd() < self.above {
-                    socket.fd = sys::fd::duplicate_above(&socket.fd, self.above).map_err(|e| {
+                if socket.fd.as_raw_fd() != number && socket.fd.as_raw_fd() < self.min_fd {
+                    socket.fd = sys::fd::duplicate_above(&socket.fd, self.min_fd).map_err(|e| {
                         let address = socket.label();
                         Error::Socket {
                             action: "move inherited",

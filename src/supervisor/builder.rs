@@ -21,7 +21,7 @@ use crate::worker::{Environment, NotifySockets, Spawner};
 pub(super) struct SupervisorBuilder {
     pub(super) machine: Machine,
     pub(super) origin: Duration,
-    pub(super) above: RawFd,
+    pub(super) min_fd: RawFd,
     pub(super) signals: Signals,
     pub(super) spawner: Spawner,
     pub(super) notify_sockets: NotifySockets,
@@ -43,7 +43,7 @@ impl SupervisorBuilder {
         Supervisor {
             machine: self.machine,
             origin: self.origin,
-            above: self.above,
+            min_fd: self.min_fd,
             signals: self.signals,
             timer: Timer::new().ok(),
             spawner: self.spawner,
@@ -54,7 +54,7 @@ impl SupervisorBuilder {
             history: self.history,
             log: self.log,
             log_name: config
-                .log
+                .log_file
                 .map(|target| target.to_string())
                 .unwrap_or_default(),
             launcher: None,
@@ -65,13 +65,13 @@ impl SupervisorBuilder {
             poll_failed: false,
             check_command: config.check_command,
             check: None,
-            upgrade: Upgrade::new(config.called),
+            upgrade: Upgrade::new(config.command_line),
             control: self.control,
             reopener: Reopener::new(
                 &self.sockets,
                 config.path_access,
                 config.backlog,
-                self.above,
+                self.min_fd,
             ),
             sockets_shut_down: false,
             sockets: self.sockets,
@@ -103,7 +103,7 @@ pub(super) fn timeouts(config: &Config) -> Timeouts {
 /// Refuses what makes no sense, before anything is touched.
 pub(super) fn check(config: &Config) -> Result<(), Error> {
     let refuse = |message: &str| Err(Error::Usage(message.to_owned()));
-    if config.daemonize && config.log.is_none() {
+    if config.daemonize && config.log_file.is_none() {
         return refuse("--log-file must be given together with --daemonize");
     }
     let me = nix::unistd::geteuid();

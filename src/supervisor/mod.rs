@@ -47,8 +47,8 @@ struct Supervisor {
     machine: Machine,
     /// The machine's time 0, on the monotonic clock.
     origin: Duration,
-    /// The first descriptor number above all sockets'.
-    above: RawFd,
+    /// Descriptors of our own have this number or a higher one: no socket is assigned to those.
+    min_fd: RawFd,
     signals: Signals,
     /// Rings at the next deadline; none: ppoll's own time-out has to do.
     timer: Option<Timer>,

@@ -26,7 +26,7 @@ use crate::worker::{NotifySockets, Spawner};
 /// generation is ready or has failed.
 ///
 /// This takes the whole process over: its signals (which stay blocked), its children, its standard
-/// streams with [`Config::log`], and every descriptor from 3 up. Call it from `main`, while there
+/// streams with [`Config::log_file`], and every descriptor from 3 up. Call it from `main`, while there
 /// is one thread and before anything is opened, and leave when it returns.
 ///
 /// # Errors
@@ -69,7 +69,7 @@ pub fn run(config: Config) -> Result<u8, Error> {
     if !config.daemonize {
         return Supervisor::start(config, plan).map(Supervisor::run);
     }
-    let side = sys::daemon::detach(plan.above());
+    let side = sys::daemon::detach(plan.min_fd());
     match side.map_err(|source| Error::System {
         action: "fork",
         source,
@@ -99,15 +99,15 @@ impl Supervisor {
     fn start(config: Config, plan: Plan) -> Result<Supervisor, Error> {
         let origin = sys::clock::monotonic();
         tracing::info!("start_server (pid:{}) starting now...", std::process::id());
-        let above = plan.above();
-        log::to_stderr(above);
+        let min_fd = plan.min_fd();
+        log::to_stderr(min_fd);
         // From here on a signal waits until we can do what it asks for.
-        let signals = Signals::hear(above).map_err(|source| Error::System {
+        let signals = Signals::hear(min_fd).map_err(|source| Error::System {
             action: "read signals",
             source,
         })?;
         // The lock comes first: what a running supervisor uses is not touched.
-        let lock = |path| PidFile::lock(path, above);
+        let lock = |path| PidFile::lock(path, min_fd);
         let mut pid_file = config.pid_file.as_deref().map(lock).transpose()?;
         plan.stale()
             .iter()
@@ -121,11 +121,11 @@ impl Supervisor {
         let spawner = Spawner::for_config(&config, &sockets)?;
         let owner = config.identity.as_ref();
         let notify_sockets =
-            NotifySockets::prepare(needs_words(&config), owner, config.daemonize, above)?;
+            NotifySockets::prepare(needs_words(&config), owner, config.daemonize, min_fd)?;
         let control = config.control.as_deref();
-        let control = control.map(|path| Server::open(path, above)).transpose()?;
+        let control = control.map(|path| Server::open(path, min_fd)).transpose()?;
         // Every number that sockets will ever want is taken now.
-        log::connect(config.log_target, config.log.is_some());
+        log::connect(config.log_target, config.log_file.is_some());
         if let Some(store) = Store::ours() {
             sockets.keep_bound(|bound| store.keep(bound));
         }
@@ -137,11 +137,11 @@ impl Supervisor {
         if config.daemonize {
             finish_daemon(&sockets, &mut notifier)?;
         }
-        let log = LogFile::open(config.log.as_ref(), above, config.daemonize, now)?;
+        let log = LogFile::open(config.log_file.as_ref(), min_fd, config.daemonize, now)?;
         let parts = SupervisorBuilder {
             machine: Machine::new(config.rules()),
             origin,
-            above,
+            min_fd,
             signals,
             spawner,
             notify_sockets,

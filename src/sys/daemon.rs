@@ -48,8 +48,8 @@ impl Launcher {
 
 /// Forks a daemon that belongs to no terminal. Must be called while there is one thread. The
 /// caller's side returns when the daemon has said [`Launcher::tell`], or is gone. Their line lives
-/// at descriptor `above` or higher.
-pub(crate) fn detach(above: RawFd) -> io::Result<Side> {
+/// at descriptor `min_fd` or higher.
+pub(crate) fn detach(min_fd: RawFd) -> io::Result<Side> {
     let (read, write) = pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;
     // SAFETY: we are single-threaded (the caller's promise), so the child may do anything.
     if let ForkResult::Parent { .. } = unsafe { fork() }? {
@@ -57,7 +57,7 @@ pub(crate) fn detach(above: RawFd) -> io::Result<Side> {
         return Ok(Side::Caller(wait_for_result(read)));
     }
     drop(read);
-    let write = match super::fd::raise(write, above) {
+    let write = match super::fd::raise(write, min_fd) {
         Ok(write) => write,
         Err(_) => leave(), // the caller says that we have gone
     };

@@ -36,9 +36,9 @@ impl Kept {
 pub(crate) struct Legacy(OwnedFd);
 
 impl Legacy {
-    /// Writes it down, on descriptor `above` or higher. Nobody can change it afterwards.
-    pub(crate) fn write(content: &[u8], above: RawFd) -> io::Result<Legacy> {
-        let fd = super::fd::raise(sealable()?, above)?;
+    /// Writes it down, on descriptor `min_fd` or higher. Nobody can change it afterwards.
+    pub(crate) fn write(content: &[u8], min_fd: RawFd) -> io::Result<Legacy> {
+        let fd = super::fd::raise(sealable()?, min_fd)?;
         let mut file = File::from(fd);
         file.write_all(content)?;
         fcntl(&file, FcntlArg::F_ADD_SEALS(seals()))?;

@@ -27,8 +27,8 @@ const HEARD: [Known; 7] = [
 pub(crate) struct Signals(OwnedFd);
 
 impl Signals {
-    /// Blocks the signals and opens a descriptor, `above` or higher, to read them from.
-    pub(crate) fn hear(above: RawFd) -> io::Result<Signals> {
+    /// Blocks the signals and opens a descriptor, `min_fd` or higher, to read them from.
+    pub(crate) fn hear(min_fd: RawFd) -> io::Result<Signals> {
         let heard: SigSet = HEARD.into_iter().collect();
         // Ignored by our parent, SIGCHLD would make the kernel reap children behind our back.
         // Handlers and ignoring do not matter for the others: a blocked signal is kept for us.
@@ -39,7 +39,7 @@ impl Signals {
         let fd = Errno::result(unsafe { libc::signalfd(-1, heard.as_ref(), flags) })?;
         // SAFETY: the kernel has just made it for us.
         let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-        super::fd::raise(fd, above).map(Signals)
+        super::fd::raise(fd, min_fd).map(Signals)
     }
 
     /// For the next program in this process. The signals stay blocked, too.

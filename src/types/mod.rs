@@ -7,8 +7,9 @@ mod seconds;
 mod signal;
 
 pub use identity::{Account, Identity, find_group, find_user};
-pub use seconds::{Seconds, parse_seconds};
+pub(crate) use seconds::Seconds;
+pub use seconds::parse_seconds;
 pub use signal::Signal;
 
 /// A process id, as the kernel counts them.
-pub type Pid = i32;
+pub(crate) type Pid = i32;

@@ -33,7 +33,7 @@ const BAD: &str =
     "not a time (a number of seconds, 0 or more, or one with a unit: 300ms, 2s, 5m, 1h)";
 
 /// Prints a span as a number of seconds, as short as it goes: `5`, `0.2`.
-pub struct Seconds(pub Duration);
+pub(crate) struct Seconds(pub(crate) Duration);
 
 impl fmt::Display for Seconds {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

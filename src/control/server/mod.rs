@@ -20,14 +20,14 @@ use serde::{Deserialize, Serialize};
 use super::protocol::{Awaited, Failure, Method};
 use super::varlink;
 use crate::error::{DisplayIoError, Error, why};
-use crate::machine::Time;
+use crate::machine::{RequestId, Time};
 use crate::sockets::{PathAccess, SavedPath, UnixPath, bind_path};
 use crate::sys;
 use crate::sys::reexec::Kept;
 use connection::{Connection, SavedConnection};
 
-/// One call, from one client. Never used twice.
-pub(crate) type CallId = u64;
+/// One call of one client; the machine knows a reload by it. Never used twice.
+pub(crate) type CallId = RequestId;
 
 /// More clients than this are not served at the same time.
 const MOST: usize = 128;
@@ -42,7 +42,7 @@ const REST: Duration = Duration::from_secs(1);
 pub(crate) struct Server {
     listener: UnixListener,
     file: UnixPath,
-    above: RawFd,
+    min_fd: RawFd,
     /// In the order in which they came.
     connections: Vec<Connection>,
     last_call: CallId,
@@ -66,8 +66,8 @@ pub(crate) struct SavedServer {
 
 impl Server {
     /// Listens at `path`, which only root and we ourselves may connect to. What is opened for this
-    /// lives at descriptor `above` or higher.
-    pub(crate) fn open(path: &Path, above: RawFd) -> Result<Server, Error> {
+    /// lives at descriptor `min_fd` or higher.
+    pub(crate) fn open(path: &Path, min_fd: RawFd) -> Result<Server, Error> {
         let access = PathAccess {
             mode: 0o600,
             ..PathAccess::default()
@@ -80,14 +80,14 @@ impl Server {
                 source,
             }
         };
-        let listener = sys::fd::raise(listener, above).map_err(error("keep the socket of"))?;
+        let listener = sys::fd::raise(listener, min_fd).map_err(error("keep the socket of"))?;
         let listener = UnixListener::from(listener);
         let prepared = listener.set_nonblocking(true);
         prepared.map_err(error("prepare the socket of"))?;
         Ok(Server {
             listener,
             file,
-            above,
+            min_fd,
             connections: Vec::new(),
             last_call: 0,
             calls: VecDeque::new(),
@@ -107,13 +107,13 @@ impl Server {
         }
     }
 
-    pub(crate) fn resume(saved: SavedServer, above: RawFd) -> io::Result<Server> {
+    pub(crate) fn resume(saved: SavedServer, min_fd: RawFd) -> io::Result<Server> {
         let connections = saved.connections.into_iter().map(Connection::resume);
         let connections: io::Result<Vec<Connection>> = connections.collect();
         Ok(Server {
             listener: sys::fd::adopt(saved.listener)?.into(),
             file: UnixPath::resume(saved.file),
-            above,
+            min_fd,
             connections: connections?,
             last_call: saved.last_call,
             calls: VecDeque::new(),
@@ -271,7 +271,7 @@ impl Server {
             }
         }
         let moved = client.set_nonblocking(true);
-        let client = match moved.and_then(|()| sys::fd::raise(client.into(), self.above)) {
+        let client = match moved.and_then(|()| sys::fd::raise(client.into(), self.min_fd)) {
             Ok(client) => client,
             Err(e) => return tracing::warn!("failed to let a client in: {}", DisplayIoError(&e)),
         };

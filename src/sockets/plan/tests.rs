@@ -42,8 +42,8 @@ fn numbers_are_the_lowest_nobody_asked_for() {
     let numbers = |specs: &[&str]| plan(specs, vec![]).unwrap().numbers();
     assert_eq!(numbers(&["80", "81"]), [3, 4]);
     assert_eq!(numbers(&["80", "81=3", "82", "83=0"]), [4, 3, 5, 0]);
-    assert_eq!(plan(&[], vec![]).unwrap().above(), 3);
-    assert_eq!(plan(&["80", "81=9"], vec![]).unwrap().above(), 10);
+    assert_eq!(plan(&[], vec![]).unwrap().min_fd(), 3);
+    assert_eq!(plan(&["80", "81=9"], vec![]).unwrap().min_fd(), 10);
 }
 
 #[test]
@@ -72,7 +72,7 @@ fn a_spec_takes_the_inherited_socket_at_its_address() {
         if let Source::Inherited { socket, .. } = &planned.source {
             let at = socket.fd.as_raw_fd();
             assert!(
-                at == number || at >= plan.above(),
+                at == number || at >= plan.min_fd(),
                 "{at} is in somebody's way"
             );
         }

@@ -111,9 +111,9 @@ impl Supervisor {
         let legacy = self.legacy(&mut Kept::default()).map_err(system)?;
         let pipe = nix::unistd::pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK);
         let (says, write_end) = pipe.map_err(|errno| system(errno.into()))?;
-        let says = sys::fd::raise(says, self.above).map_err(system)?;
+        let says = sys::fd::raise(says, self.min_fd).map_err(system)?;
         // Its own end blocks, as programs expect it.
-        let write_end = sys::fd::raise(write_end, self.above).map_err(system)?;
+        let write_end = sys::fd::raise(write_end, self.min_fd).map_err(system)?;
         sys::fd::set_blocking(&write_end).map_err(system)?;
 
         let mut argv = vec![c_string(path.as_os_str().to_owned())];
@@ -159,7 +159,7 @@ impl Supervisor {
     /// Everything that the next program has to know. What it is to keep open is added to `kept`.
     fn legacy(&self, kept: &mut Kept) -> io::Result<Legacy> {
         let state = serde_json::to_vec(&self.save(kept)).map_err(io::Error::from)?;
-        Legacy::write(&state, self.above)
+        Legacy::write(&state, self.min_fd)
     }
 
     /// Whether this was the program that was being tried.

@@ -72,7 +72,7 @@ pub(in crate::supervisor) fn resume(
 
 impl Supervisor {
     fn resume(config: Config, state: State) -> io::Result<Supervisor> {
-        let (release, above) = (state.release, state.above);
+        let (release, min_fd) = (state.release, state.min_fd);
         sys::limits::was_raised(state.open_files);
         let signals = Signals::resume(state.signals)?;
         state.signal_state.resume();
@@ -81,24 +81,24 @@ impl Supervisor {
         let needed = builder::needs_words(&config).is_some();
         let stays = config.daemonize;
         let notify_sockets =
-            NotifySockets::resume(state.notify_sockets, needed, owner, stays, above)?;
+            NotifySockets::resume(state.notify_sockets, needed, owner, stays, min_fd)?;
         let pid_file = config.pid_file.as_deref().zip(state.pid_file);
         let pid_file = pid_file.map(|(path, fd)| PidFile::resume(path, fd));
         let pid_file = pid_file.transpose()?;
         let status_file = config.status_file.as_deref();
         let status_file = status_file.map(|path| StatusFile::resume(path, state.status_file));
         let status_file = status_file.transpose()?;
-        let control = state.control.map(|server| Server::resume(server, above));
+        let control = state.control.map(|server| Server::resume(server, min_fd));
         let control = control.transpose()?;
         let launcher = state.launcher.map(Launcher::resume).transpose()?;
-        let log = LogFile::resume(config.log.as_ref(), above, state.log_command)?;
+        let log = LogFile::resume(config.log_file.as_ref(), min_fd, state.log_command)?;
         // All that has come through exec is close-on-exec now, but for what our parent's parent may
         // have left open.
         sys::fd::handle_stray_fds(FIRST_FD, &[], StrayFds::CloseOnExec);
 
-        log::to_stderr(above);
+        log::to_stderr(min_fd);
         let spawner = Spawner::for_config(&config, &sockets).map_err(io::Error::other)?;
-        log::connect(config.log_target, config.log.is_some());
+        log::connect(config.log_target, config.log_file.is_some());
         log::resume(state.log_lines);
         let now = sys::clock::monotonic().saturating_sub(state.origin);
         let mut notifier = Notifier::new(builder::timeouts(&config), now);
@@ -106,7 +106,7 @@ impl Supervisor {
         let parts = SupervisorBuilder {
             machine: Machine::resume(config.rules(), state.machine),
             origin: state.origin,
-            above,
+            min_fd,
             signals,
             spawner,
             notify_sockets,

@@ -35,8 +35,8 @@ pub(super) struct State {
     /// Who wrote this.
     pub(super) release: String,
     pub(super) pid: u32,
-    /// The first number above all sockets'.
-    pub(super) above: RawFd,
+    /// The lowest number that no socket has or will have.
+    pub(super) min_fd: RawFd,
     /// The limit of open files that we were started with, if we have raised it.
     pub(super) open_files: Option<u64>,
     /// The machine's time 0, on the monotonic clock.
@@ -94,7 +94,7 @@ impl Supervisor {
             format: FORMAT,
             release: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
-            above: self.above,
+            min_fd: self.min_fd,
             open_files: sys::limits::raised_from(),
             origin: self.origin,
             signals: self.signals.save(kept),

@@ -37,7 +37,7 @@ pub(crate) struct NotifySockets {
     owner: Option<Owner>,
     /// We outlive the session that started us.
     stays: bool,
-    above: RawFd,
+    min_fd: RawFd,
     inbox: Inbox,
     /// What was heard and not yet asked for.
     words: Words,
@@ -54,7 +54,7 @@ pub(crate) struct StatusText {
 }
 
 impl NotifySockets {
-    /// Finds a place for the sockets, which will be on `above` or higher numbers. `needed_by` is the
+    /// Finds a place for the sockets, which will be on `min_fd` or higher numbers. `needed_by` is the
     /// option that makes no sense without them. `workers`: who they are, if not who we are. `stays`:
     /// we outlive the session that started us.
     ///
@@ -64,7 +64,7 @@ impl NotifySockets {
         needed_by: Option<&str>,
         workers: Option<&Identity>,
         stays: bool,
-        above: RawFd,
+        min_fd: RawFd,
     ) -> Result<NotifySockets, Error> {
         let owner = workers.map(|who| (who.user, who.group));
         let place = match Place::make(owner, stays) {
@@ -84,7 +84,7 @@ impl NotifySockets {
             indispensable: needed_by.is_some(),
             owner,
             stays,
-            above,
+            min_fd,
             inbox: Inbox::new(message::LONGEST),
             words: Words::new(),
         })
@@ -112,14 +112,14 @@ impl NotifySockets {
 
     fn try_open(&mut self, generation: Generation) -> Result<NotifySocket, String> {
         let first_try = match &self.place {
-            Some(place) => NotifySocket::open(generation, place, self.owner, self.above),
+            Some(place) => NotifySocket::open(generation, place, self.owner, self.min_fd),
             None => Err(std::io::ErrorKind::NotFound.into()),
         };
         first_try.or_else(|_| {
             // Removed by a janitor, or full: there may be another. The live sockets stay where
             // they are.
             let place = Rc::new(Place::make(self.owner, self.stays)?);
-            let opened = NotifySocket::open(generation, &place, self.owner, self.above);
+            let opened = NotifySocket::open(generation, &place, self.owner, self.min_fd);
             let opened = opened.map_err(|e| DisplayIoError(&e).to_string())?;
             self.place = Some(place);
             Ok(opened)

@@ -51,7 +51,7 @@ impl NotifySockets {
         indispensable: bool,
         workers: Option<&Identity>,
         stays: bool,
-        above: RawFd,
+        min_fd: RawFd,
     ) -> io::Result<NotifySockets> {
         let owner = workers.map(|who| (who.user, who.group));
         let mut places = Places::default();
@@ -68,7 +68,7 @@ impl NotifySockets {
             indispensable,
             owner,
             stays,
-            above,
+            min_fd,
             inbox: Inbox::new(message::LONGEST),
             words: Words::new(),
         })

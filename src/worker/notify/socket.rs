@@ -111,17 +111,17 @@ impl Batch {
 }
 
 impl NotifySocket {
-    /// Binds a socket on `above` or a higher number.
+    /// Binds a socket on `min_fd` or a higher number.
     pub(super) fn open(
         generation: Generation,
         place: &Rc<Place>,
         owner: Option<Owner>,
-        above: RawFd,
+        min_fd: RawFd,
     ) -> io::Result<NotifySocket> {
         let path = place.socket(generation);
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
         let socket = socket(AddressFamily::Unix, SockType::Datagram, flags, None)?;
-        let socket = sys::fd::raise(socket, above)?;
+        let socket = sys::fd::raise(socket, min_fd)?;
         setsockopt(&socket, sockopt::PassCred, &true)?;
         bind_anew(&socket, &path)?;
         // From here on the file is removed if something fails.
