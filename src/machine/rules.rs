@@ -53,7 +53,7 @@ pub enum Readiness {
     /// To live for the interval.
     Alive,
     /// The notification `READY=1` alone. Without it the attempt fails after
-    /// [`Rules::start_timeout`].
+    /// `Rules::start_timeout`.
     Notify,
 }
 
