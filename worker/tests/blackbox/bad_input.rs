@@ -1,5 +1,5 @@
-//! What the outside may say that is not so. Each time the worker lives, takes nothing, and names
-//! what is wrong.
+//! Malformed environment variables. In each case the worker takes no socket and its error names the
+//! variable or entry that is wrong.
 
 use std::fs::File;
 use std::net::TcpListener;
@@ -7,28 +7,28 @@ use std::os::unix::net::UnixStream;
 
 use crate::start::Worker;
 
-/// Starts a worker with a TCP listener on 3, a connection on 4 and a file on 5.
+/// Starts a worker with a TCP listener on 3, a connection on 4 and a file on 5. Returns its error.
 #[track_caller]
 fn refused(variables: &[(&str, &str)]) -> String {
-    let mut worker = Worker::test("sockets::lists")
+    let mut worker = Worker::test("sockets::worker_lists_its_sockets")
         .at(3, TcpListener::bind("127.0.0.1:0").unwrap())
         .at(4, UnixStream::pair().unwrap().0)
         .at(5, File::open("/dev/null").unwrap());
     for (name, value) in variables {
         worker = worker.env(name, value);
     }
-    let said = worker.says();
-    let [error] = &said[..] else {
-        panic!("{variables:?} was taken for {said:?}");
+    let reported = worker.reports();
+    let [error] = &reported[..] else {
+        panic!("{variables:?} was read as {reported:?}");
     };
     let error = error.strip_prefix("error: ");
     error
-        .unwrap_or_else(|| panic!("{variables:?} was taken for {said:?}"))
+        .unwrap_or_else(|| panic!("{variables:?} was read as {reported:?}"))
         .into()
 }
 
 #[test]
-fn server_starter_port() {
+fn malformed_server_starter_port_is_refused() {
     for (value, expected) in [
         ("8080", r#"entry "8080": this is not KEY=FD"#),
         ("8080=3;;", r#"entry "": this is not KEY=FD"#),
@@ -57,7 +57,7 @@ fn server_starter_port() {
 }
 
 #[test]
-fn listen_fds() {
+fn malformed_listen_fds_is_refused() {
     for count in [
         "",
         "x",
@@ -74,19 +74,19 @@ fn listen_fds() {
     }
 }
 
-/// It ends at the first that is not there, and keeps nothing for the others.
+/// The worker stops at the first closed descriptor and allocates nothing for the rest.
 #[test]
-fn a_huge_count() {
+fn listen_fds_beyond_the_open_descriptors_is_refused() {
     for count in ["4", "70000", "2147483644"] {
         let error = refused(&[("LISTEN_PID", "self"), ("LISTEN_FDS", count)]);
-        // libtest may have opened something of its own on that number.
+        // libtest may have opened a descriptor of its own on that number.
         let expected = format!("LISTEN_FDS={count}: descriptor 6: ");
         assert!(error.starts_with(&expected), "{error}");
     }
 }
 
 #[test]
-fn names_for_more_or_fewer() {
+fn listen_fdnames_of_another_count_is_refused() {
     for names in ["", "a", "a:b", "a:b:c:d", ":::"] {
         let us = [("LISTEN_PID", "self"), ("LISTEN_FDS", "3")];
         let error = refused(&[us[0], us[1], ("LISTEN_FDNAMES", names)]);
@@ -96,7 +96,7 @@ fn names_for_more_or_fewer() {
 }
 
 #[test]
-fn another_process() {
+fn listen_fds_for_another_process_is_refused() {
     let error = refused(&[("LISTEN_PID", "1"), ("LISTEN_FDS", "garbage")]);
     let expected = "LISTEN_PID=1: LISTEN_FDS is for that process";
     assert!(error.starts_with(expected), "{error}");

@@ -1,5 +1,5 @@
-//! Workers as a supervisor starts them: processes whose descriptors came through `execve`, and
-//! whose environment says so.
+//! Workers as a supervisor starts them: processes that inherit descriptors through `execve`, and
+//! whose environment names these descriptors.
 
 #![allow(clippy::unwrap_used)] // in tests a panic is the report
 

@@ -1,4 +1,4 @@
-//! What a worker tells.
+//! The notifications that a worker sends, sd_notify(3).
 
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use server_starter_worker::notify;
 
-use crate::start::{PATIENCE, Worker, notify_socket, say, told};
+use crate::start::{BOUND, Worker, notify_socket, receive, report};
 
-const EVERYTHING: [&str; 6] = [
+const NOTIFICATIONS: [&str; 6] = [
     "READY=1",
     "STATUS=50 %  READY=0 done",
     "EXTEND_TIMEOUT_USEC=1500000",
@@ -19,8 +19,8 @@ const EVERYTHING: [&str; 6] = [
 
 #[test]
 #[ignore = "a worker"]
-fn tells_everything() {
-    let answers = [
+fn worker_sends_every_notification() {
+    let results = [
         notify::ready(),
         notify::status("50 %\r\nREADY=0\0done"),
         notify::extend_timeout(Duration::from_millis(1500)),
@@ -28,62 +28,74 @@ fn tells_everything() {
         notify::watchdog(),
         notify::stopping(),
     ];
-    for answer in answers {
-        match answer {
-            Ok(told) => say(told),
-            Err(error) => say(error),
+    for result in results {
+        match result {
+            Ok(sent) => report(sent),
+            Err(error) => report(error),
         }
     }
 }
 
-fn tells() -> Worker {
-    Worker::test("notify::tells_everything")
+fn notifying_worker() -> Worker {
+    Worker::test("notify::worker_sends_every_notification")
 }
 
 #[test]
-fn one_datagram_each_to_a_path() {
+fn notifications_are_sent_to_a_path() {
     let dir = tempfile::tempdir().unwrap();
     let (socket, path) = notify_socket(dir.path());
-    assert_eq!(tells().env("NOTIFY_SOCKET", path).says(), ["true"; 6]);
-    assert_eq!(EVERYTHING.map(|_| told(&socket)), EVERYTHING);
+    assert_eq!(
+        notifying_worker().env("NOTIFY_SOCKET", path).reports(),
+        ["true"; 6]
+    );
+    assert_eq!(NOTIFICATIONS.map(|_| receive(&socket)), NOTIFICATIONS);
 }
 
 #[test]
-fn one_datagram_each_to_an_abstract_socket() {
+fn notifications_are_sent_to_an_abstract_socket() {
     let name = format!("worker-notify-{}", std::process::id());
     let address = SocketAddr::from_abstract_name(&name).unwrap();
     let socket = UnixDatagram::bind_addr(&address).unwrap();
-    socket.set_read_timeout(Some(PATIENCE)).unwrap();
-    let worker = tells().env("NOTIFY_SOCKET", format!("@{name}"));
-    assert_eq!(worker.says(), ["true"; 6]);
-    assert_eq!(EVERYTHING.map(|_| told(&socket)), EVERYTHING);
+    socket.set_read_timeout(Some(BOUND)).unwrap();
+    let worker = notifying_worker().env("NOTIFY_SOCKET", format!("@{name}"));
+    assert_eq!(worker.reports(), ["true"; 6]);
+    assert_eq!(NOTIFICATIONS.map(|_| receive(&socket)), NOTIFICATIONS);
 }
 
 #[test]
-fn nobody_to_tell() {
-    assert_eq!(tells().says(), ["false"; 6]);
-    assert_eq!(tells().env("NOTIFY_SOCKET", "").says(), ["false"; 6]);
+fn notifications_are_skipped_without_notify_socket() {
+    assert_eq!(notifying_worker().reports(), ["false"; 6]);
+    assert_eq!(
+        notifying_worker().env("NOTIFY_SOCKET", "").reports(),
+        ["false"; 6]
+    );
 }
 
 #[test]
-fn what_cannot_be_told_is_named() {
+fn unusable_notify_socket_is_named_in_the_error() {
     let too_long = format!("/{}", "x".repeat(200));
     for socket in ["/nonexistent/notify", "relative", "vsock:2:1", &too_long] {
-        let said = tells().env("NOTIFY_SOCKET", socket).says();
+        let reported = notifying_worker().env("NOTIFY_SOCKET", socket).reports();
         let start = format!("NOTIFY_SOCKET={socket}: ");
-        assert!(said.iter().all(|line| line.starts_with(&start)), "{said:?}");
+        assert!(
+            reported.iter().all(|line| line.starts_with(&start)),
+            "{reported:?}"
+        );
     }
 }
 
 #[test]
 #[ignore = "a worker"]
-fn tells_its_interval() {
-    say(format_args!("{:?}", notify::watchdog_interval().unwrap()));
+fn worker_reports_its_watchdog_interval() {
+    report(format_args!("{:?}", notify::watchdog_interval().unwrap()));
 }
 
 #[test]
-fn the_interval_of_the_watchdog() {
-    let worker = || Worker::test("notify::tells_its_interval").env("WATCHDOG_USEC", "30000000");
-    assert_eq!(worker().says(), ["Some(30s)"]);
-    assert_eq!(worker().env("WATCHDOG_PID", "1").says(), ["None"]);
+fn watchdog_interval_is_for_the_watched_process_only() {
+    let worker = || {
+        Worker::test("notify::worker_reports_its_watchdog_interval")
+            .env("WATCHDOG_USEC", "30000000")
+    };
+    assert_eq!(worker().reports(), ["Some(30s)"]);
+    assert_eq!(worker().env("WATCHDOG_PID", "1").reports(), ["None"]);
 }

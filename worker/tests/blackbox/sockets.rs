@@ -1,4 +1,4 @@
-//! Every kind of socket, by either way, and how it is found.
+//! Every kind of socket, from either variable, and how the worker finds it.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -12,7 +12,7 @@ use nix::sys::socket::{
 };
 use server_starter_worker::{Error, Kind, generation, listeners, listeners_or_bind};
 
-use crate::start::{Worker, say};
+use crate::start::{Worker, report};
 
 const LOCALHOST: &str = "127.0.0.1:0";
 
@@ -29,9 +29,9 @@ fn seqpacket_listener(path: &std::path::Path) -> OwnedFd {
 
 #[test]
 #[ignore = "a worker"]
-fn lists() {
+fn worker_lists_its_sockets() {
     match listeners() {
-        Err(error) => say(format_args!("error: {error}")),
+        Err(error) => report(format_args!("error: {error}")),
         Ok(all) => {
             for it in &all {
                 let flags = fcntl(&it.socket, FcntlArg::F_GETFD).unwrap();
@@ -41,19 +41,19 @@ fn lists() {
                 assert!(!status.contains(OFlag::O_NONBLOCK), "{it:?}");
                 let fd = it.socket.as_fd().as_raw_fd();
                 let (key, name, kind) = (&it.key, &it.name, it.socket.kind());
-                say(format_args!("{fd}: {key:?} {name:?} {kind}"));
+                report(format_args!("{fd}: {key:?} {name:?} {kind}"));
             }
             assert!(matches!(listeners(), Err(Error::AlreadyTaken)));
         }
     }
 }
 
-fn lists_its_sockets() -> Worker {
-    Worker::test("sockets::lists")
+fn listing_worker() -> Worker {
+    Worker::test("sockets::worker_lists_its_sockets")
 }
 
 #[test]
-fn every_kind_by_listen_fds() {
+fn listen_fds_passes_every_kind_of_descriptor() {
     let dir = tempfile::tempdir().unwrap();
     let path = |name: &str| dir.path().join(name);
     let tcp = TcpListener::bind(LOCALHOST).unwrap();
@@ -65,7 +65,7 @@ fn every_kind_by_listen_fds() {
     let (connection, _peer) = UnixStream::pair().unwrap();
     let netlink = plain_socket(AddressFamily::Netlink, SockType::Raw);
     let (fifo, _writer) = nix::unistd::pipe().unwrap();
-    let said = lists_its_sockets()
+    let reported = listing_worker()
         .at(3, &tcp)
         .at(4, &udp)
         .at(5, unix)
@@ -78,7 +78,7 @@ fn every_kind_by_listen_fds() {
         .at(12, File::open("/dev/null").unwrap())
         .listen_fds("10")
         .env("LISTEN_FDNAMES", "web:dns:s:d:p:connection:audit:fifo:any:")
-        .says();
+        .reports();
     let (tcp, udp) = (tcp.local_addr().unwrap(), udp.local_addr().unwrap());
     let (any, dir) = (any.local_addr().unwrap().port(), dir.path().display());
     let expected = [
@@ -93,14 +93,14 @@ fn every_kind_by_listen_fds() {
         format!(r#"11: "{any}" Some("any") TCP listener"#),
         r#"12: "12" None other descriptor"#.into(),
     ];
-    assert_eq!(said, expected);
+    assert_eq!(reported, expected);
 }
 
 #[test]
-fn every_kind_by_server_starter_port() {
+fn server_starter_port_passes_every_kind_of_socket() {
     let dir = tempfile::tempdir().unwrap();
     let path = |name: &str| dir.path().join(name);
-    let said = lists_its_sockets()
+    let reported = listing_worker()
         .at(0, TcpListener::bind(LOCALHOST).unwrap())
         .at(3, UdpSocket::bind(LOCALHOST).unwrap())
         .at(9, UnixListener::bind(path("s")).unwrap())
@@ -108,7 +108,7 @@ fn every_kind_by_server_starter_port() {
         .at(12, seqpacket_listener(&path("p")))
         .at(6, plain_socket(AddressFamily::Netlink, SockType::Raw))
         .env("SERVER_STARTER_PORT", "8080=0;8080=3;/s=9;/d=5;/p=12;n=6")
-        .says();
+        .reports();
     let expected = [
         r#"0: "8080" None TCP listener"#,
         r#"3: "8080" None UDP socket"#,
@@ -117,13 +117,14 @@ fn every_kind_by_server_starter_port() {
         r#"12: "/p" None unix seqpacket listener"#,
         r#"6: "n" None other descriptor"#,
     ];
-    assert_eq!(said, expected);
+    assert_eq!(reported, expected);
 }
 
-/// Keys and order are those of the one, names and licence to be anything those of the other.
+/// `SERVER_STARTER_PORT` gives keys and order. `LISTEN_FDS` gives names, and allows descriptors
+/// other than sockets.
 #[test]
-fn both_variables_are_about_the_same_descriptors() {
-    let said = lists_its_sockets()
+fn server_starter_port_gives_keys_and_listen_fdnames_gives_names() {
+    let reported = listing_worker()
         .at(3, TcpListener::bind(LOCALHOST).unwrap())
         .at(4, nix::unistd::pipe().unwrap().0)
         .at(5, TcpListener::bind(LOCALHOST).unwrap())
@@ -131,43 +132,43 @@ fn both_variables_are_about_the_same_descriptors() {
         .env("SERVER_STARTER_PORT", "[::1]:80=5;fifo=4;x=9;8080=3")
         .listen_fds("3")
         .env("LISTEN_FDNAMES", "web:fifo:__1__80")
-        .says();
+        .reports();
     let expected = [
         r#"5: "[::1]:80" Some("__1__80") TCP listener"#,
         r#"4: "fifo" Some("fifo") other descriptor"#,
         r#"9: "x" None TCP listener"#,
         r#"3: "8080" Some("web") TCP listener"#,
     ];
-    assert_eq!(said, expected);
+    assert_eq!(reported, expected);
 }
 
 #[test]
-fn without_names_there_are_none() {
+fn name_is_none_without_listen_fdnames() {
     let tcp = TcpListener::bind(LOCALHOST).unwrap();
-    let said = lists_its_sockets().at(3, &tcp).listen_fds("1").says();
+    let reported = listing_worker().at(3, &tcp).listen_fds("1").reports();
     let address = tcp.local_addr().unwrap();
-    assert_eq!(said, [format!(r#"3: "{address}" None TCP listener"#)]);
+    assert_eq!(reported, [format!(r#"3: "{address}" None TCP listener"#)]);
 }
 
 #[test]
-fn started_without_sockets_is_no_error() {
+fn empty_list_of_sockets_is_no_error() {
     let none: [&str; 0] = [];
-    let worker = lists_its_sockets().env("SERVER_STARTER_PORT", "");
-    assert_eq!(worker.says(), none);
-    assert_eq!(lists_its_sockets().listen_fds("0").says(), none);
+    let worker = listing_worker().env("SERVER_STARTER_PORT", "");
+    assert_eq!(worker.reports(), none);
+    assert_eq!(listing_worker().listen_fds("0").reports(), none);
 }
 
 #[test]
 #[ignore = "a worker"]
-fn finds_them() {
+fn worker_finds_its_sockets() {
     let mut all = listeners().unwrap();
     let port = all.get("web").unwrap().port().unwrap();
     assert!(all.take_name("nobody").is_none());
     let admin = all.take_name("admin").unwrap();
     let second = all.take_name("admin").unwrap();
-    say(admin.as_fd().as_raw_fd());
-    say(second.as_fd().as_raw_fd());
-    say(all.take_port(port).unwrap().as_fd().as_raw_fd());
+    report(admin.as_fd().as_raw_fd());
+    report(second.as_fd().as_raw_fd());
+    report(all.take_port(port).unwrap().as_fd().as_raw_fd());
     let packets = all.take_unix_seqpacket().unwrap();
     let mut connection = File::from(packets.accept().unwrap().0);
     connection.write_all(b"one").unwrap();
@@ -177,13 +178,13 @@ fn finds_them() {
 }
 
 #[test]
-fn sockets_are_found_by_name_and_port_and_kind() {
+fn sockets_are_found_by_name_port_and_kind() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("p");
     let listener = seqpacket_listener(&path);
     let client = plain_socket(AddressFamily::Unix, SockType::SeqPacket);
     connect(client.as_raw_fd(), &UnixAddr::new(&path).unwrap()).unwrap();
-    let said = Worker::test("sockets::finds_them")
+    let reported = Worker::test("sockets::worker_finds_its_sockets")
         .at(3, TcpListener::bind(LOCALHOST).unwrap())
         .at(4, TcpListener::bind(LOCALHOST).unwrap())
         .at(5, listener)
@@ -191,15 +192,15 @@ fn sockets_are_found_by_name_and_port_and_kind() {
         .env("SERVER_STARTER_PORT", "web=3;b=4;/p=5;/s=6")
         .listen_fds("4")
         .env("LISTEN_FDNAMES", "web:admin:p:admin")
-        .says();
-    assert_eq!(said, ["4", "6", "3"]);
+        .reports();
+    assert_eq!(reported, ["4", "6", "3"]);
     let (mut client, mut packet) = (File::from(client), [0; 16]);
     assert_eq!(client.read(&mut packet).unwrap(), 3, "one packet at a time");
 }
 
 #[test]
 #[ignore = "a worker"]
-fn greets_one_client() {
+fn worker_greets_one_client() {
     let listener = listeners_or_bind("256.0.0.1:never-looked-at")
         .unwrap()
         .take_tcp()
@@ -208,15 +209,15 @@ fn greets_one_client() {
     write!(client, "generation {:?}", generation()).unwrap();
 }
 
-/// In the queue before the worker lives: nothing is lost.
+/// The client connects before the worker is started.
 #[test]
-fn a_worker_serves_on_its_inherited_socket() {
+fn connection_queued_before_the_start_is_served() {
     let listener = TcpListener::bind(LOCALHOST).unwrap();
     let address = listener.local_addr().unwrap();
-    let worker = || Worker::test("sockets::greets_one_client").at(3, &listener);
+    let worker = || Worker::test("sockets::worker_greets_one_client").at(3, &listener);
     let greeting = |worker: Worker| {
         let mut client = TcpStream::connect(address).unwrap();
-        worker.says();
+        worker.reports();
         let mut greeting = String::new();
         client.read_to_string(&mut greeting).unwrap();
         greeting
@@ -231,30 +232,33 @@ fn a_worker_serves_on_its_inherited_socket() {
 
 #[test]
 #[ignore = "a worker"]
-fn binds_its_own() {
+fn worker_binds_its_own_socket() {
     let mut all = listeners_or_bind(LOCALHOST).unwrap();
     let key = all.iter().next().unwrap().key.clone();
     let listener = all.take_tcp().unwrap();
     let address = listener.local_addr().unwrap();
     assert_eq!(key, address.to_string().as_str());
     assert_eq!(generation(), None);
-    // It has this one already.
-    say(listeners_or_bind(address).unwrap_err());
-    say(listeners_or_bind("256.0.0.1:80").unwrap_err());
+    // This process holds this address already.
+    report(listeners_or_bind(address).unwrap_err());
+    report(listeners_or_bind("256.0.0.1:80").unwrap_err());
 }
 
 #[test]
-fn on_its_own_a_server_binds() {
-    // LISTEN_FDS of another process: a shell's, say.
-    let worker = Worker::test("sockets::binds_its_own");
-    let said = worker.env("LISTEN_PID", "1").env("LISTEN_FDS", "1").says();
+fn server_without_inherited_sockets_binds_its_own() {
+    // LISTEN_FDS for another process, for instance a shell.
+    let worker = Worker::test("sockets::worker_binds_its_own_socket");
+    let reported = worker
+        .env("LISTEN_PID", "1")
+        .env("LISTEN_FDS", "1")
+        .reports();
     assert!(
-        said[0].starts_with("cannot listen on 127.0.0.1:"),
-        "{said:?}"
+        reported[0].starts_with("cannot listen on 127.0.0.1:"),
+        "{reported:?}"
     );
-    assert!(said[0].contains("in use"), "{said:?}");
+    assert!(reported[0].contains("in use"), "{reported:?}");
     assert!(
-        said[1].starts_with(r#"cannot listen on "256.0.0.1:80": "#),
-        "{said:?}"
+        reported[1].starts_with(r#"cannot listen on "256.0.0.1:80": "#),
+        "{reported:?}"
     );
 }

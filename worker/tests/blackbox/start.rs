@@ -1,4 +1,4 @@
-//! Starts a worker: an ignored test of this program, or an example, in a process of its own.
+//! Starts a worker in a process of its own: an ignored test of this program, or an example.
 
 use std::env;
 use std::ffi::OsStr;
@@ -14,15 +14,15 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, close};
 
-/// How long anything may take before the test fails.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+/// A wait that takes longer fails the test.
+pub(crate) const BOUND: Duration = Duration::from_secs(20);
 
-/// What a worker says begins with this, unlike what libtest says.
-const MARK: &str = "worker: ";
+/// Marks the lines of a worker; libtest writes others to the same output.
+const REPORT_PREFIX: &str = "worker: ";
 
-/// Puts the descriptors in their places and becomes the worker. A test cannot do so itself, for it
-/// shares its numbers with the tests beside it. Whatever else is open is closed first.
-const PUT_IN_PLACE: &str = r#"
+/// Closes all other descriptors, moves the given ones to their numbers and executes the worker. The
+/// test process cannot do so itself: it shares its descriptors with the tests that run beside it.
+const PLACE_FDS_AND_EXEC: &str = r#"
     for fd in /proc/self/fd/*; do
         fd=${fd##*/}
         case " 0 1 2 $SOURCES " in *" $fd "*) ;; *) eval "exec $fd<&-" ;; esac
@@ -33,27 +33,27 @@ const PUT_IN_PLACE: &str = r#"
     exec "$@"
 "#;
 
-/// A worker to be started.
+/// Builds the command of a worker.
 pub(crate) struct Worker {
     command: Command,
-    /// Copies that come through `execve`, far above any number that matters; and where they go.
+    /// Inheritable copies, on numbers from 100 up, each with the number that the worker gets it on.
     copies: Vec<(RawFd, RawFd)>,
 }
 
-/// A worker that runs; killed when it is dropped.
+/// A running worker, killed on drop.
 pub(crate) struct Running {
     child: Child,
     output: BufReader<ChildStdout>,
 }
 
 impl Worker {
-    /// The ignored test of this name.
+    /// Runs the ignored test of this name.
     pub(crate) fn test(name: &str) -> Self {
         let program = env::current_exe().unwrap();
         Self::of(program, &["--exact", name, "--ignored", "--nocapture"])
     }
 
-    /// The example of this name, which `cargo test` builds beside us.
+    /// Runs the example of this name, which `cargo test` builds beside the test programs.
     pub(crate) fn example(name: &str) -> Self {
         let test = env::current_exe().unwrap();
         let program = test.ancestors().nth(2).unwrap().join("examples").join(name);
@@ -67,7 +67,7 @@ impl Worker {
 
     fn of(program: PathBuf, arguments: &[&str]) -> Self {
         let mut command = Command::new("bash");
-        command.args(["-c", PUT_IN_PLACE, "bash"]);
+        command.args(["-c", PLACE_FDS_AND_EXEC, "bash"]);
         command.arg(program).args(arguments);
         command.stdout(Stdio::piped());
         for name in [
@@ -85,7 +85,7 @@ impl Worker {
         Self { command, copies }
     }
 
-    /// Through `env` with this option: `--block-signal=TERM`.
+    /// Starts the worker through `env` with this option, for instance `--block-signal=TERM`.
     pub(crate) fn through_env(mut self, option: &str) -> Self {
         let mut command = Command::new("env");
         command
@@ -103,7 +103,7 @@ impl Worker {
         self
     }
 
-    /// With this descriptor at this number.
+    /// Passes this descriptor on this number.
     pub(crate) fn at(mut self, number: RawFd, fd: impl AsFd) -> Self {
         let copy = fcntl(fd, FcntlArg::F_DUPFD(100)).unwrap();
         self.copies.push((copy, number));
@@ -115,7 +115,7 @@ impl Worker {
         self
     }
 
-    /// Says by `LISTEN_FDS` that so many descriptors are for the worker.
+    /// Sets `LISTEN_FDS` to this count, for the worker's own pid.
     pub(crate) fn listen_fds(self, count: &str) -> Self {
         self.env("LISTEN_PID", "self").env("LISTEN_FDS", count)
     }
@@ -138,16 +138,16 @@ impl Worker {
         Running { child, output }
     }
 
-    /// Runs to the end, which has to be a good one; returns what the worker said.
+    /// Runs the worker to its end. Returns the lines that it reported; fails unless it exits with 0.
     #[track_caller]
-    pub(crate) fn says(self) -> Vec<String> {
+    pub(crate) fn reports(self) -> Vec<String> {
         let mut running = self.start();
-        let mut said = Vec::new();
+        let mut reported = Vec::new();
         while let Some(line) = running.next_line() {
-            said.push(line);
+            reported.push(line);
         }
-        assert_eq!(running.exit_code(), Some(0), "{said:?}");
-        said
+        assert_eq!(running.exit_code(), Some(0), "{reported:?}");
+        reported
     }
 }
 
@@ -160,7 +160,7 @@ impl Drop for Worker {
 }
 
 impl Running {
-    /// The next line that the worker says; none when it has ended.
+    /// The next line that the worker reports. `None` if it has ended.
     pub(crate) fn next_line(&mut self) -> Option<String> {
         loop {
             if self.output.buffer().is_empty() {
@@ -170,8 +170,8 @@ impl Running {
             if self.output.read_line(&mut line).unwrap() == 0 {
                 return None;
             }
-            if let Some((_, said)) = line.split_once(MARK) {
-                return Some(said.trim_end().into());
+            if let Some((_, reported)) = line.split_once(REPORT_PREFIX) {
+                return Some(reported.trim_end().into());
             }
         }
     }
@@ -181,11 +181,11 @@ impl Running {
             self.output.get_ref().as_fd(),
             PollFlags::POLLIN,
         )];
-        let timeout = PollTimeout::try_from(PATIENCE).unwrap();
+        let timeout = PollTimeout::try_from(BOUND).unwrap();
         assert_eq!(
             poll(&mut fds, timeout),
             Ok(1),
-            "the worker says nothing and lives on"
+            "the worker runs and reports nothing"
         );
     }
 
@@ -194,12 +194,12 @@ impl Running {
         kill(pid, signal).unwrap();
     }
 
-    /// Whether it has ended.
-    pub(crate) fn is_gone(&mut self) -> bool {
+    /// Whether the process has ended.
+    pub(crate) fn has_exited(&mut self) -> bool {
         self.child.try_wait().unwrap().is_some()
     }
 
-    /// Waits for the end. None if it was killed.
+    /// Waits for the exit code. `None` if a signal ended the process.
     pub(crate) fn exit_code(&mut self) -> Option<i32> {
         while self.next_line().is_some() {}
         self.child.wait().unwrap().code()
@@ -213,22 +213,22 @@ impl Drop for Running {
     }
 }
 
-/// Says a line, as a worker.
-pub(crate) fn say(line: impl std::fmt::Display) {
-    println!("\n{MARK}{line}");
+/// Reports a line to the test; called in the worker.
+pub(crate) fn report(line: impl std::fmt::Display) {
+    println!("\n{REPORT_PREFIX}{line}");
 }
 
-/// A socket for notifications, and its path.
+/// Binds a socket that receives notifications. Returns it with its path.
 pub(crate) fn notify_socket(dir: &Path) -> (UnixDatagram, PathBuf) {
     let path = dir.join("notify");
     let socket = UnixDatagram::bind(&path).unwrap();
-    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket.set_read_timeout(Some(BOUND)).unwrap();
     (socket, path)
 }
 
-/// The next notification.
+/// Receives the next notification.
 #[track_caller]
-pub(crate) fn told(socket: &UnixDatagram) -> String {
+pub(crate) fn receive(socket: &UnixDatagram) -> String {
     let mut buffer = [0; 4096];
     let length = socket.recv(&mut buffer).expect("a notification");
     String::from_utf8(buffer[..length].to_vec()).unwrap()

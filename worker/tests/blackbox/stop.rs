@@ -1,4 +1,4 @@
-//! The signal to drain on.
+//! `Stop`: signals, waiting, and what children inherit.
 
 use std::process::Command;
 use std::thread;
@@ -7,35 +7,35 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal::{SIGINT, SIGTERM, SIGUSR1};
 use server_starter_worker::{Signal, Stop};
 
-use crate::start::{PATIENCE, Worker, say};
+use crate::start::{BOUND, Worker, report};
 
 #[test]
 #[ignore = "a worker"]
-fn waits() {
+fn worker_waits_for_stop() {
     let stop = Stop::on_signals().unwrap();
     let (readable, _writer) = nix::unistd::pipe().unwrap();
     let waiter = thread::spawn(move || stop.or_readable(readable).unwrap());
     assert!(!stop.requested());
     assert!(!stop.wait_timeout(Duration::from_millis(1)));
-    say("waiting");
+    report("waiting");
     stop.wait();
     assert!(!waiter.join().unwrap());
     assert!(stop.requested() && stop.wait_timeout(Duration::ZERO));
-    say(stop.signal().unwrap());
-    // Until the second one, if there is one.
+    report(stop.signal().unwrap());
+    // Blocks until the test closes the pipe, or a second signal ends the process.
     let mut line = String::new();
     std::io::stdin().read_line(&mut line).unwrap();
-    say("done");
+    report("done");
 }
 
-fn waits_for_a_signal() -> Worker {
-    Worker::test("stop::waits").at(0, std::fs::File::open("/dev/null").unwrap())
+fn waiting_worker() -> Worker {
+    Worker::test("stop::worker_waits_for_stop").at(0, std::fs::File::open("/dev/null").unwrap())
 }
 
 #[test]
-fn term_and_int() {
+fn term_and_int_request_stop() {
     for (signal, name) in [(SIGTERM, "SIGTERM"), (SIGINT, "SIGINT")] {
-        let mut worker = waits_for_a_signal().start();
+        let mut worker = waiting_worker().start();
         assert_eq!(worker.next_line().as_deref(), Some("waiting"));
         worker.signal(signal);
         assert_eq!(worker.next_line().as_deref(), Some(name));
@@ -45,40 +45,38 @@ fn term_and_int() {
 }
 
 #[test]
-fn a_second_int_ends_it_and_a_second_term_does_not() {
+fn second_int_kills_the_process_and_second_term_does_not() {
     let (input, writer) = nix::unistd::pipe().unwrap();
-    let mut worker = Worker::test("stop::waits").at(0, &input).start();
+    let mut worker = Worker::test("stop::worker_waits_for_stop")
+        .at(0, &input)
+        .start();
     assert_eq!(worker.next_line().as_deref(), Some("waiting"));
     worker.signal(SIGTERM);
     assert_eq!(worker.next_line().as_deref(), Some("SIGTERM"));
     worker.signal(SIGTERM);
-    // Two that come together are one: so again and again.
+    // Pending signals of one number are merged, so one more may not be enough.
     let start = Instant::now();
-    while !worker.is_gone() {
-        assert!(start.elapsed() < PATIENCE, "it lives on");
+    while !worker.has_exited() {
+        assert!(start.elapsed() < BOUND, "still running");
         worker.signal(SIGINT);
         thread::yield_now();
     }
-    assert_eq!(worker.next_line(), None, "it did not get to the end");
+    assert_eq!(worker.next_line(), None, "killed before its last line");
     assert_eq!(worker.exit_code(), None, "killed");
     drop(writer);
 }
 
 #[test]
-fn a_blocked_signal_is_unblocked() {
-    let mut worker = waits_for_a_signal()
-        .through_env("--block-signal=TERM")
-        .start();
+fn blocked_signal_is_unblocked() {
+    let mut worker = waiting_worker().through_env("--block-signal=TERM").start();
     assert_eq!(worker.next_line().as_deref(), Some("waiting"));
     worker.signal(SIGTERM);
     assert_eq!(worker.next_line().as_deref(), Some("SIGTERM"));
 }
 
 #[test]
-fn an_ignored_int_stays_ignored() {
-    let mut worker = waits_for_a_signal()
-        .through_env("--ignore-signal=INT")
-        .start();
+fn ignored_int_stays_ignored() {
+    let mut worker = waiting_worker().through_env("--ignore-signal=INT").start();
     assert_eq!(worker.next_line().as_deref(), Some("waiting"));
     worker.signal(SIGINT);
     worker.signal(SIGTERM);
@@ -87,23 +85,23 @@ fn an_ignored_int_stays_ignored() {
 
 #[test]
 #[ignore = "a worker"]
-fn chooses_usr1() {
+fn worker_stops_on_usr1() {
     let stop = Stop::on(&[Signal::Usr1]).unwrap();
     let status = Command::new("grep")
         .args(["^SigBlk", "/proc/self/status"])
         .output()
         .unwrap();
     for line in String::from_utf8(status.stdout).unwrap().lines() {
-        say(line);
+        report(line);
     }
-    say("waiting");
+    report("waiting");
     stop.wait();
-    say(stop.signal().unwrap());
+    report(stop.signal().unwrap());
 }
 
 #[test]
-fn other_signals_and_children_inherit_nothing() {
-    let mut worker = Worker::test("stop::chooses_usr1").start();
+fn usr1_requests_stop_and_no_signal_is_blocked() {
+    let mut worker = Worker::test("stop::worker_stops_on_usr1").start();
     let blocked = worker.next_line();
     assert_eq!(blocked.as_deref(), Some("SigBlk:\t0000000000000000"));
     assert_eq!(worker.next_line().as_deref(), Some("waiting"));
@@ -114,7 +112,7 @@ fn other_signals_and_children_inherit_nothing() {
 
 #[test]
 #[ignore = "a worker"]
-fn is_told_by_itself() {
+fn worker_requests_its_own_stop() {
     let stop = Stop::on(&[]).unwrap();
     let waiter = thread::spawn(move || stop.wait());
     stop.request();
@@ -125,8 +123,8 @@ fn is_told_by_itself() {
 }
 
 #[test]
-fn a_program_may_stop_itself() {
-    Worker::test("stop::is_told_by_itself").says();
+fn process_can_request_its_own_stop() {
+    Worker::test("stop::worker_requests_its_own_stop").reports();
 }
 
 #[cfg(feature = "tokio")]
@@ -135,23 +133,23 @@ mod with_tokio {
 
     #[test]
     #[ignore = "a worker"]
-    fn waits_in_many_tasks() {
+    fn worker_awaits_stop_in_many_tasks() {
         let runtime = tokio::runtime::Runtime::new().unwrap();
         runtime.block_on(async {
             let stop = Stop::on_signals().unwrap();
             let tasks: Vec<_> = (0..10).map(|_| tokio::spawn(stop.stopped())).collect();
-            say("waiting");
+            report("waiting");
             for task in tasks {
                 task.await.unwrap();
             }
             stop.stopped().await;
-            say(stop.signal().unwrap());
+            report(stop.signal().unwrap());
         });
     }
 
     #[test]
-    fn a_future() {
-        let mut worker = Worker::test("stop::with_tokio::waits_in_many_tasks").start();
+    fn stopped_future_resolves_in_every_task() {
+        let mut worker = Worker::test("stop::with_tokio::worker_awaits_stop_in_many_tasks").start();
         assert_eq!(worker.next_line().as_deref(), Some("waiting"));
         worker.signal(SIGTERM);
         assert_eq!(worker.next_line().as_deref(), Some("SIGTERM"));
@@ -160,7 +158,7 @@ mod with_tokio {
 
     #[test]
     #[ignore = "a worker"]
-    fn waits_without_descriptors() {
+    fn worker_awaits_stop_without_free_descriptors() {
         let runtime = tokio::runtime::Runtime::new().unwrap();
         runtime.block_on(async {
             let stop = Stop::on_signals().unwrap();
@@ -168,15 +166,16 @@ mod with_tokio {
             while let Ok(file) = std::fs::File::open("/dev/null") {
                 all.push(file);
             }
-            say("waiting");
+            report("waiting");
             stop.stopped().await;
-            say(stop.signal().unwrap());
+            report(stop.signal().unwrap());
         });
     }
 
     #[test]
-    fn a_future_without_descriptors() {
-        let mut worker = Worker::test("stop::with_tokio::waits_without_descriptors").start();
+    fn stopped_future_resolves_without_free_descriptors() {
+        let mut worker =
+            Worker::test("stop::with_tokio::worker_awaits_stop_without_free_descriptors").start();
         assert_eq!(worker.next_line().as_deref(), Some("waiting"));
         worker.signal(SIGTERM);
         assert_eq!(worker.next_line().as_deref(), Some("SIGTERM"));
