@@ -1,16 +1,16 @@
-//! A small HTTP/1.1 server to try `start_server` with.
+//! A small HTTP/1.1 server for trying out `start_server`.
 //!
 //! ```console
 //! $ cargo build --release --examples
 //! $ start_server --port=8080 -- target/release/examples/hello &
 //! $ curl localhost:8080
 //! hello from generation 1, pid 1234
-//! $ curl 'localhost:8080/slow?ms=5000' &   # a request to restart under: it is answered
+//! $ curl 'localhost:8080/slow?ms=5000' &   # a slow request: it is answered in spite of the restart
 //! $ kill -HUP %1                           # a new generation takes over
 //! ```
 //!
-//! On SIGTERM (or INT, or QUIT) it drains: it accepts no more, answers what it has accepted, and
-//! exits 0. What it leaves in the sockets' queues is accepted by the next generation.
+//! On SIGTERM (or INT, or QUIT) it drains: it stops accepting, answers the requests it has accepted,
+//! and exits with 0. The next generation accepts the connections that wait in the queue.
 
 use std::error::Error;
 use std::fs::File;
@@ -28,16 +28,16 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{Shutdown, shutdown};
 use server_starter_worker::{Signal, Socket, Stop, generation, listeners, notify};
 
-/// How long a client may take to send the head of its request, and how many bytes that may have.
+/// The longest time for the head of a request to arrive, and its largest size in bytes.
 const REQUEST_TIME: Duration = Duration::from_secs(5);
 const REQUEST_SIZE: usize = 8 * 1024;
-/// How long we wait for the client to close after the answer.
+/// How long to wait for the client to close the connection after the response.
 const LINGER_TIME: Duration = Duration::from_secs(2);
-/// `/slow?ms=…` is no slower than this.
+/// The longest delay of `/slow?ms=…`.
 const SLOWEST: Duration = Duration::from_secs(60);
-/// How often a draining process looks whether it is done, and how long nudging may hold it up.
+/// How often a draining process checks whether it is done, and the longest time it wakes acceptors.
 const DRAIN_TICK: Duration = Duration::from_millis(20);
-const NUDGING_TIME: Duration = Duration::from_secs(5);
+const WAKE_TIME: Duration = Duration::from_secs(5);
 
 /// Connections accepted and not yet closed.
 static IN_FLIGHT: AtomicUsize = AtomicUsize::new(0);
@@ -59,28 +59,28 @@ fn run() -> Result<(), Box<dyn Error>> {
         thread::Builder::new().spawn(move || acceptor.run(stop))?;
     }
     if let Err(error) = notify::ready() {
-        eprintln!("hello: {error}"); // it serves all the same
+        eprintln!("hello: {error}"); // no reason not to serve
     }
     stop.wait();
     drain(acceptors);
     Ok(())
 }
 
-/// Waits until no acceptor accepts any more and every connection is closed.
+/// Waits until all acceptors have stopped and every connection is closed.
 fn drain(acceptors: &[Acceptor]) {
-    let nudge_until = Instant::now() + NUDGING_TIME;
+    let wake_until = Instant::now() + WAKE_TIME;
     loop {
         thread::sleep(DRAIN_TICK);
-        let accepting = acceptors.iter().filter(|it| !it.left.load(SeqCst));
-        let nudged = accepting.flat_map(|it| [it.nudge(), it.nudge()]).count();
-        // In this order: once the acceptors have left, fewer and fewer are in flight.
-        if (nudged == 0 || Instant::now() > nudge_until) && IN_FLIGHT.load(SeqCst) == 0 {
+        let accepting = acceptors.iter().filter(|it| !it.stopped.load(SeqCst));
+        let woken = accepting.flat_map(|it| [it.wake(), it.wake()]).count();
+        // In this order: once all acceptors have stopped, `IN_FLIGHT` can only fall.
+        if (woken == 0 || Instant::now() > wake_until) && IN_FLIGHT.load(SeqCst) == 0 {
             return;
         }
     }
 }
 
-/// Waits until one of the descriptors is readable, or the time is over; says which are.
+/// Waits until a descriptor is readable, or the time is over. Returns which of them are readable.
 fn wait<const N: usize>(fds: [BorrowedFd<'_>; N], timeout: PollTimeout) -> [bool; N] {
     let mut fds = fds.map(|fd| PollFd::new(fd, PollFlags::POLLIN));
     while poll(&mut fds, timeout).is_err() {} // EINTR
@@ -90,9 +90,9 @@ fn wait<const N: usize>(fds: [BorrowedFd<'_>; N], timeout: PollTimeout) -> [bool
 fn acceptors() -> Result<Vec<Acceptor>, Box<dyn Error>> {
     let mut acceptors = Vec::new();
     for listener in listeners()? {
-        let (key, socket, left) = (listener.key, listener.socket, AtomicBool::new(false));
+        let (key, socket, stopped) = (listener.key, listener.socket, AtomicBool::new(false));
         match socket {
-            Socket::Tcp(_) | Socket::Unix(_) => acceptors.push(Acceptor { socket, left }),
+            Socket::Tcp(_) | Socket::Unix(_) => acceptors.push(Acceptor { socket, stopped }),
             _ => eprintln!("hello: {key:?} is no TCP and no unix stream listener"),
         }
     }
@@ -105,30 +105,31 @@ fn acceptors() -> Result<Vec<Acceptor>, Box<dyn Error>> {
 /// Accepts the connections of one socket, in a thread of its own.
 struct Acceptor {
     socket: Socket,
-    /// It will accept no more.
-    left: AtomicBool,
+    /// Whether it has stopped accepting.
+    stopped: AtomicBool,
 }
 
 impl Acceptor {
-    /// Until told to stop. The socket is shared with the other generations, which cuts both ways.
-    /// A connection we do not accept is theirs: so `stop` counts first, and we leave at once.
-    /// A connection that `poll` has seen may be theirs already: then `accept` fails if somebody
-    /// made the socket non-blocking, and otherwise blocks until the next connection comes.
-    /// We do not make it non-blocking ourselves: that flag is shared too, and a generation that
-    /// relies on the other setting would break. `nudge` takes care of the blocked acceptor.
+    /// Accepts connections until a stop is requested, even if more connections wait: all generations
+    /// share the socket, and another one accepts them.
+    ///
+    /// Another generation may also take a connection between `poll` and `accept`. Then `accept` fails
+    /// if the socket is non-blocking, and otherwise blocks until the next connection arrives. This
+    /// program does not make the socket non-blocking: the generations share that flag, and one that
+    /// relies on a blocking `accept` would break. `wake` wakes a blocked acceptor.
     fn run(&self, stop: Stop) {
         while let [false, _] = wait([stop.as_fd(), self.socket.as_fd()], PollTimeout::NONE) {
             match self.accept() {
                 Ok(connection) => serve_in_background(connection),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => {
-                    // Out of descriptors, say: meanwhile the connection waits in the queue.
+                    // For instance the limit on open files: the connection waits in the queue.
                     eprintln!("hello: cannot accept: {error}");
                     thread::sleep(Duration::from_millis(100));
                 }
             }
         }
-        self.left.store(true, SeqCst);
+        self.stopped.store(true, SeqCst);
     }
 
     fn accept(&self) -> io::Result<Connection> {
@@ -141,10 +142,10 @@ impl Acceptor {
         Ok(Connection(stream.into()))
     }
 
-    /// Wakes an acceptor that is blocked in `accept` by connecting to it and hanging up: to exit
-    /// over its head could lose the connection it is about to return with. If another generation
-    /// gets it instead, that does no harm, but we must try again (or come as a pair).
-    fn nudge(&self) -> io::Result<OwnedFd> {
+    /// Wakes an acceptor that is blocked in `accept`: connects to its socket and closes the
+    /// connection. Exiting instead could lose a connection that `accept` is about to return. Another
+    /// generation may accept this connection, which is harmless; then try again, or connect twice.
+    fn wake(&self) -> io::Result<OwnedFd> {
         Ok(match &self.socket {
             Socket::Tcp(tcp) => TcpStream::connect_timeout(&tcp.local_addr()?, DRAIN_TICK)?.into(),
             Socket::Unix(unix) => UnixStream::connect_addr(&unix.local_addr()?)?.into(),
@@ -153,20 +154,23 @@ impl Acceptor {
     }
 }
 
-/// One thread per connection. If there is none to be had, the acceptor serves it itself: what
-/// was accepted must be answered.
+/// Serves a connection in a thread of its own. If no thread can be started, serves it here: an
+/// accepted connection must be answered.
 fn serve_in_background(connection: Connection) {
     let connection = Arc::new(connection);
-    let same = Arc::clone(&connection);
-    if thread::Builder::new().spawn(move || serve(&same)).is_err() {
+    let shared = Arc::clone(&connection);
+    if thread::Builder::new()
+        .spawn(move || serve(&shared))
+        .is_err()
+    {
         serve(&connection);
     }
 }
 
-/// Answers one request and closes. No keep-alive: a client may send its next request in the very
-/// moment a draining server closes the idle connection, and that request would be lost.
+/// Answers one request and closes the connection. No keep-alive: a client may send its next request
+/// just when a draining server closes the idle connection, and that request would be lost.
 fn serve(connection: &Connection) {
-    // After an error nobody is left to answer: the client has gone, or never sent its request.
+    // Errors are ignored: the client has disconnected, or sent no whole request.
     let _ = connection.read_head().and_then(|head| {
         (&connection.0).write_all(response(&head).as_bytes())?;
         connection.linger()
@@ -190,7 +194,7 @@ fn response(head: &str) -> String {
     format!("HTTP/1.1 {status}\r\n{fields}\r\nConnection: close\r\n\r\n{body}")
 }
 
-/// What a complete request asks for.
+/// The target of a complete request. `None` if the request is malformed.
 fn target(head: &str) -> Option<&str> {
     let (head, _body) = head.split_once("\r\n\r\n")?;
     let mut words = head.lines().next()?.split(' ').skip(1);
@@ -198,11 +202,12 @@ fn target(head: &str) -> Option<&str> {
     version.starts_with("HTTP/1.").then_some(target)
 }
 
-/// A connection in flight, until it is dropped. TCP or unix: as a `File` it reads and writes.
+/// A connection, counted in `IN_FLIGHT` until it is dropped. A `File` reads and writes TCP and unix
+/// sockets alike.
 struct Connection(File);
 
 impl Connection {
-    /// The request up to its empty line; the first bytes of one that is too large.
+    /// Reads a request up to its empty line, or the first `REQUEST_SIZE` bytes of one that is larger.
     fn read_head(&self) -> io::Result<String> {
         let deadline = Instant::now() + REQUEST_TIME;
         let (mut head, mut buffer) = (String::new(), [0; 1024]);
@@ -215,8 +220,8 @@ impl Connection {
         Ok(head)
     }
 
-    /// Says that the answer is complete, and reads until the client has closed: closing over
-    /// unread bytes (a request's body) resets the connection, and the answer may go with it.
+    /// Ends the response, and reads until the client has closed the connection. Closing with unread
+    /// bytes (the body of a request) would reset the connection, and could lose the response.
     fn linger(&self) -> io::Result<()> {
         let deadline = Instant::now() + LINGER_TIME;
         shutdown(self.0.as_raw_fd(), Shutdown::Write)?;

@@ -1,14 +1,14 @@
-//! A small HTTP/1.1 server on axum.
+//! A small HTTP/1.1 server on axum that loses no request when it is replaced.
 //!
 //! ```console
-//! $ cargo run --features tokio --example axum                      # bare: on 127.0.0.1:8080
+//! $ cargo run --features tokio --example axum                      # alone: on 127.0.0.1:8080
 //! $ start_server --port=8080 -- target/debug/examples/axum         # under start_server
 //! ```
 //!
-//! Told to stop, it accepts no more at once (what waits in the queue is the next generation's), and
-//! answers every request with `Connection: close`. axum's graceful shutdown comes last: it closes
-//! the connections that are idle, and those on which nothing has been read yet, too. At once, it
-//! would lose the requests that are on their way there.
+//! When a stop is requested, it stops accepting at once: the next generation accepts the connections
+//! in the queue. It answers every request with `Connection: close`. axum's graceful shutdown comes
+//! last, because it closes idle connections, and connections on which nothing has been read yet. If
+//! it came first, requests on their way to the server would be lost.
 
 use std::error::Error;
 use std::future::pending;
@@ -30,7 +30,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
-/// How long a client may still use an idle connection when we are draining.
+/// How long a client may still use an idle connection while the server drains.
 const GRACE: Duration = Duration::from_secs(2);
 
 #[tokio::main]
@@ -58,8 +58,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
     )
     .with_graceful_shutdown(async move {
         stop.stopped().await;
-        // Nobody to tell if this cannot be told.
-        let _ = notify::stopping();
+        if let Err(error) = notify::stopping() {
+            eprintln!("axum: {error}"); // no reason not to drain
+        }
         let _ = timeout(GRACE, open.closed()).await;
     })
     .await?;
@@ -74,13 +75,14 @@ async fn hello() -> String {
     )
 }
 
-/// A request to restart under.
+/// A slow request: restart the server while it runs.
 async fn slow() -> String {
     sleep(Duration::from_millis(300)).await;
     hello().await
 }
 
-/// Asked as late as can be.
+/// Adds `Connection: close` while the server drains. It runs after the handler, so as late as
+/// possible.
 async fn closing(mut response: Response, stop: Stop) -> Response {
     if stop.requested() {
         let close = HeaderValue::from_static("close");
@@ -89,11 +91,11 @@ async fn closing(mut response: Response, stop: Stop) -> Response {
     response
 }
 
-/// Accepts until told to stop, and then nothing more, while axum goes on serving what it has.
+/// Accepts until a stop is requested. axum then goes on serving the open connections.
 struct UntilStopped {
     listener: TcpListener,
     stopped: Pin<Box<dyn Future<Output = ()> + Send>>,
-    /// Every connection gets one of these.
+    /// Each connection holds a clone.
     any_open: watch::Receiver<()>,
 }
 
@@ -105,7 +107,7 @@ impl Listener for UntilStopped {
         tokio::select! {
             biased;
             () = &mut self.stopped => pending().await,
-            // axum's own, which waits when it is out of descriptors.
+            // axum's `accept` waits if the limit on open files is reached.
             (connection, address) = Listener::accept(&mut self.listener) => {
                 (connection, self.client(address))
             }
@@ -126,7 +128,7 @@ impl UntilStopped {
     }
 }
 
-/// Who is connected; axum keeps it as long as the connection lives.
+/// The client of a connection. axum keeps it as long as the connection is open.
 #[derive(Clone, Debug)]
 struct Client {
     _address: SocketAddr,

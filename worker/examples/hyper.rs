@@ -1,14 +1,14 @@
-//! A small HTTP/1.1 server on tokio and hyper.
+//! A small HTTP/1.1 server on tokio and hyper that loses no request when it is replaced.
 //!
 //! ```console
-//! $ cargo run --features tokio --example hyper                     # bare: on 127.0.0.1:8080
+//! $ cargo run --features tokio --example hyper                     # alone: on 127.0.0.1:8080
 //! $ start_server --port=8080 -- target/debug/examples/hyper        # under start_server
 //! ```
 //!
-//! Told to stop, it accepts no more at once (what waits in the queue is the next generation's), and
-//! answers every request with `Connection: close`. hyper's graceful shutdown comes last: it closes
-//! the connections that are idle, and those on which nothing has been read yet, too. At once, it
-//! would lose the requests that are on their way there.
+//! When a stop is requested, it stops accepting at once: the next generation accepts the connections
+//! in the queue. It answers every request with `Connection: close`. hyper's graceful shutdown comes
+//! last, because it closes idle connections, and connections on which nothing has been read yet. If
+//! it came first, requests on their way to the server would be lost.
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -27,7 +27,7 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
-/// How long a client may still use an idle connection when we are draining.
+/// How long a client may still use an idle connection while the server drains.
 const GRACE: Duration = Duration::from_secs(2);
 
 #[tokio::main]
@@ -38,7 +38,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     eprintln!("hyper: on {}", listener.local_addr()?);
     notify::ready()?;
 
-    // Every connection holds a receiver: closed means that there is none left.
+    // Each connection holds a receiver: the channel is closed when no connection is left.
     let (last_call, _) = watch::channel(());
     let mut stopped = pin!(stop.stopped());
     loop {
@@ -50,7 +50,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
                     tokio::spawn(serve(connection, stop, last_call.subscribe()));
                 }
                 Err(error) => {
-                    // Out of descriptors, say: meanwhile the connection waits in the queue.
+                    // For instance the limit on open files: the connection waits in the queue.
                     eprintln!("hyper: cannot accept: {error}");
                     sleep(Duration::from_millis(100)).await;
                 }
@@ -70,12 +70,12 @@ async fn main() -> Result<(), Box<dyn Error>> {
 async fn serve(connection: TcpStream, stop: Stop, mut last_call: watch::Receiver<()>) {
     let service = service_fn(move |request| answer(request, stop));
     let mut http = http1::Builder::new();
-    // With a timer, who does not send the head of a request within 30 seconds is cut off.
+    // With a timer, a client must send the head of a request within 30 seconds.
     let connection = http
         .timer(TokioTimer::new())
         .serve_connection(TokioIo::new(connection), service);
     let mut connection = pin!(connection);
-    // After an error nobody is left to answer: the client has gone.
+    // Errors are ignored: the client has disconnected.
     tokio::select! {
         _ = connection.as_mut() => return,
         _ = last_call.changed() => connection.as_mut().graceful_shutdown(),
@@ -90,7 +90,7 @@ async fn answer(_: Request<Incoming>, stop: Stop) -> Result<Response<Full<Bytes>
         std::process::id()
     );
     let mut response = Response::new(Full::new(Bytes::from(body)));
-    // Asked as late as can be.
+    // Checked as late as possible.
     if stop.requested() {
         let close = HeaderValue::from_static("close");
         response.headers_mut().insert(CONNECTION, close);

@@ -1,12 +1,14 @@
-//! A small HTTP/1.1 server with a thread per connection, on nothing but std.
+//! A small HTTP/1.1 server with a thread per connection, on std alone, that loses no request when it
+//! is replaced.
 //!
 //! ```console
-//! $ cargo run --example threads                                    # bare: on 127.0.0.1:8080
+//! $ cargo run --example threads                                    # alone: on 127.0.0.1:8080
 //! $ start_server --port=8080 -- target/debug/examples/threads      # under start_server
 //! ```
 //!
-//! Told to stop, it accepts no more at once (what waits in the queue is the next generation's),
-//! answers what it has accepted with `Connection: close`, and exits 0 when the last thread is done.
+//! When a stop is requested, it stops accepting at once: the next generation accepts the connections
+//! in the queue. It answers accepted requests with `Connection: close`, and exits with 0 when the
+//! last thread has ended.
 
 use std::error::Error;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
@@ -17,38 +19,35 @@ use std::time::Duration;
 
 use server_starter_worker::{Stop, generation, listeners_or_bind, notify};
 
-/// How long a client may be silent in the middle of a request, and how long we wait for it to take
-/// notice of our answer.
+/// How long a client may pause within a request, and how long it may take to close the connection
+/// after the last response.
 const SILENCE: Duration = Duration::from_secs(5);
-/// How long an idle connection is kept, and how often its thread looks whether we are draining.
+/// How long an idle connection is kept, and how often its thread checks whether the server drains.
 const IDLE: Duration = Duration::from_secs(60);
 const TICK: Duration = Duration::from_millis(200);
-/// How long a client may still use an idle connection when we are draining.
+/// How long a client may still use an idle connection while the server drains.
 const GRACE: Duration = Duration::from_secs(2);
-/// The head of a request is at most this long.
+/// The longest head of a request, in bytes.
 const LONGEST: u64 = 8 * 1024;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let stop = Stop::on_signals()?;
     let listener = listeners_or_bind("127.0.0.1:8080")?.take_tcp()?;
-    // Shared with the other generations: another one may take the connection that we saw.
+    // Another generation may take the connection between `poll` and `accept`.
     listener.set_nonblocking(true)?;
     eprintln!("threads: on {}", listener.local_addr()?);
     notify::ready()?;
 
-    // The scope ends when all its threads have.
+    // The scope ends when all its threads have ended.
     let served = thread::scope(|scope| {
         while stop.or_readable(&listener)? {
             let Some(connection) = accept(&listener) else {
                 continue;
             };
-            // Without a thread to be had we serve it here: what was accepted must be answered.
-            let same = Arc::clone(&connection);
-            let serve_it = move || serve(&same, stop);
-            if thread::Builder::new()
-                .spawn_scoped(scope, serve_it)
-                .is_err()
-            {
+            // If no thread can be started, serve here: an accepted connection must be answered.
+            let shared = Arc::clone(&connection);
+            let run = move || serve(&shared, stop);
+            if thread::Builder::new().spawn_scoped(scope, run).is_err() {
                 serve(&connection, stop);
             }
         }
@@ -65,7 +64,7 @@ fn accept(listener: &TcpListener) -> Option<Arc<TcpStream>> {
         Ok((connection, _)) => return Some(Arc::new(connection)),
         Err(error) if error.kind() == ErrorKind::WouldBlock => {}
         Err(error) => {
-            // Out of descriptors, say: meanwhile the connection waits in the queue.
+            // For instance the limit on open files: the connection waits in the queue.
             eprintln!("threads: cannot accept: {error}");
             thread::sleep(Duration::from_millis(100));
         }
@@ -73,15 +72,15 @@ fn accept(listener: &TcpListener) -> Option<Arc<TcpStream>> {
     None
 }
 
-/// After an error nobody is left to answer: the client has gone, or never sent its request.
+/// Serves a connection. Errors are ignored: the client has disconnected, or sent no whole request.
 fn serve(connection: &TcpStream, stop: Stop) {
-    let _ = converse(connection, stop);
+    let _ = answer_requests(connection, stop);
 }
 
-/// One request after the other, until the client has enough, or we are draining.
-fn converse(mut connection: &TcpStream, stop: Stop) -> io::Result<()> {
+/// Answers one request after the other, until the client closes the connection or the server drains.
+fn answer_requests(mut connection: &TcpStream, stop: Stop) -> io::Result<()> {
     let mut reader = BufReader::new(connection);
-    while request_comes(&mut reader, connection, stop)? {
+    while wait_for_request(&mut reader, connection, stop)? {
         connection.set_read_timeout(Some(SILENCE))?;
         let Some(request) = Request::read(&mut reader)? else {
             break;
@@ -91,7 +90,7 @@ fn converse(mut connection: &TcpStream, stop: Stop) -> io::Result<()> {
             generation().unwrap_or(0),
             std::process::id()
         );
-        // Asked as late as can be.
+        // Checked as late as possible.
         let last = !request.keep_alive || stop.requested();
         write!(
             connection,
@@ -100,7 +99,7 @@ fn converse(mut connection: &TcpStream, stop: Stop) -> io::Result<()> {
             if last { "close" } else { "keep-alive" },
         )?;
         if last {
-            // Closing over unread bytes would reset the connection, and the answer with it.
+            // Closing with unread bytes would reset the connection, and could lose the response.
             connection.shutdown(Shutdown::Write)?;
             connection.set_read_timeout(Some(SILENCE))?;
             io::copy(&mut reader, &mut io::sink())?;
@@ -110,9 +109,9 @@ fn converse(mut connection: &TcpStream, stop: Stop) -> io::Result<()> {
     Ok(())
 }
 
-/// Waits for the first byte of a request. While the server runs an idle connection may wait for
-/// long; while it drains, as long as a client needs that has just sent its request.
-fn request_comes(
+/// Waits for the first byte of a request, for `IDLE`, or for `GRACE` once the server drains: a
+/// request may be on its way. Returns whether a byte arrived.
+fn wait_for_request(
     reader: &mut BufReader<&TcpStream>,
     connection: &TcpStream,
     stop: Stop,
@@ -140,8 +139,8 @@ struct Request {
 }
 
 impl Request {
-    /// The head of a request without a body; none if it is not complete, or no HTTP/1.1. An
-    /// example: yours has a parser.
+    /// Reads the head of a request without a body. `None` if it is incomplete, or not HTTP/1.1.
+    /// Simplified: a real server uses a parser.
     fn read(reader: &mut BufReader<&TcpStream>) -> io::Result<Option<Self>> {
         let mut head = String::new();
         let mut reader = reader.take(LONGEST);

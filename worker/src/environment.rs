@@ -1,4 +1,5 @@
-//! The grammar of the variables. Bytes throughout: a socket's path need not be UTF-8.
+//! Parses `SERVER_STARTER_PORT` and decimal numbers. Values are bytes: the path of a socket need not
+//! be UTF-8.
 
 use std::ffi::{OsStr, OsString};
 use std::os::fd::RawFd;
@@ -7,7 +8,7 @@ use std::str::{self, FromStr};
 
 use crate::error::{EntryError, Error};
 
-/// One `KEY=FD` of `SERVER_STARTER_PORT`: what it says, not yet whether it is true.
+/// One `KEY=FD` of `SERVER_STARTER_PORT`. Parsed only: the descriptor may be closed or no socket.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Entry {
     pub(crate) key: OsString,
@@ -15,22 +16,22 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
-    /// The entry as it stands in the variable.
+    /// The entry as it is written in the variable.
     fn text(&self) -> OsString {
         let mut text = self.key.clone();
         text.push(format!("={}", self.fd));
         text
     }
 
-    /// The error that names this entry.
+    /// An error that names this entry.
     pub(crate) fn error(&self, reason: EntryError) -> Error {
         let entry = self.text();
         Error::Entry { entry, reason }
     }
 }
 
-/// Reads the value of `SERVER_STARTER_PORT`. Empty means no sockets. Keys may repeat (TCP and UDP
-/// on one port have the same), descriptors may not.
+/// Parses the value of `SERVER_STARTER_PORT`. An empty value means no sockets. Keys may repeat (TCP
+/// and UDP on one port have the same key), descriptors may not.
 pub(crate) fn entries(value: &OsStr) -> Result<Vec<Entry>, Error> {
     let mut entries: Vec<Entry> = Vec::new();
     if value.is_empty() {
@@ -50,7 +51,7 @@ pub(crate) fn entries(value: &OsStr) -> Result<Vec<Entry>, Error> {
 }
 
 fn entry(text: &[u8]) -> Result<Entry, EntryError> {
-    // At the first `=`: start_server refuses a path that contains one.
+    // Split at the first `=`: start_server refuses a path that contains one.
     let Some(equals) = text.iter().position(|&byte| byte == b'=') else {
         return Err(EntryError::Malformed);
     };
@@ -68,7 +69,8 @@ fn entry(text: &[u8]) -> Result<Entry, EntryError> {
     }
 }
 
-/// Digits and nothing else: `+3`, ` 3` and `-1` are no numbers here.
+/// Parses decimal digits and nothing else: `+3`, ` 3` and `-1` are refused. `None` if the number
+/// does not fit `N`.
 pub(crate) fn decimal<N: FromStr>(digits: &[u8]) -> Option<N> {
     if !digits.iter().all(u8::is_ascii_digit) {
         return None;
@@ -94,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn every_kind_of_key_in_order() {
+    fn entries_keep_every_kind_of_key_and_their_order() {
         assert_eq!(
             parsed(b"8080=3;127.0.0.1:8080=4;[::1]:8080=5;/run/x.sock=0;8080=10"),
             [
@@ -108,12 +110,12 @@ mod tests {
     }
 
     #[test]
-    fn set_but_empty_means_no_sockets() {
+    fn empty_value_means_no_sockets() {
         assert_eq!(parsed(b""), []);
     }
 
     #[test]
-    fn a_key_need_not_be_utf_8() {
+    fn key_need_not_be_utf_8() {
         assert_eq!(
             parsed(b"/run/\xff.sock=3"),
             [(b"/run/\xff.sock".to_vec(), 3)]
@@ -121,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_key_or_a_number_it_is_malformed() {
+    fn entry_without_key_or_descriptor_is_malformed() {
         for value in ["8080", ";", "8080=3;", ";8080=3", "=3", "8080=3;;9090=4"] {
             let message = refused(value);
             assert!(message.contains("is not KEY=FD"), "{value:?}: {message}");
@@ -129,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn only_digits_are_a_descriptor() {
+    fn descriptor_with_other_characters_than_digits_is_refused() {
         for value in [
             "a=",
             "a=x",
@@ -146,20 +148,20 @@ mod tests {
     }
 
     #[test]
-    fn standard_output_and_error_are_no_sockets_of_ours() {
+    fn descriptors_1_and_2_are_refused() {
         assert!(refused("8080=1").contains(r#""8080=1""#));
         assert!(refused("8080=3;9090=2").contains(r#""9090=2""#));
     }
 
     #[test]
-    fn one_descriptor_has_one_entry() {
+    fn repeated_descriptor_is_refused() {
         let message = refused("8080=3;9090=4;[::1]:80=3");
         assert!(message.contains(r#""[::1]:80=3""#), "{message}");
         assert!(message.contains("another entry"), "{message}");
     }
 
     #[test]
-    fn decimal_numbers() {
+    fn decimal_is_none_beyond_the_range_or_without_digits() {
         assert_eq!(decimal(b"18446744073709551615"), Some(u64::MAX));
         assert_eq!(decimal::<u64>(b"18446744073709551616"), None);
         assert_eq!(decimal::<u64>(b""), None);

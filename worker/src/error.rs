@@ -1,4 +1,4 @@
-//! What can be wrong with what we were handed.
+//! The errors of [`listeners`](crate::listeners()) and of the `take_…` methods.
 
 use std::ffi::OsString;
 use std::os::fd::RawFd;
@@ -6,8 +6,9 @@ use std::{error, fmt, io, process};
 
 use crate::socket::Kind;
 
-/// Why the sockets cannot be had. Each names the variable, the entry or the descriptor, and what to
-/// do: print it and exit. A supervisor then keeps the generation it has.
+/// Why the sockets cannot be taken. The message names the variable, the entry or the descriptor, and
+/// says what to do. Print it and exit with a code other than 0: the supervisor then keeps the
+/// generation that is running.
 ///
 /// ```
 /// use server_starter_worker::listeners;
@@ -20,22 +21,23 @@ use crate::socket::Kind;
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {
-    /// Nobody has handed sockets to this process: `SERVER_STARTER_PORT` is not set, and there is
-    /// no `LISTEN_FDS`, or it is for another process.
+    /// No sockets were passed to this process: `SERVER_STARTER_PORT` is not set, and `LISTEN_FDS` is
+    /// not set or is for another process.
     NotStarted {
-        /// `LISTEN_PID`, when `LISTEN_FDS` is for that process: a shell that did not `exec`, say.
+        /// `LISTEN_PID`, if `LISTEN_FDS` is for that process: for instance a shell that started this
+        /// program without `exec`.
         listen_pid: Option<u32>,
     },
-    /// The sockets were given out before. A descriptor has one owner.
+    /// The sockets were taken before in this process. A descriptor has one owner.
     AlreadyTaken,
     /// One entry of `SERVER_STARTER_PORT` is wrong.
     Entry {
-        /// The entry, `KEY=FD`, as it stands in the variable.
+        /// The entry, `KEY=FD`, as it is written in the variable.
         entry: OsString,
         /// What is wrong with it.
         reason: EntryError,
     },
-    /// One of the descriptors that `LISTEN_FDS` counts is wrong.
+    /// One of the descriptors that `LISTEN_FDS` passes is wrong.
     Descriptor {
         /// The value of `LISTEN_FDS`.
         listen_fds: RawFd,
@@ -44,30 +46,29 @@ pub enum Error {
         /// What is wrong with it.
         reason: EntryError,
     },
-    /// `LISTEN_FDS`, `LISTEN_PID`, `LISTEN_PIDFDID` or `LISTEN_FDNAMES` has a value that makes no
-    /// sense.
+    /// `LISTEN_FDS`, `LISTEN_PID`, `LISTEN_PIDFDID` or `LISTEN_FDNAMES` is malformed.
     Variable {
-        /// Its name.
+        /// The name of the variable.
         name: &'static str,
-        /// Its value.
+        /// The value of the variable.
         value: OsString,
-        /// What it should be.
+        /// What the value should be, in words.
         expected: String,
     },
-    /// The default address cannot be bound.
+    /// The address given to [`listeners_or_bind`](crate::listeners_or_bind) cannot be bound.
     Bind {
         /// The address as the caller gave it.
         address: String,
-        /// Why not.
+        /// The error of `getaddrinfo(3)`, `bind(2)` or `listen(2)`.
         error: io::Error,
     },
-    /// There is no socket of this kind (or none left).
+    /// No socket of this kind was passed, or all of them are taken.
     Missing(Kind),
-    /// The socket is of another kind than the one it was to become.
+    /// The socket is of another kind than the type that it was converted to.
     WrongKind {
-        /// What it was to be.
+        /// The kind of the type.
         wanted: Kind,
-        /// What it is.
+        /// The kind of the socket.
         found: Kind,
     },
 }
@@ -76,28 +77,29 @@ pub enum Error {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum EntryError {
-    /// It is not `KEY=FD`: there is no `=`, or nothing before it.
+    /// The entry is not `KEY=FD`: there is no `=`, or nothing before it.
     Malformed,
     /// What follows the first `=` is not a decimal number from 0 to 2147483647.
     NotANumber,
-    /// The descriptor is 1 or 2: standard output and standard error are never a worker's socket.
+    /// The descriptor is 1 or 2, standard output or standard error: never a socket of a worker.
     StandardOutput,
     /// An earlier entry has the same descriptor.
     Repeated,
     /// No descriptor of this number is open (`EBADF`).
     Closed,
-    /// The descriptor is close-on-exec, so this process opened it, or took it over, itself.
+    /// The descriptor is close-on-exec: this process has opened it or taken it before.
     NotInherited,
     /// The descriptor is something other than a socket (`ENOTSOCK`).
     NotASocket,
-    /// A stream or sequential-packet socket on which nobody has called `listen(2)`.
+    /// The descriptor is a stream or sequential-packet socket on which `listen(2)` was not called.
     NotListening,
-    /// The kernel refused to tell more about it.
+    /// A system call on the descriptor failed: `getsockopt(2)`, `getsockname(2)` or `fcntl(2)`.
     Io(io::Error),
 }
 
 impl Error {
-    /// Whether nobody has handed sockets to this process: the time to bind one's own.
+    /// Whether no sockets were passed to this process ([`Error::NotStarted`]). A program may then
+    /// bind sockets of its own.
     #[must_use]
     pub fn is_not_started(&self) -> bool {
         matches!(self, Self::NotStarted { .. })
@@ -188,6 +190,6 @@ impl fmt::Display for EntryError {
     }
 }
 
-// `source` stays empty: each message says its cause in full already.
+// `source` is `None`: each message contains its cause already.
 impl error::Error for Error {}
 impl error::Error for EntryError {}

@@ -83,7 +83,7 @@ pub fn worker_listen_fds(data: &[u8]) {
     let fds = value(1, None);
     let names = value(2, None);
     let pidfd = value(3, own_pidfd.map(|id| id.to_string()));
-    let variables = Variables::with(fds.clone(), pid.clone(), pidfd.clone(), names.clone());
+    let variables = Variables::new(fds.clone(), pid.clone(), pidfd.clone(), names.clone());
 
     let is_number = |value: &Option<OsString>| value.as_ref().and_then(|v| number(v.as_bytes()));
     let count = is_number(&fds).filter(|count| *count <= (RawFd::MAX - 3) as u128);
@@ -96,7 +96,7 @@ pub fn worker_listen_fds(data: &[u8]) {
     let pieces = |names: &OsString| names.as_bytes().split(|byte| *byte == b':').count() as u128;
     match variables.passed() {
         Ok(Passed::Nothing) => assert!(fds.is_none() || pid.is_none()),
-        Ok(Passed::To(other)) => {
+        Ok(Passed::ToOther(other)) => {
             assert_eq!(is_number(&pid), Some(other.into()));
             assert!(other != own || !pidfd_is_ours);
         }
@@ -105,7 +105,7 @@ pub fn worker_listen_fds(data: &[u8]) {
             assert_eq!(u128::try_from(passed.count).ok(), count);
             // The first ones will do: there may be two billion.
             let told = passed.fds().take(1000).map(|fd| {
-                assert!(passed.include(fd));
+                assert!(passed.contains(fd));
                 passed.name(fd).unwrap_or_default()
             });
             let told: Vec<OsString> = told.collect();

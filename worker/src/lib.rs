@@ -1,5 +1,5 @@
-//! For servers run by `start_server` or by systemd: their listening sockets, owned and checked; a
-//! word when they are ready; and the signal to drain on.
+//! For servers run by `start_server` or by systemd: their listening sockets, owned and checked;
+//! notifications of readiness; and the signal to drain on.
 //!
 //! ```no_run
 //! use server_starter_worker::{Stop, listeners_or_bind, notify};
@@ -8,56 +8,57 @@
 //! let stop = Stop::on_signals()?;
 //! let listener = listeners_or_bind("127.0.0.1:8080")?.take_tcp()?;
 //! notify::ready()?;
-//! serve(&listener, stop); // until told to stop; and finish what is accepted
+//! serve(&listener, stop); // until a stop is requested; then finish accepted requests
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
 //! The same program runs under `start_server`, which starts one *generation* of it after another on
-//! the same sockets; as a service with a `.socket` unit; and bare, from a shell. `examples/` has a
-//! server with threads, one on hyper and one on axum that do all of it and lose no request.
+//! the same sockets; as a service with a `.socket` unit; and from a shell. `examples/` has complete
+//! servers that lose no request: with threads, on hyper and on axum.
 //!
 //! # The environment
 //!
 //! | variable | meaning | read by |
 //! |---|---|---|
 //! | `SERVER_STARTER_PORT` | the sockets: `KEY=FD`, joined by `;`. The key is the `--port` or `--path` as typed: `8080`, `127.0.0.1:8080`, `[::1]:8080`, `/run/app.sock` | [`listeners`] |
-//! | `LISTEN_FDS`, `LISTEN_PID`, `LISTEN_PIDFDID`, `LISTEN_FDNAMES` | the same as systemd says it: how many, for whom, and their names (`sd_listen_fds(3)`) | [`listeners`] |
+//! | `LISTEN_FDS`, `LISTEN_PID`, `LISTEN_PIDFDID`, `LISTEN_FDNAMES` | the sockets as systemd passes them: count, process, and names (`sd_listen_fds(3)`) | [`listeners`] |
 //! | `SERVER_STARTER_GENERATION` | 1 for the first generation, one more for every attempt | [`generation`] |
-//! | `NOTIFY_SOCKET` | who wants to know that the server is ready (`sd_notify(3)`) | [`notify`] |
-//! | `WATCHDOG_USEC`, `WATCHDOG_PID` | how often it has to show that it is alive (`sd_watchdog_enabled(3)`) | [`notify::watchdog_interval`] |
+//! | `NOTIFY_SOCKET` | the supervisor's socket for notifications (`sd_notify(3)`) | [`notify`] |
+//! | `WATCHDOG_USEC`, `WATCHDOG_PID` | the longest time between signs of life, in microseconds, and the process they are expected from (`sd_watchdog_enabled(3)`) | [`notify::watchdog_interval`] |
 //!
-//! None is ever unset or changed. A child of this process may inherit them, but not the sockets:
-//! those are close-on-exec.
+//! This crate never unsets or changes a variable. A child of this process may inherit the variables,
+//! but not the sockets: those are close-on-exec.
 //!
-//! # What is shared
+//! # What generations share
 //!
 //! The supervisor and all generations hold the same open file description (`open(2)`) of each
-//! socket. So a connection that one generation leaves in the queue is taken by the next; and so
-//! whatever is set on the socket is set for all: socket options, and `O_NONBLOCK`.
-//! Sockets are handed over blocking, and [`listeners`] leaves them as they are.
+//! socket. So a connection that one generation leaves in the queue is accepted by the next. And a
+//! socket option or `O_NONBLOCK` that one generation sets is set for all. `start_server` creates
+//! blocking sockets, and [`listeners`] does not change them.
 //!
-//! # To lose no request
+//! # How to lose no request
 //!
-//! - Install [`Stop`] before saying [`notify::ready`].
-//! - Told to stop, accept no more, at once. What waits in the queue is the next generation's.
+//! - Create [`Stop`] before calling [`notify::ready`].
+//! - When a stop is requested, stop accepting at once. The next generation accepts the connections
+//!   that wait in the queue.
 //! - Never call `shutdown(2)` on a listener: it stops listening for every generation.
-//! - `poll` and then `accept` can block in `accept`, when another generation was faster: make the
-//!   listener non-blocking.
-//! - Answer what is accepted, even if nothing of its request has been read yet. (The graceful
-//!   shutdown of hyper closes such a connection. So the examples call it last.)
-//! - Keep-alive: answer with `Connection: close`, and let idle connections have their next request
-//!   for a moment: one that is closed just when the client sends it is lost.
+//! - Make the listener non-blocking if you `poll` before `accept`: another generation may take the
+//!   connection in between, and `accept` would block.
+//! - Answer every accepted connection, even if nothing of its request has been read yet. (The graceful
+//!   shutdown of hyper closes such a connection, so the examples call it last.)
+//! - Keep-alive: answer with `Connection: close`, and keep idle connections open for a moment. A
+//!   request is lost if its connection is closed while the client sends it.
 //!
 //! # Features
 //!
-//! `tokio`: `IntoTokio`, which turns the sockets into those of tokio, and `Stop::stopped`, a future.
+//! `tokio`: `IntoTokio`, which converts the sockets to tokio's types, and `Stop::stopped`, a future.
 //!
-//! # What lives where
+//! # Modules
 //!
-//! `environment` and `listen_fds` read the variables; `socket` gives each descriptor its type, and
-//! `seqpacket` is the one that std lacks; `listeners` finds the one you want; `error` says what was
-//! wrong. [`notify`] speaks to the one who started us, `stop` listens to it, `with_tokio` does so
-//! for tokio. `sys` has all unsafe code: it takes over descriptors and handles signals.
+//! `environment` and `listen_fds` parse the variables. `socket` gives each descriptor its type;
+//! `seqpacket` is the type that std lacks. `listeners` finds a socket. `error` has the errors.
+//! [`notify`] sends notifications to the supervisor, `stop` handles its signals, `with_tokio` adapts
+//! both to tokio. `sys` has all unsafe code: ownership of descriptors, and signal handlers.
 
 mod environment;
 mod error;
@@ -88,23 +89,23 @@ pub use stop::{Signal, Stop};
 #[cfg(feature = "tokio")]
 pub use with_tokio::IntoTokio;
 
-/// Takes the sockets handed to this process: those of `SERVER_STARTER_PORT`, all ports as given on
-/// `start_server`'s command line and then all paths; if that is not set, those of `LISTEN_FDS`, by
-/// number from 3 up.
+/// Takes the sockets passed to this process. These are the sockets in `SERVER_STARTER_PORT`: all
+/// ports in the order of `start_server`'s command line, then all paths. If that variable is not set,
+/// they are the descriptors of `LISTEN_FDS`, from 3 up.
 ///
-/// If both are set, `SERVER_STARTER_PORT` says which and how they are called, and `LISTEN_FDNAMES`
-/// adds the names, descriptor by descriptor. The result is empty when the variable is empty: the
-/// server was started without sockets. `LISTEN_FDS` counts only if it is for this process:
-/// `LISTEN_PID` is its number, and `LISTEN_PIDFDID`, where it is set and the kernel can tell (Linux
-/// 6.9), its pidfd's inode.
+/// If both are set, `SERVER_STARTER_PORT` gives the sockets and their keys, and `LISTEN_FDNAMES`
+/// adds the names, descriptor by descriptor. The result is empty if the variable is empty: the
+/// server was started without sockets. `LISTEN_FDS` is used only if it is for this process:
+/// `LISTEN_PID` must be its pid. `LISTEN_PIDFDID`, if set, must be the inode number of its pidfd; this
+/// is checked from Linux 6.9 on.
 ///
-/// Every descriptor is close-on-exec from here on: the children of this process do not get it.
-/// Nothing else about the socket changes.
+/// Every descriptor becomes close-on-exec: children of this process do not inherit it. Nothing else
+/// about the socket changes.
 ///
-/// Call it once, and first in `main`, before the program opens anything: the descriptors are
-/// given by number, and this function makes itself their owner. As a guard, a descriptor that is
-/// already close-on-exec is refused, since it cannot have come through `execve(2)`: std makes
-/// every descriptor it opens so.
+/// Call this function once, first in `main`, before the program opens anything: the variables give
+/// the descriptors by number, and this function takes ownership of whatever has that number. As a
+/// safeguard, a descriptor that is close-on-exec already is refused: it was not inherited through
+/// `execve(2)`. std opens every descriptor close-on-exec.
 ///
 /// ```
 /// use server_starter_worker::{Socket, listeners};
@@ -118,7 +119,7 @@ pub use with_tokio::IntoTokio;
 ///             }
 ///         }
 ///     }
-///     Err(error) if error.is_not_started() => println!("nobody gave us any"),
+///     Err(error) if error.is_not_started() => println!("no sockets were passed"),
 ///     Err(error) => return Err(error.into()),
 /// }
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -126,21 +127,22 @@ pub use with_tokio::IntoTokio;
 ///
 /// # Errors
 ///
-/// - [`Error::NotStarted`]: neither is set, or `LISTEN_FDS` is for another process.
-/// - [`Error::AlreadyTaken`]: not the first call in this process. A descriptor has one owner;
-///   this holds even when the first call failed.
-/// - [`Error::Entry`], [`Error::Descriptor`]: an entry is malformed, or its descriptor is not what
-///   the one who passed it may pass. That is a listening or datagram socket; whatever `LISTEN_FDS`
-///   counts as well may be anything that is open. No socket is taken then: those before it are
+/// - [`Error::NotStarted`]: neither variable is set, or `LISTEN_FDS` is for another process.
+/// - [`Error::AlreadyTaken`]: an earlier call in this process has taken the sockets, or has failed
+///   while taking them. A descriptor has one owner.
+/// - [`Error::Entry`], [`Error::Descriptor`]: an entry is malformed, or its descriptor is not allowed.
+///   `SERVER_STARTER_PORT` may list listening and datagram sockets; a descriptor that `LISTEN_FDS`
+///   passes may be anything that is open. No socket is returned then: those before the entry are
 ///   closed, in this process alone.
-/// - [`Error::Variable`]: a number or the names make no sense.
+/// - [`Error::Variable`]: `LISTEN_FDS`, `LISTEN_PID`, `LISTEN_PIDFDID` or `LISTEN_FDNAMES` is
+///   malformed.
 pub fn listeners() -> Result<Listeners, Error> {
     static TAKEN: AtomicBool = AtomicBool::new(false);
 
     let entries = env::var_os("SERVER_STARTER_PORT");
     let (passed, listen_pid) = match Variables::from_environment().passed()? {
         Passed::ToUs(passed) => (Some(passed), None),
-        Passed::To(pid) => (None, Some(pid)),
+        Passed::ToOther(pid) => (None, Some(pid)),
         Passed::Nothing => (None, None),
     };
     if entries.is_none() && passed.is_none() {
@@ -150,19 +152,20 @@ pub fn listeners() -> Result<Listeners, Error> {
         return Err(Error::AlreadyTaken);
     }
     match (entries, passed) {
-        (Some(entries), passed) => Listeners::take_over(&entries, passed.as_ref()),
-        (None, Some(passed)) => Listeners::take_over_passed(&passed),
+        (Some(entries), passed) => Listeners::from_server_starter_port(&entries, passed.as_ref()),
+        (None, Some(passed)) => Listeners::from_listen_fds(&passed),
         (None, None) => Err(Error::NotStarted { listen_pid }),
     }
 }
 
-/// Takes the sockets as [`listeners`] does; if nobody has handed any to this process, binds a TCP
-/// listener to this address: so the same program runs from a shell.
+/// Takes the sockets as [`listeners`] does. If no sockets were passed to this process, binds a TCP
+/// listener to this address, so that the same program runs from a shell.
 ///
-/// The address is whatever std takes: `"127.0.0.1:8080"`, `"localhost:8080"`, `("::1", 8080)`; of
-/// several the first that can be bound, as with `TcpListener::bind`. Where the server listens in
-/// production is for the supervisor to say: there the address is not looked at. A `LISTEN_FDS` for
-/// another process counts as none, as it does for libsystemd: the shell you type in may have one.
+/// The address is any that `TcpListener::bind` takes: `"127.0.0.1:8080"`, `"localhost:8080"`,
+/// `("::1", 8080)`. If it stands for several addresses, the first that can be bound is used. Under a
+/// supervisor the address is not used and not checked: the supervisor decides where the server
+/// listens. As in libsystemd, a `LISTEN_FDS` for another process counts as not set: the shell may
+/// have inherited one.
 ///
 /// ```
 /// let listener = server_starter_worker::listeners_or_bind("127.0.0.1:0")?.take_tcp()?;
@@ -172,8 +175,9 @@ pub fn listeners() -> Result<Listeners, Error> {
 ///
 /// # Errors
 ///
-/// Those of [`listeners`] other than [`Error::NotStarted`], and [`Error::Bind`]. Started by
-/// `start_server` without sockets, it binds none: the next generation could not bind it again.
+/// Those of [`listeners`] other than [`Error::NotStarted`], and [`Error::Bind`]. If `start_server`
+/// runs the program without sockets, the result is empty and nothing is bound: the next generation
+/// could not bind the same address.
 pub fn listeners_or_bind(address: impl ToSocketAddrs + Debug) -> Result<Listeners, Error> {
     match listeners() {
         Err(error) if error.is_not_started() => Listeners::bind(address),
@@ -181,11 +185,11 @@ pub fn listeners_or_bind(address: impl ToSocketAddrs + Debug) -> Result<Listener
     }
 }
 
-/// The number of this generation, from `SERVER_STARTER_GENERATION`: 1 for the first, and greater
-/// for every later one. Numbers are left out when a generation fails to start.
+/// The number of this generation, from `SERVER_STARTER_GENERATION`: 1 for the first, and greater for
+/// each later one. An attempt that fails uses up its number.
 ///
-/// `None` when the variable is not set or not a decimal number: this process was not started by
-/// `start_server`.
+/// `None` if the variable is not set, or is not a decimal number that fits 64 bits: this process was
+/// not started by `start_server`.
 ///
 /// ```
 /// let generation = server_starter_worker::generation().unwrap_or(0);

@@ -1,5 +1,6 @@
-//! systemd's way to hand descriptors over, `sd_listen_fds(3)`: `LISTEN_FDS` of them, from 3 up,
-//! for the process `LISTEN_PID`, with the names `LISTEN_FDNAMES`.
+//! The variables by which systemd passes descriptors, `sd_listen_fds(3)`: `LISTEN_FDS` is their
+//! count, from descriptor 3 up; `LISTEN_PID` is the process they are for; `LISTEN_FDNAMES` has their
+//! names.
 
 use std::env;
 use std::ffi::{OsStr, OsString};
@@ -14,7 +15,7 @@ use crate::sys;
 /// `SD_LISTEN_FDS_START`
 const FIRST: RawFd = 3;
 
-/// The variables as they are.
+/// The values of the variables, not parsed yet.
 #[derive(Default)]
 pub(crate) struct Variables {
     fds: Option<OsString>,
@@ -23,23 +24,23 @@ pub(crate) struct Variables {
     names: Option<OsString>,
 }
 
-/// What they mean for this process.
+/// What the variables mean for this process.
 #[derive(Debug)]
 pub(crate) enum Passed {
-    /// Nothing was passed.
+    /// No descriptors are passed.
     Nothing,
-    /// What was passed is for that process.
-    To(u32),
-    /// It is for us.
+    /// The descriptors are for another process: the value of `LISTEN_PID`.
+    ToOther(u32),
+    /// The descriptors are for this process.
     ToUs(ListenFds),
 }
 
-/// What was passed to us.
+/// The descriptors passed to this process.
 #[derive(Debug)]
 pub(crate) struct ListenFds {
-    /// Not more than there are numbers for descriptors.
+    /// From 0 to `RawFd::MAX - 3`, so that every number is a descriptor's.
     pub(crate) count: RawFd,
-    /// As many as `count`, if any.
+    /// The value of `LISTEN_FDNAMES`, checked: it has `count` names.
     names: Option<OsString>,
 }
 
@@ -54,7 +55,7 @@ impl Variables {
     }
 
     #[cfg(any(test, fuzzing))]
-    pub(crate) fn with(
+    pub(crate) fn new(
         fds: Option<OsString>,
         pid: Option<OsString>,
         pidfdid: Option<OsString>,
@@ -68,8 +69,8 @@ impl Variables {
         }
     }
 
-    /// Whose they are comes first: of what is for another process, nothing else is read. Like
-    /// libsystemd, without a `LISTEN_PID` they are nobody's.
+    /// Checks `LISTEN_PID` first; the other variables are not parsed if they are for another
+    /// process. As in libsystemd, `LISTEN_FDS` without `LISTEN_PID` passes nothing.
     pub(crate) fn passed(self) -> Result<Passed, Error> {
         let (Some(fds), Some(pid)) = (self.fds, self.pid) else {
             return Ok(Passed::Nothing);
@@ -78,9 +79,9 @@ impl Variables {
             return Err(wrong("LISTEN_PID", pid, "the number of a process"));
         };
         if number != process::id() {
-            return Ok(Passed::To(number));
+            return Ok(Passed::ToOther(number));
         }
-        // The same number, but perhaps given anew. Where we cannot know, the number has to do.
+        // The pid may have been reused. If the kernel gives no pidfd id, the pid alone decides.
         if let Some(pidfdid) = self.pidfdid {
             let Some(id) = decimal::<u64>(pidfdid.as_bytes()) else {
                 return Err(wrong(
@@ -90,7 +91,7 @@ impl Variables {
                 ));
             };
             if sys::pidfd::own_id().is_some_and(|own| own != id) {
-                return Ok(Passed::To(number));
+                return Ok(Passed::ToOther(number));
             }
         }
         let Some(count) =
@@ -108,16 +109,16 @@ impl Variables {
 }
 
 impl ListenFds {
-    /// The descriptors. Nothing is kept for them yet: how many there are is only a claim.
+    /// The descriptors. Lazy: `LISTEN_FDS` may count far more than are open.
     pub(crate) fn fds(&self) -> impl Iterator<Item = RawFd> + use<> {
         FIRST..FIRST + self.count
     }
 
-    pub(crate) fn include(&self, fd: RawFd) -> bool {
+    pub(crate) fn contains(&self, fd: RawFd) -> bool {
         (FIRST..FIRST + self.count).contains(&fd)
     }
 
-    /// The name of a descriptor, unless there are no names, or it is empty.
+    /// The name of a descriptor. `None` if `LISTEN_FDNAMES` is not set, or the name is empty.
     pub(crate) fn name(&self, fd: RawFd) -> Option<OsString> {
         let index = usize::try_from(fd.checked_sub(FIRST)?).ok()?;
         let name = names(self.names.as_deref()?).nth(index)?;
@@ -177,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_and_names() {
+    fn descriptors_are_counted_from_3_and_named_in_order() {
         let passed = to_us(for_us("3", Some("web::b")));
         assert_eq!(passed.fds().collect::<Vec<_>>(), [3, 4, 5]);
         let names: Vec<_> = (2..7).map(|fd| passed.name(fd)).collect();
@@ -185,14 +186,14 @@ mod tests {
             names,
             [None, Some("web".into()), None, Some("b".into()), None]
         );
-        assert!(passed.include(5) && !passed.include(6) && !passed.include(2));
+        assert!(passed.contains(5) && !passed.contains(6) && !passed.contains(2));
         assert_eq!(to_us(for_us("1", None)).name(3), None);
         assert_eq!(to_us(for_us("1", Some(""))).name(3), None);
         assert_eq!(to_us(for_us("0", Some(""))).fds().count(), 0);
     }
 
     #[test]
-    fn as_many_names_as_descriptors() {
+    fn names_of_another_count_are_refused() {
         for (fds, names) in [
             ("2", "web"),
             ("2", "a:b:c"),
@@ -207,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn a_count_is_digits_and_fits() {
+    fn count_with_other_characters_than_digits_or_out_of_range_is_refused() {
         for count in [
             "",
             "x",
@@ -222,7 +223,7 @@ mod tests {
             let expected = format!("LISTEN_FDS={count}: this is not a number of descriptors");
             assert_eq!(message, expected);
         }
-        // As many as there can be, and nothing is kept for them.
+        // The largest count; the iterator allocates nothing.
         assert_eq!(
             to_us(for_us("2147483644", None)).fds().last(),
             Some(RawFd::MAX - 1)
@@ -230,14 +231,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_for_another_process_is_not_read() {
+    fn variables_for_another_process_are_not_parsed() {
         let mut variables = for_us("garbage", Some("a:b:c"));
         variables.pid = Some("1".into());
-        assert!(matches!(variables.passed(), Ok(Passed::To(1))));
+        assert!(matches!(variables.passed(), Ok(Passed::ToOther(1))));
     }
 
     #[test]
-    fn without_a_pid_it_is_for_nobody() {
+    fn nothing_is_passed_without_listen_pid() {
         let mut variables = for_us("1", None);
         variables.pid = None;
         assert!(matches!(variables.passed(), Ok(Passed::Nothing)));
@@ -245,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pid_is_a_pid() {
+    fn malformed_pid_is_refused() {
         for pid in ["", "0", "-1", "1x", "4294967296"] {
             let mut variables = for_us("1", None);
             variables.pid = Some(pid.into());
@@ -256,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn the_pidfd_tells_processes_of_the_same_number_apart() {
+    fn pidfd_id_of_another_process_is_not_ours() {
         let with = |id: &str| {
             let mut variables = for_us("1", None);
             variables.pidfdid = Some(id.into());
@@ -267,7 +268,7 @@ mod tests {
             Some(own) => {
                 to_us(with(&own.to_string()));
                 let other = with(&(own + 1).to_string());
-                assert!(matches!(other.passed(), Ok(Passed::To(_))));
+                assert!(matches!(other.passed(), Ok(Passed::ToOther(_))));
             }
             None => {
                 to_us(with("1"));

@@ -1,4 +1,4 @@
-//! The sockets by name: how to find the one you want.
+//! The sockets of the worker, and the methods that find one by key, port, name or kind.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt::Debug;
@@ -11,16 +11,16 @@ use crate::environment::{self, Entry};
 use crate::error::{EntryError, Error};
 use crate::listen_fds::ListenFds;
 use crate::seqpacket::UnixSeqpacketListener;
-use crate::socket::{Kind, Passes, Socket};
+use crate::socket::{Accepts, Kind, Socket};
 use crate::sys::claim::claim;
 
-/// The sockets of this worker, in the order of `SERVER_STARTER_PORT`, or of their numbers when they
-/// came by `LISTEN_FDS` alone. Made by [`listeners`](crate::listeners()) and
-/// [`listeners_or_bind`](crate::listeners_or_bind).
+/// The sockets of this worker, in the order of `SERVER_STARTER_PORT`, or in the order of their
+/// descriptors if they come from `LISTEN_FDS` alone. Returned by
+/// [`listeners`](crate::listeners()) and [`listeners_or_bind`](crate::listeners_or_bind).
 ///
-/// The `take_…` methods hand sockets out one by one; iterating by value hands out all of them.
-/// Dropping the rest closes them in this worker alone: the supervisor holds them still, so
-/// clients go on queueing there for whoever accepts next.
+/// The `take_…` methods return sockets one by one; iterating by value returns all of them. Dropping
+/// the rest closes them in this worker alone. The supervisor still holds them, so connections to
+/// them still queue until another generation accepts them.
 ///
 /// ```
 /// let mut sockets = server_starter_worker::listeners_or_bind("127.0.0.1:0")?;
@@ -35,29 +35,32 @@ pub struct Listeners {
     all: Vec<Listener>,
 }
 
-/// One of the worker's sockets, and the names it goes by.
+/// One of the worker's sockets, with its key and its name.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Listener {
     /// The `--port` or `--path` as typed, without the `u` of UDP and without `=FD`: `8080`,
-    /// `127.0.0.1:8080`, `[::1]:8080`, `/run/app.sock`. Bytes, not necessarily UTF-8; and not
-    /// necessarily unique: TCP and UDP on one port share their key.
+    /// `127.0.0.1:8080`, `[::1]:8080`, `/run/app.sock`. Any bytes, not only UTF-8. Not unique: TCP
+    /// and UDP on one port have the same key.
     ///
-    /// A socket that came by `LISTEN_FDS` alone has the key that `start_server` would give it, made
-    /// from its address: the port of IPv4's `0.0.0.0`, else `HOST:PORT`, `[V6]:PORT`, a path,
-    /// `@abstract`; without an address its name, without a name its number.
+    /// A socket from `LISTEN_FDS` alone has the key that `start_server` would make from its address:
+    /// `PORT` for IPv4's `0.0.0.0`, else `HOST:PORT`, `[V6]:PORT`, a path, or `@abstract`. Without an
+    /// address, the key is the name; without a name, the descriptor's number.
     pub key: OsString,
-    /// Its name in `LISTEN_FDNAMES`: the `FileDescriptorName=` of a `.socket` unit, or one that
-    /// `start_server` made from the key. None if that is not set, or the name is empty.
+    /// The name in `LISTEN_FDNAMES`: the `FileDescriptorName=` of a `.socket` unit, or the name that
+    /// `start_server` made from the key. `None` if the variable is not set, or the name is empty.
     pub name: Option<OsString>,
-    /// The socket itself.
+    /// The socket.
     pub socket: Socket,
 }
 
 impl Listeners {
-    /// Takes over what a `SERVER_STARTER_PORT` of this value names. What systemd counts as well may
-    /// be anything, and has a name.
-    pub(crate) fn take_over(value: &OsStr, passed: Option<&ListenFds>) -> Result<Self, Error> {
+    /// Takes the sockets that this value of `SERVER_STARTER_PORT` lists. A descriptor that
+    /// `LISTEN_FDS` passes as well has a name, and may be something other than a socket.
+    pub(crate) fn from_server_starter_port(
+        value: &OsStr,
+        passed: Option<&ListenFds>,
+    ) -> Result<Self, Error> {
         let entries = environment::entries(value)?.into_iter();
         let all: Result<_, _> = entries
             .map(|entry| Listener::of_entry(entry, passed))
@@ -65,12 +68,12 @@ impl Listeners {
         Ok(Self { all: all? })
     }
 
-    /// Takes over what `LISTEN_FDS` counts.
-    pub(crate) fn take_over_passed(passed: &ListenFds) -> Result<Self, Error> {
-        let mut all = Vec::new(); // grows with what is really there
+    /// Takes the descriptors that `LISTEN_FDS` passes.
+    pub(crate) fn from_listen_fds(passed: &ListenFds) -> Result<Self, Error> {
+        let mut all = Vec::new(); // no capacity: the count may be far more than are open
         for fd in passed.fds() {
             let socket =
-                Socket::claim(fd, Passes::Anything).map_err(|reason| Error::Descriptor {
+                Socket::claim(fd, Accepts::AnyDescriptor).map_err(|reason| Error::Descriptor {
                     listen_fds: passed.count,
                     fd,
                     reason,
@@ -83,7 +86,7 @@ impl Listeners {
         Ok(Self { all })
     }
 
-    /// Binds the first of these addresses that can be bound.
+    /// Binds a TCP listener to the first of these addresses that can be bound.
     pub(crate) fn bind(address: impl ToSocketAddrs + Debug) -> Result<Self, Error> {
         let socket = TcpListener::bind(&address).map_err(|error| Error::Bind {
             address: format!("{address:?}"),
@@ -100,30 +103,31 @@ impl Listeners {
         })
     }
 
-    /// How many sockets there are (left).
+    /// The number of sockets that are not taken yet.
     #[must_use]
     pub fn len(&self) -> usize {
         self.all.len()
     }
 
-    /// Whether there is no socket (left).
+    /// Whether all sockets are taken, or none were passed.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.all.is_empty()
     }
 
-    /// The sockets in order.
+    /// Iterates over the sockets that are not taken yet, in order.
     pub fn iter(&self) -> slice::Iter<'_, Listener> {
         self.all.iter()
     }
 
-    /// The first socket of this key, to look at. The key is compared byte for byte: `"8080"` does
-    /// not find a `--port=0.0.0.0:8080`, but [`take_port`](Self::take_port) does.
+    /// Returns the first socket with this key, and leaves it in the list. `None` if there is no such
+    /// socket. The key is compared byte for byte: `"8080"` does not find `--port=0.0.0.0:8080`, but
+    /// [`take_port`](Self::take_port) does.
     ///
     /// ```no_run
     /// let sockets = server_starter_worker::listeners()?;
     /// if let Some(admin) = sockets.get("127.0.0.1:9000") {
-    ///     println!("administered by a {}", admin.kind());
+    ///     println!("administration on a {}", admin.kind());
     /// }
     /// # Ok::<(), server_starter_worker::Error>(())
     /// ```
@@ -134,7 +138,8 @@ impl Listeners {
             .map(|listener| &listener.socket)
     }
 
-    /// Takes the first socket of this key; called again, the next one of the same key.
+    /// Takes the first socket with this key; the next call takes the next socket with the same key.
+    /// `None` if there is no such socket.
     ///
     /// ```no_run
     /// use server_starter_worker::{Error, Kind, listeners};
@@ -149,8 +154,8 @@ impl Listeners {
         self.take_first(|listener| listener.key == key)
     }
 
-    /// Takes the first socket bound to this port, TCP or UDP, on whatever address. The port is
-    /// the one `getsockname(2)` tells, whatever the key says.
+    /// Takes the first socket bound to this port, TCP or UDP, on any address. The port is the one
+    /// of `getsockname(2)`; the key is not considered. `None` if there is no such socket.
     ///
     /// ```no_run
     /// use server_starter_worker::{Error, Kind, Socket, listeners};
@@ -166,8 +171,9 @@ impl Listeners {
         self.take_first(|listener| listener.socket.port() == Some(port))
     }
 
-    /// Takes the first socket of this name, a `.socket` unit's `FileDescriptorName=`; called again,
-    /// the next one of the same name: one unit may have several sockets.
+    /// Takes the first socket with this name, the `FileDescriptorName=` of a `.socket` unit; the next
+    /// call takes the next socket with the same name: one unit may have several sockets. `None` if
+    /// there is no such socket.
     ///
     /// ```no_run
     /// use server_starter_worker::{Error, Kind, listeners};
@@ -180,7 +186,7 @@ impl Listeners {
         self.take_first(|listener| listener.name.as_deref() == Some(name))
     }
 
-    /// Takes the first TCP listener. All a server with one port needs:
+    /// Takes the first TCP listener. A server with one port needs no other method.
     ///
     /// ```
     /// let listener = server_starter_worker::listeners_or_bind("127.0.0.1:0")?.take_tcp()?;
@@ -189,7 +195,7 @@ impl Listeners {
     ///
     /// # Errors
     ///
-    /// [`Error::Missing`] when there is none (left).
+    /// [`Error::Missing`] if none was passed, or all of them are taken.
     pub fn take_tcp(&mut self) -> Result<TcpListener, Error> {
         self.take_kind(Kind::Tcp)?.try_into()
     }
@@ -198,7 +204,7 @@ impl Listeners {
     ///
     /// # Errors
     ///
-    /// [`Error::Missing`] when there is none (left).
+    /// [`Error::Missing`] if none was passed, or all of them are taken.
     pub fn take_udp(&mut self) -> Result<UdpSocket, Error> {
         self.take_kind(Kind::Udp)?.try_into()
     }
@@ -207,7 +213,7 @@ impl Listeners {
     ///
     /// # Errors
     ///
-    /// [`Error::Missing`] when there is none (left).
+    /// [`Error::Missing`] if none was passed, or all of them are taken.
     pub fn take_unix(&mut self) -> Result<UnixListener, Error> {
         self.take_kind(Kind::Unix)?.try_into()
     }
@@ -216,16 +222,16 @@ impl Listeners {
     ///
     /// # Errors
     ///
-    /// [`Error::Missing`] when there is none (left).
+    /// [`Error::Missing`] if none was passed, or all of them are taken.
     pub fn take_unix_datagram(&mut self) -> Result<UnixDatagram, Error> {
         self.take_kind(Kind::UnixDatagram)?.try_into()
     }
 
-    /// Takes the first unix listener of sequential packets.
+    /// Takes the first unix listener for sequential packets (`SOCK_SEQPACKET`).
     ///
     /// # Errors
     ///
-    /// [`Error::Missing`] when there is none (left).
+    /// [`Error::Missing`] if none was passed, or all of them are taken.
     pub fn take_unix_seqpacket(&mut self) -> Result<UnixSeqpacketListener, Error> {
         self.take_kind(Kind::UnixSeqpacket)?.try_into()
     }
@@ -261,12 +267,12 @@ impl<'a> IntoIterator for &'a Listeners {
 
 impl Listener {
     fn of_entry(entry: Entry, passed: Option<&ListenFds>) -> Result<Self, Error> {
-        let passed = passed.filter(|passed| passed.include(entry.fd));
-        let passes = match passed {
-            Some(_) => Passes::Anything,
-            None => Passes::Sockets,
+        let passed = passed.filter(|passed| passed.contains(entry.fd));
+        let accepts = match passed {
+            Some(_) => Accepts::AnyDescriptor,
+            None => Accepts::Sockets,
         };
-        match Socket::claim(entry.fd, passes) {
+        match Socket::claim(entry.fd, accepts) {
             Ok(socket) => Ok(Self {
                 key: entry.key,
                 name: passed.and_then(|passed| passed.name(entry.fd)),
@@ -278,8 +284,8 @@ impl Listener {
 }
 
 impl Socket {
-    fn claim(fd: RawFd, passes: Passes) -> Result<Self, EntryError> {
-        Self::of_its_kind(claim(fd)?, passes)
+    fn claim(fd: RawFd, accepts: Accepts) -> Result<Self, EntryError> {
+        Self::from_fd(claim(fd)?, accepts)
     }
 }
 

@@ -1,16 +1,16 @@
-//! What a worker tells the one who started it, `sd_notify(3)`: that it is ready, how it is doing,
-//! that it is still alive.
+//! Notifications to the supervisor, `sd_notify(3)`: the worker is ready, draining, alive.
 //!
-//! One datagram each, to the socket named by `NOTIFY_SOCKET`: a path, or `@abstract`. systemd
-//! (`Type=notify`) listens there, and so does `start_server` for readiness. Every function answers
+//! Each function sends one datagram to the socket in `NOTIFY_SOCKET`, a path or `@abstract`. systemd
+//! (`Type=notify`) and `start_server` receive them. Each returns
 //!
-//! - `Ok(true)`: it is told;
-//! - `Ok(false)`: `NOTIFY_SOCKET` is not set, or empty. Nobody wants to know: the program was
-//!   started from a shell, and all is well;
-//! - an error that names the socket. The server can go on, but what waits for `READY=1` will not
-//!   hear it: worth a line in the log.
+//! - `Ok(true)`: the notification was sent;
+//! - `Ok(false)`: `NOTIFY_SOCKET` is not set, or empty, as in a program that was started from a
+//!   shell. Nothing was sent, and this is no error;
+//! - an error that names the socket. The server can go on serving. Log the error: a supervisor that
+//!   waits for `READY=1` does not get it.
 //!
-//! None of them blocks for longer than a second: that is how long a full queue is waited for.
+//! If the receive queue of the supervisor is full, a function blocks for at most 1 second, and then
+//! returns the error `TimedOut`.
 //!
 //! ```
 //! use server_starter_worker::{listeners_or_bind, notify};
@@ -32,12 +32,12 @@ use std::time::Duration;
 
 use crate::environment::decimal;
 
-/// How long to wait for room in the receiver's queue.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// The longest wait for room in the receiver's queue.
+const SEND_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// `READY=1`: the server is up and serves. Say it once everything that can fail has not: with
-/// `start_server --ready=notify` and with `Type=notify` this is what the start is measured by, and
-/// what the old generation is kept for.
+/// Sends `READY=1`: the server has started and serves. Call it after every step that can fail. With
+/// `start_server --ready=notify`, and with `Type=notify`, the start is complete at this moment, and
+/// `start_server` then stops the old generation.
 ///
 /// ```
 /// # use server_starter_worker::notify;
@@ -47,13 +47,13 @@ const PATIENCE: Duration = Duration::from_secs(1);
 ///
 /// # Errors
 ///
-/// The datagram cannot be sent: see the [module](self).
+/// The datagram cannot be sent (`sendto(2)`): see the [module](self).
 pub fn ready() -> io::Result<bool> {
     send("READY=1")
 }
 
-/// `STATUS=`: one line for people, shown by `systemctl status`. What would end the line, and any
-/// other control character, becomes a space.
+/// Sends `STATUS=`: one line for people, shown by `systemctl status`. Line ends and other control
+/// characters are replaced by spaces.
 ///
 /// ```
 /// # use server_starter_worker::notify;
@@ -63,13 +63,13 @@ pub fn ready() -> io::Result<bool> {
 ///
 /// # Errors
 ///
-/// The datagram cannot be sent: see the [module](self).
+/// The datagram cannot be sent (`sendto(2)`): see the [module](self).
 pub fn status(text: &str) -> io::Result<bool> {
-    // A line more would be a field more: READY=1 in the name of a file, say.
+    // A line end would begin another field: a file name in the text might contain "\nREADY=1".
     send(&format!("STATUS={}", text.replace(char::is_control, " ")))
 }
 
-/// `STOPPING=1`: the server has begun to drain.
+/// Sends `STOPPING=1`: the server has begun to drain.
 ///
 /// ```
 /// # use server_starter_worker::notify;
@@ -79,14 +79,14 @@ pub fn status(text: &str) -> io::Result<bool> {
 ///
 /// # Errors
 ///
-/// The datagram cannot be sent: see the [module](self).
+/// The datagram cannot be sent (`sendto(2)`): see the [module](self).
 pub fn stopping() -> io::Result<bool> {
     send("STOPPING=1")
 }
 
-/// `EXTEND_TIMEOUT_USEC=`: the start, or the stop, needs this much longer, counted from now. Say it
-/// again before that time is over, as long as there is progress. Sent in microseconds; what is
-/// finer is cut off.
+/// Sends `EXTEND_TIMEOUT_USEC=`: the start, or the stop, may take this long from now on. Call it again
+/// before that time is over, as long as there is progress. The value is sent in whole microseconds,
+/// rounded down; the largest value is `u64::MAX` microseconds.
 ///
 /// ```
 /// # use server_starter_worker::notify;
@@ -97,14 +97,15 @@ pub fn stopping() -> io::Result<bool> {
 ///
 /// # Errors
 ///
-/// The datagram cannot be sent: see the [module](self).
+/// The datagram cannot be sent (`sendto(2)`): see the [module](self).
 pub fn extend_timeout(by: Duration) -> io::Result<bool> {
     let microseconds = u64::try_from(by.as_micros()).unwrap_or(u64::MAX);
     send(&format!("EXTEND_TIMEOUT_USEC={microseconds}"))
 }
 
-/// `WATCHDOG=1`: the server is alive. Who does not say so for [`watchdog_interval`] is taken for
-/// dead, and replaced.
+/// Sends `WATCHDOG=1`: the server is alive. If it is not sent for [`watchdog_interval`], the
+/// supervisor sends SIGABRT to the worker and replaces it (`start_server --worker-watchdog`, or
+/// `WatchdogSec=` of systemd).
 ///
 /// ```no_run
 /// # use server_starter_worker::notify;
@@ -112,8 +113,8 @@ pub fn extend_timeout(by: Duration) -> io::Result<bool> {
 /// if let Some(interval) = notify::watchdog_interval()? {
 ///     thread::spawn(move || {
 ///         loop {
-///             // … see that the server really works …
-///             let _ = notify::watchdog(); // nobody else to tell that it failed
+///             // … check that the server really works …
+///             let _ = notify::watchdog(); // sent again at the next interval
 ///             thread::sleep(interval / 2);
 ///         }
 ///     });
@@ -123,32 +124,32 @@ pub fn extend_timeout(by: Duration) -> io::Result<bool> {
 ///
 /// # Errors
 ///
-/// The datagram cannot be sent: see the [module](self).
+/// The datagram cannot be sent (`sendto(2)`): see the [module](self).
 pub fn watchdog() -> io::Result<bool> {
     send("WATCHDOG=1")
 }
 
-/// How long this process may be silent, from `WATCHDOG_USEC`, as `sd_watchdog_enabled(3)` reads it:
-/// say [`watchdog`] every half of it. `None`: nobody watches, or `WATCHDOG_PID` says that another
-/// process is watched.
+/// The longest time between two calls of [`watchdog`], from `WATCHDOG_USEC` (in microseconds), as in
+/// `sd_watchdog_enabled(3)`. Call [`watchdog`] twice in each interval. `None` if `WATCHDOG_USEC` is
+/// not set, or `WATCHDOG_PID` is another process: no watchdog is enabled.
 ///
 /// ```
 /// # use server_starter_worker::notify;
 /// if let Some(interval) = notify::watchdog_interval()? {
-///     println!("a sign of life is due every {interval:?}");
+///     println!("WATCHDOG=1 is due every {interval:?}");
 /// }
 /// # Ok::<(), std::io::Error>(())
 /// ```
 ///
 /// # Errors
 ///
-/// `InvalidData`: one of the variables is set, and not to a positive decimal number.
+/// `InvalidData` if one of the variables is not a positive decimal number that fits 64 bits.
 pub fn watchdog_interval() -> io::Result<Option<Duration>> {
     let (interval, pid) = (env::var_os("WATCHDOG_USEC"), env::var_os("WATCHDOG_PID"));
-    interval_of(interval.as_deref(), pid.as_deref())
+    parse_interval(interval.as_deref(), pid.as_deref())
 }
 
-fn interval_of(interval: Option<&OsStr>, pid: Option<&OsStr>) -> io::Result<Option<Duration>> {
+fn parse_interval(interval: Option<&OsStr>, pid: Option<&OsStr>) -> io::Result<Option<Duration>> {
     let Some(interval) = interval else {
         return Ok(None);
     };
@@ -180,13 +181,13 @@ fn send(message: &str) -> io::Result<bool> {
 fn send_to(socket: &OsStr, message: &[u8]) -> io::Result<()> {
     let sent = address(socket.as_bytes()).and_then(|address| {
         let sender = UnixDatagram::unbound()?;
-        sender.set_write_timeout(Some(PATIENCE))?;
-        // Sent whole, or not at all.
+        sender.set_write_timeout(Some(SEND_TIMEOUT))?;
+        // A datagram is sent whole, or not at all.
         sender.send_to_addr(message, &address)
     });
     sent.map(|_| ()).map_err(|error| {
         let (kind, why) = match error.kind() {
-            ErrorKind::WouldBlock => (ErrorKind::TimedOut, "nobody empties its queue".to_string()),
+            ErrorKind::WouldBlock => (ErrorKind::TimedOut, "its receive queue is full".to_string()),
             kind => (kind, error.to_string()),
         };
         let socket = socket.to_string_lossy();
@@ -213,21 +214,21 @@ mod tests {
     use super::*;
 
     fn interval(interval: &str, pid: Option<&str>) -> io::Result<Option<Duration>> {
-        interval_of(Some(OsStr::new(interval)), pid.map(OsStr::new))
+        parse_interval(Some(OsStr::new(interval)), pid.map(OsStr::new))
     }
 
     #[test]
-    fn the_interval_is_ours() {
+    fn interval_is_none_for_another_process() {
         let second = Some(Duration::from_secs(1));
         let us = process::id().to_string();
         assert_eq!(interval("1000000", None).unwrap(), second);
         assert_eq!(interval("1000000", Some(&us)).unwrap(), second);
         assert_eq!(interval("1000000", Some("1")).unwrap(), None);
-        assert_eq!(interval_of(None, Some(OsStr::new(&us))).unwrap(), None);
+        assert_eq!(parse_interval(None, Some(OsStr::new(&us))).unwrap(), None);
     }
 
     #[test]
-    fn a_wrong_interval_is_named() {
+    fn malformed_interval_is_named_in_the_error() {
         for wrong in ["", "0", "-1", "1s", "18446744073709551616"] {
             let error = interval(wrong, None).unwrap_err();
             let expected = format!("WATCHDOG_USEC={wrong}: not a positive number");
@@ -238,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_is_a_path_or_abstract() {
+    fn address_is_an_absolute_path_or_abstract() {
         assert!(address(b"/run/x").unwrap().as_pathname().is_some());
         assert_eq!(address(b"@x").unwrap().as_abstract_name(), Some(&b"x"[..]));
         for wrong in [&b"run/x"[..], b"vsock:2:1", &[b'/'; 200]] {
@@ -247,10 +248,10 @@ mod tests {
     }
 
     #[test]
-    fn a_full_queue_is_not_waited_for_without_end() {
+    fn sending_to_a_full_queue_times_out() {
         let name = format!("@worker-full-{}", process::id());
         let socket = address(name.as_bytes()).unwrap();
-        let _nobody_reads = UnixDatagram::bind_addr(&socket).unwrap();
+        let _receiver = UnixDatagram::bind_addr(&socket).unwrap();
         let error = loop {
             if let Err(error) = send_to(OsStr::new(&name), b"WATCHDOG=1") {
                 break error;

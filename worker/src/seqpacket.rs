@@ -1,13 +1,14 @@
-//! The kind of socket that std has no type for.
+//! A listener for unix sequential packets: std has no type for it.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::net::{SocketAddr, UnixListener};
 
-/// A listening unix socket of sequential packets (`SOCK_SEQPACKET`, `unix(7)`): connections, as
-/// with streams, that keep the boundaries of messages, as with datagrams.
+/// A listening unix socket for sequential packets (`SOCK_SEQPACKET`, `unix(7)`). Its connections keep
+/// the boundaries of messages.
 ///
-/// systemd makes them (`ListenSequentialPacket=`), `start_server` takes them from systemd.
+/// systemd creates such sockets (`ListenSequentialPacket=`). `start_server` creates none, but passes
+/// on those of systemd.
 ///
 /// ```no_run
 /// use std::io::{Read, Write};
@@ -15,7 +16,7 @@ use std::os::unix::net::{SocketAddr, UnixListener};
 ///
 /// let listener = server_starter_worker::listeners()?.take_unix_seqpacket()?;
 /// let (connection, _) = listener.accept()?;
-/// // `send` and `recv` are what it takes, and what a `UnixStream` does.
+/// // A `UnixStream` reads and writes with `recv` and `send`: one packet each.
 /// let mut connection = UnixStream::from(connection);
 /// let mut packet = [0; 4096]; // the rest of a longer one is lost
 /// let length = connection.read(&mut packet)?;
@@ -23,29 +24,28 @@ use std::os::unix::net::{SocketAddr, UnixListener};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
-// Family, states and addresses are those of a stream socket: what std does to accept one is
-// right for this one too.
+// Address family, states and addresses are those of a stream socket, so std's `accept` and
+// `local_addr` for stream listeners work.
 pub struct UnixSeqpacketListener(UnixListener);
 
 impl UnixSeqpacketListener {
-    /// Of what is known to be one.
-    pub(crate) fn of(fd: OwnedFd) -> Self {
+    /// Wraps a descriptor that is known to be such a listener.
+    pub(crate) fn from_listening(fd: OwnedFd) -> Self {
         Self(fd.into())
     }
 
-    /// Waits for a connection, as `UnixListener::accept` does: the descriptor is close-on-exec,
-    /// and blocking whatever the listener is.
+    /// Accepts a connection, as `UnixListener::accept` does. Blocks until there is one, unless the
+    /// listener is non-blocking. The descriptor of the connection is close-on-exec and blocking.
     ///
     /// # Errors
     ///
-    /// Those of `accept(2)`; `WouldBlock` if somebody made the listener non-blocking and there is
-    /// no connection.
+    /// Those of `accept(2)`. `WouldBlock` if the listener is non-blocking and no connection waits.
     pub fn accept(&self) -> io::Result<(OwnedFd, SocketAddr)> {
         let (connection, address) = self.0.accept()?;
         Ok((connection.into(), address))
     }
 
-    /// The address it listens on.
+    /// The address that the listener is bound to.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! What kind of socket a descriptor is.
+//! [`Socket`]: a descriptor with the type that std has for its kind of socket.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -16,10 +16,10 @@ use nix::sys::socket::{
 use crate::error::{EntryError, Error};
 use crate::seqpacket::UnixSeqpacketListener;
 
-/// A socket as the type std has for its kind: by `getsockname(2)`'s address family and by
-/// `SO_TYPE` and `SO_ACCEPTCONN` (`socket(7)`).
+/// A socket with the type that std has for its kind. The kind is the address family of
+/// `getsockname(2)` with the socket options `SO_TYPE` and `SO_ACCEPTCONN` (`socket(7)`).
 ///
-/// With `TryFrom` it becomes the one type you expect:
+/// `TryFrom` converts it to one of these types:
 ///
 /// ```no_run
 /// use server_starter_worker::{Error, Kind, listeners};
@@ -43,13 +43,13 @@ pub enum Socket {
     UnixDatagram(UnixDatagram),
     /// A listening unix socket of sequential packets.
     UnixSeqpacket(UnixSeqpacketListener),
-    /// Whatever else systemd passes: netlink, vsock, a connection (`Accept=yes`), a FIFO, a
-    /// message queue, a file. From `start_server` alone it can only be a socket of another family
-    /// or type.
+    /// Any other descriptor that systemd passes: a netlink or vsock socket, a connection
+    /// (`Accept=yes`), a FIFO, a message queue, a file. If only `SERVER_STARTER_PORT` lists it, it is
+    /// a socket of another family or type.
     Other(OwnedFd),
 }
 
-/// The kinds of [`Socket`]. Shown in words.
+/// The kinds of [`Socket`]. `Display` gives the kind in words.
 ///
 /// ```
 /// assert_eq!(server_starter_worker::Kind::Udp.to_string(), "UDP socket");
@@ -71,17 +71,17 @@ pub enum Kind {
     Other,
 }
 
-/// What we know of the one who passes a descriptor.
+/// Which descriptors the variable that lists them allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Passes {
-    /// Sockets ready for use and nothing else, as `start_server` does.
+pub(crate) enum Accepts {
+    /// Listening and datagram sockets only: `SERVER_STARTER_PORT`.
     Sockets,
-    /// Any descriptor, as systemd does.
-    Anything,
+    /// Any open descriptor: `LISTEN_FDS`.
+    AnyDescriptor,
 }
 
 impl Socket {
-    /// What kind it is.
+    /// The kind of this socket.
     #[must_use]
     pub fn kind(&self) -> Kind {
         match self {
@@ -94,7 +94,8 @@ impl Socket {
         }
     }
 
-    /// The port a TCP or UDP socket is bound to, as `getsockname(2)` tells it.
+    /// The port that a TCP or UDP socket is bound to (`getsockname(2)`), from 0 to 65535. `None` for
+    /// other kinds.
     #[must_use]
     pub fn port(&self) -> Option<u16> {
         self.internet_address().map(|address| address.port())
@@ -117,7 +118,8 @@ impl Socket {
         }
     }
 
-    /// The key that `start_server` gives a socket which no option named: made from its address.
+    /// The key that `start_server` makes from the address of an inherited socket. `None` if the
+    /// socket has no internet or unix address.
     pub(crate) fn key(&self) -> Option<OsString> {
         match self.internet_address() {
             Some(SocketAddr::V4(v4)) if v4.ip().is_unspecified() => {
@@ -135,15 +137,18 @@ impl Socket {
         Some(key)
     }
 
-    /// Finds out what kind of socket this is. What is no socket, and should be, stays open.
-    pub(crate) fn of_its_kind(fd: OwnedFd, passes: Passes) -> Result<Self, EntryError> {
+    /// Determines the kind of a descriptor. A descriptor that had to be a socket and is none is left
+    /// open.
+    pub(crate) fn from_fd(fd: OwnedFd, accepts: Accepts) -> Result<Self, EntryError> {
         let kind = match getsockopt(&fd, sockopt::SockType) {
             Ok(kind) => kind,
-            // A kind that nix has no name for.
+            // A type of socket that nix does not know.
             Err(Errno::EINVAL) => return Ok(Self::Other(fd)),
-            Err(Errno::ENOTSOCK) if passes == Passes::Anything => return Ok(Self::Other(fd)),
+            Err(Errno::ENOTSOCK) if accepts == Accepts::AnyDescriptor => {
+                return Ok(Self::Other(fd));
+            }
             Err(errno) => {
-                // Not the socket we were promised, so not ours to close either.
+                // Not a socket, so not one that was passed to us: do not close it.
                 let _ = fd.into_raw_fd();
                 return Err(match errno {
                     Errno::ENOTSOCK => EntryError::NotASocket,
@@ -154,13 +159,13 @@ impl Socket {
         let family = getsockname::<SockaddrStorage>(fd.as_raw_fd())
             .map_err(|errno| EntryError::Io(errno.into()))?
             .family();
-        // Kinds without the option cannot listen.
+        // Types of socket without this option cannot listen.
         let listens = getsockopt(&fd, sockopt::AcceptConn).unwrap_or(false);
         let connects = matches!(kind, SockType::Stream | SockType::SeqPacket);
         if connects && !listens {
-            return match passes {
-                Passes::Anything => Ok(Self::Other(fd)),
-                Passes::Sockets => Err(EntryError::NotListening),
+            return match accepts {
+                Accepts::AnyDescriptor => Ok(Self::Other(fd)),
+                Accepts::Sockets => Err(EntryError::NotListening),
             };
         }
 
@@ -174,7 +179,7 @@ impl Socket {
             (Some(AddressFamily::Unix), SockType::Stream) => Self::Unix(fd.into()),
             (Some(AddressFamily::Unix), SockType::Datagram) => Self::UnixDatagram(fd.into()),
             (Some(AddressFamily::Unix), SockType::SeqPacket) => {
-                Self::UnixSeqpacket(UnixSeqpacketListener::of(fd))
+                Self::UnixSeqpacket(UnixSeqpacketListener::from_listening(fd))
             }
             _ => Self::Other(fd),
         })
@@ -220,8 +225,8 @@ impl From<Socket> for OwnedFd {
     }
 }
 
-/// From the kind to the type. A socket of another kind is closed, in this process alone, and is
-/// [`Error::WrongKind`].
+/// Implements `TryFrom<Socket>` for the type of each kind. A socket of another kind is closed, in
+/// this process alone, and the error is [`Error::WrongKind`].
 macro_rules! try_from_socket {
     ($($kind:ident => $type:ty),* $(,)?) => {$(
         impl TryFrom<Socket> for $type {
@@ -259,11 +264,11 @@ mod tests {
 
     #[track_caller]
     fn kind(fd: impl Into<OwnedFd>) -> Socket {
-        Socket::of_its_kind(fd.into(), Passes::Sockets).expect("a socket")
+        Socket::from_fd(fd.into(), Accepts::Sockets).expect("a socket")
     }
 
     #[test]
-    fn tcp_and_udp() {
+    fn tcp_and_udp_sockets_are_recognized_and_have_a_port() {
         let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = tcp.local_addr().unwrap().port();
         let tcp = kind(tcp);
@@ -276,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn tcp_on_ipv6() {
+    fn tcp_on_ipv6_is_recognized() {
         let Ok(tcp) = TcpListener::bind("[::1]:0") else {
             return eprintln!("no IPv6 here: nothing to test");
         };
@@ -284,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn unix_streams_and_datagrams() {
+    fn unix_stream_and_datagram_sockets_are_recognized() {
         let dir = env::temp_dir().join(format!("worker-kinds-{}", process::id()));
         fs::create_dir(&dir).unwrap();
         let stream = kind(UnixListener::bind(dir.join("stream")).unwrap());
@@ -297,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn packets_in_sequence() {
+    fn seqpacket_listener_accepts_and_keeps_message_boundaries() {
         let flags = SockFlag::SOCK_CLOEXEC;
         let packets = socket(AddressFamily::Unix, SockType::SeqPacket, flags, None).unwrap();
         let name = format!("worker-packets-{}", process::id());
@@ -319,23 +324,23 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_ready_for_use_is_refused_unless_anything_goes() {
+    fn unusable_descriptor_is_refused_unless_any_is_accepted() {
         let flags = SockFlag::SOCK_CLOEXEC;
         let unbound = || socket(AddressFamily::Inet, SockType::Stream, flags, None).unwrap();
-        let error = Socket::of_its_kind(unbound(), Passes::Sockets).unwrap_err();
+        let error = Socket::from_fd(unbound(), Accepts::Sockets).unwrap_err();
         assert!(matches!(error, EntryError::NotListening), "{error:?}");
         let (connection, _peer) = UnixStream::pair().unwrap();
         let file = fs::File::open("/dev/null").unwrap();
         let netlink = socket(AddressFamily::Netlink, SockType::Raw, flags, None).unwrap();
         for fd in [unbound(), connection.into(), file.into(), netlink] {
-            let socket = Socket::of_its_kind(fd, Passes::Anything).unwrap();
+            let socket = Socket::from_fd(fd, Accepts::AnyDescriptor).unwrap();
             assert_eq!(socket.kind(), Kind::Other);
             assert_eq!((socket.port(), socket.key()), (None, None));
         }
     }
 
     #[test]
-    fn keys_are_those_of_start_server() {
+    fn keys_equal_those_of_start_server() {
         let any = kind(TcpListener::bind("0.0.0.0:0").unwrap());
         assert_eq!(any.key(), any.port().map(|port| port.to_string().into()));
         let one = kind(UdpSocket::bind("127.0.0.1:0").unwrap());
@@ -344,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn a_kind_is_not_mistaken_for_another() {
+    fn conversion_to_another_kind_is_refused() {
         let udp = kind(UdpSocket::bind("127.0.0.1:0").unwrap());
         let error = TcpListener::try_from(udp).unwrap_err();
         assert_eq!(

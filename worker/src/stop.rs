@@ -1,4 +1,4 @@
-//! The signal to drain on.
+//! [`Stop`]: the signals that tell a worker to drain.
 
 use std::fmt;
 use std::io;
@@ -10,14 +10,14 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal as Number;
 
-use crate::sys::signals::{self, Manner};
+use crate::sys::signals::{self, Handling};
 
-/// Whether this process was told to stop: to accept no more, finish what it has accepted, and exit.
+/// The request to stop: to accept no more connections, finish those that are accepted, and exit.
 ///
-/// `start_server` sends its workers SIGTERM when a new generation has taken over, and when all is to
-/// end; systemd does it for a service; Ctrl-C sends SIGINT. A process is told once and for all, so
-/// every value of this type is the same one: copy it to wherever it is needed, and ask, wait,
-/// or poll its descriptor.
+/// `start_server` sends SIGTERM to a worker when a new generation has taken over, and when
+/// `start_server` itself stops; systemd sends it to a service; Ctrl-C sends SIGINT. A request is never
+/// withdrawn, and it is for the whole process: all values of this type are equal. Copy the value to
+/// where it is needed, and check it, wait for it, or poll its descriptor.
 ///
 /// ```
 /// use server_starter_worker::Stop;
@@ -35,24 +35,25 @@ use crate::sys::signals::{self, Manner};
 /// # Ok::<(), std::io::Error>(())
 /// ```
 ///
-/// # How it is made
+/// # Implementation
 ///
-/// A signal handler notes the signal, and writes into a socket pair that nobody reads. No
-/// signal is blocked, so children inherit nothing: `execve(2)` gives a handled signal its default
-/// effect back. Calls in progress are restarted (`SA_RESTART`).
+/// A signal handler records the first signal and writes one byte to a socket pair; the byte is never
+/// read, so the other end stays readable. No signal is blocked, and `execve(2)` resets handled
+/// signals to their default action, so child processes inherit nothing. Interrupted system calls are
+/// restarted (`SA_RESTART`, `signal(7)`).
 ///
-/// If the process was started with one of the signals blocked, it is unblocked in the thread that
-/// calls [`on`](Self::on). One such thread is enough. Call it in `main` before the others are
-/// started, and they inherit that.
+/// If the process was started with one of the signals blocked, [`on`](Self::on) unblocks it in the
+/// calling thread. One such thread is enough. Threads started later inherit this, so call it in
+/// `main` before starting threads.
 ///
-/// A child that is forked and does not exec has the handler, and [`requested`](Self::requested) is
-/// its own. The descriptor remains its parent's: nobody can wait in such a child.
+/// A forked child that does not exec has the handler, and a [`requested`](Self::requested) of its
+/// own. The descriptor is still its parent's, so such a child cannot wait for the request.
 #[derive(Clone, Copy)]
 pub struct Stop {
     event: &'static UnixStream,
 }
 
-/// A signal that may mean stop, `signal(7)`. Shown by its name.
+/// A signal that can request a stop, `signal(7)`. `Display` gives its name.
 ///
 /// ```
 /// assert_eq!(server_starter_worker::Signal::Term.to_string(), "SIGTERM");
@@ -70,15 +71,15 @@ pub enum Signal {
     Usr1,
     /// SIGUSR2
     Usr2,
-    /// SIGTERM: what `start_server` and systemd send, unless told otherwise
+    /// SIGTERM: sent by `start_server` and systemd by default
     Term,
     /// SIGWINCH: Apache's graceful stop
     Winch,
 }
 
 impl Stop {
-    /// On SIGTERM and SIGINT. Call it first thing in `main`, or at least before the server is
-    /// ready: until then, these signals simply end the process.
+    /// Handles SIGTERM and SIGINT as requests to stop. Call it first in `main`, or at least before
+    /// [`notify::ready`](crate::notify::ready): before this call, these signals kill the process.
     ///
     /// # Errors
     ///
@@ -87,33 +88,33 @@ impl Stop {
         Self::on(&[Signal::Term, Signal::Int])
     }
 
-    /// On these signals, and on those of earlier calls. They are what `start_server` is told to
-    /// send: `--signal-on-hup`, `--signal-on-term`.
+    /// Handles these signals as requests to stop, in addition to those of earlier calls. Give the
+    /// signals of `start_server`'s `--signal-on-hup` and `--signal-on-term`.
     ///
-    /// SIGINT means it once: the second one, an impatient Ctrl-C, ends the process there and then.
-    /// The others may come again, as when a draining worker's supervisor is told to stop, and
-    /// change nothing. SIGHUP, SIGINT and SIGQUIT stay ignored if they were ignored, as under
-    /// `nohup` or in the background of a shell script.
+    /// A second SIGINT kills the process: Ctrl-C twice ends a slow drain. The other signals may
+    /// be repeated without effect; a draining worker gets another one when its supervisor stops.
+    /// SIGHUP, SIGINT and SIGQUIT stay ignored if they were ignored at the start, as under `nohup` or
+    /// in the background of a shell script.
     ///
     /// ```
     /// use server_starter_worker::{Signal, Stop};
     ///
-    /// // For `start_server --signal-on-hup=USR1`; TERM then might mean to be quicker.
+    /// // For `start_server --signal-on-hup=USR1 --signal-on-term=USR1`
     /// let stop = Stop::on(&[Signal::Usr1])?;
     /// # Ok::<(), std::io::Error>(())
     /// ```
     ///
     /// # Errors
     ///
-    /// Out of descriptors (`socketpair(2)`).
+    /// Those of `socketpair(2)`: the limit on open files is reached.
     pub fn on(signals: &[Signal]) -> io::Result<Self> {
         let event = signals::event()?;
         for &signal in signals {
-            let manner = Manner {
-                stays_ignored: matches!(signal, Signal::Hup | Signal::Int | Signal::Quit),
-                once: signal == Signal::Int,
+            let handling = Handling {
+                keep_ignored: matches!(signal, Signal::Hup | Signal::Int | Signal::Quit),
+                reset_after_first: signal == Signal::Int,
             };
-            signals::handle(signal.number(), manner)?;
+            signals::handle(signal.number(), handling)?;
         }
         Ok(Self { event })
     }
@@ -123,50 +124,51 @@ impl Stop {
         self.event
     }
 
-    /// Whether the process was told to stop. It stays so.
+    /// Whether a stop was requested. Once true, always true.
     #[must_use]
     pub fn requested(self) -> bool {
-        signals::first().is_some()
+        signals::first_signal().is_some()
     }
 
-    /// The first signal that told it to, for the log. None after [`request`](Self::request).
+    /// The first signal that requested the stop, for the log. `None` if there was no request, or
+    /// [`request`](Self::request) came first.
     #[must_use]
     pub fn signal(self) -> Option<Signal> {
-        let number = Number::try_from(signals::first()?).ok()?;
+        let number = Number::try_from(signals::first_signal()?).ok()?;
         ALL.into_iter().find(|signal| signal.number() == number)
     }
 
-    /// Tells this process to stop, as a signal would.
+    /// Requests a stop of this process, as a signal does.
     ///
     /// ```
     /// # use server_starter_worker::Stop;
-    /// let stop = Stop::on(&[])?; // on no signal at all
+    /// let stop = Stop::on(&[])?; // handles no signal
     /// stop.request();
     /// assert!(stop.requested());
     /// assert_eq!(stop.signal(), None);
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn request(self) {
-        signals::note(NO_SIGNAL);
+        signals::record(NO_SIGNAL);
     }
 
-    /// Waits until the process is told to stop.
+    /// Blocks until a stop is requested.
     pub fn wait(self) {
         while !self.requested() {
             let mut fds = [PollFd::new(self.event.as_fd(), PollFlags::POLLIN)];
-            let _ = poll(&mut fds, PollTimeout::NONE); // EINTR: look again
+            let _ = poll(&mut fds, PollTimeout::NONE); // EINTR: check again
         }
     }
 
-    /// Waits for at most this long; says whether the process was told to stop. A pause that ends
-    /// early when it has to:
+    /// Blocks until a stop is requested, or this time is over. Returns whether a stop was requested.
+    /// Use it for pauses that a stop cuts short:
     ///
     /// ```
     /// # use server_starter_worker::Stop;
     /// # use std::time::Duration;
     /// let stop = Stop::on_signals()?;
     /// while !stop.wait_timeout(Duration::from_millis(5)) {
-    ///     // … what is to be done now and then …
+    ///     // … periodic work …
     ///     # stop.request();
     /// }
     /// # Ok::<(), std::io::Error>(())
@@ -180,16 +182,17 @@ impl Stop {
                 return false;
             }
             let mut fds = [PollFd::new(self.event.as_fd(), PollFlags::POLLIN)];
-            let _ = poll(&mut fds, in_milliseconds(left));
+            let _ = poll(&mut fds, poll_timeout(left));
         }
         true
     }
 
-    /// Waits until `fd` has something to read, a listener a connection to accept: `true`. Or until
-    /// the process is told to stop, which counts first: `false`.
+    /// Blocks until `fd` is readable, or a stop is requested. Returns `true` if `fd` is readable (a
+    /// listener: a connection waits) or has an error, and `false` if a stop is requested, even if
+    /// `fd` is readable as well.
     ///
-    /// For an accept loop without a runtime. Make the listener non-blocking, for another generation
-    /// may take the connection between this and `accept`:
+    /// Use it for an accept loop without a runtime. Make the listener non-blocking: another
+    /// generation may take the connection between this call and `accept`.
     ///
     /// ```no_run
     /// use server_starter_worker::{Stop, listeners_or_bind};
@@ -202,7 +205,7 @@ impl Stop {
     ///     match listener.accept() {
     ///         Ok((connection, _)) => { /* serve it */ }
     ///         Err(error) if error.kind() == WouldBlock => {}
-    ///         Err(error) => eprintln!("cannot accept: {error}"), // and wait a little
+    ///         Err(error) => eprintln!("cannot accept: {error}"), // and pause
     ///     }
     /// }
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -210,7 +213,7 @@ impl Stop {
     ///
     /// # Errors
     ///
-    /// Those of `poll(2)`: it is out of memory, or beyond the limit on open files.
+    /// Those of `poll(2)`: out of memory, or the limit on open files is below 2.
     pub fn or_readable(self, fd: impl AsFd) -> io::Result<bool> {
         loop {
             if self.requested() {
@@ -230,7 +233,7 @@ impl Stop {
     }
 }
 
-/// What `request` notes: no signal has this number.
+/// Recorded by `Stop::request`: no signal has this number.
 const NO_SIGNAL: i32 = -1;
 
 const ALL: [Signal; 7] = [
@@ -243,8 +246,9 @@ const ALL: [Signal; 7] = [
     Signal::Winch,
 ];
 
-/// As poll(2) wants it: rounded up, so as not to wake up too early; none is for ever.
-fn in_milliseconds(timeout: Option<Duration>) -> PollTimeout {
+/// Converts to poll(2)'s milliseconds, rounded up so that it does not return too early. `None` is no
+/// timeout.
+fn poll_timeout(timeout: Option<Duration>) -> PollTimeout {
     let Some(timeout) = timeout else {
         return PollTimeout::NONE;
     };
@@ -279,8 +283,8 @@ impl fmt::Debug for Stop {
     }
 }
 
-/// Readable from when the process was told to stop on, for `poll(2)` and the like. Never read from
-/// it: all who wait share it.
+/// The descriptor is readable from the request to stop on, for `poll(2)` and event loops. Do not read
+/// from it: all waiters of the process share it.
 impl AsFd for Stop {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.event.as_fd()
@@ -292,16 +296,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_timeout_is_rounded_up_and_bounded() {
-        let milliseconds = |timeout| in_milliseconds(Some(timeout)).as_millis();
+    fn timeout_is_rounded_up_and_bounded() {
+        let milliseconds = |timeout| poll_timeout(Some(timeout)).as_millis();
         assert_eq!(milliseconds(Duration::from_micros(1)), Some(1));
         assert_eq!(milliseconds(Duration::from_millis(20)), Some(20));
         assert_eq!(milliseconds(Duration::MAX), PollTimeout::MAX.as_millis());
-        assert!(in_milliseconds(None).is_none());
+        assert!(poll_timeout(None).is_none());
     }
 
     #[test]
-    fn every_signal_has_its_name() {
+    fn signals_are_displayed_by_name() {
         assert_eq!(Signal::Term.to_string(), "SIGTERM");
         for signal in ALL {
             assert!(signal.to_string().starts_with("SIG"));

@@ -1,4 +1,4 @@
-//! For servers on tokio.
+//! Sockets and `Stop` for tokio.
 
 use std::net::{TcpListener, UdpSocket};
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 
 use crate::stop::Stop;
 
-/// From a socket of std to the one of tokio. Needs the feature `tokio`.
+/// Converts a socket of std to the type of tokio. Needs the feature `tokio`.
 ///
 /// ```
 /// use server_starter_worker::{IntoTokio, listeners_or_bind};
@@ -22,15 +22,15 @@ use crate::stop::Stop;
 /// # }
 /// ```
 ///
-/// # What it does to the other generations
+/// # Effect on other generations
 ///
-/// tokio wants `O_NONBLOCK`, so this sets it. That flag is on the open file description, which the
-/// supervisor and all generations share: from then on `accept` does not block in any of them. To
-/// programs on tokio, or on any other event loop, that is all the same. A generation that relies on
-/// `accept` blocking gets `WouldBlock` instead: mind that when you change from a threaded server to
+/// tokio needs `O_NONBLOCK`, so the conversion sets it. The flag belongs to the open file description
+/// (`open(2)`), which the supervisor and all generations share: from then on `accept` blocks in none
+/// of them. Programs on tokio or another event loop do not notice. A generation that relies on a
+/// blocking `accept` gets `WouldBlock`: prepare for that when you change from a threaded server to
 /// tokio, or back. `start_server` itself never sets or clears the flag.
 pub trait IntoTokio {
-    /// The type of tokio.
+    /// tokio's type for this kind of socket.
     type Tokio;
 
     /// Makes the socket non-blocking, and registers it with the runtime.
@@ -41,7 +41,7 @@ pub trait IntoTokio {
     ///
     /// # Panics
     ///
-    /// Outside of a tokio runtime with I/O enabled, as tokio's own `from_std`.
+    /// Outside of a tokio runtime with I/O enabled, as tokio's `from_std`.
     fn into_tokio(self) -> io::Result<Self::Tokio>;
 }
 
@@ -67,10 +67,10 @@ into_tokio! {
 }
 
 impl Stop {
-    /// Resolves when the process is told to stop. Needs the feature `tokio`.
+    /// Resolves when a stop is requested. Needs the feature `tokio`.
     ///
-    /// Wait for it in one place, and tell the rest of the program from there: every call in
-    /// progress holds a descriptor. It may be dropped at any time: it loses nothing.
+    /// Await it in one place, and notify the rest of the program from there: each pending call holds
+    /// a descriptor. It is cancel safe.
     ///
     /// ```
     /// use server_starter_worker::Stop;
@@ -84,8 +84,8 @@ impl Stop {
     /// # }
     /// ```
     ///
-    /// Out of descriptors it waits in a thread. If there is none to be had either, it resolves at
-    /// once: a process that is so short of everything had better drain.
+    /// If the limit on open files is reached, it waits in a thread. If no thread can be started
+    /// either, it resolves at once: a process so short of resources should drain.
     ///
     /// # Panics
     ///
@@ -94,18 +94,18 @@ impl Stop {
         if self.requested() || self.event_readable().await.is_ok() {
             return;
         }
-        let (told, wait) = oneshot::channel();
+        let (sender, receiver) = oneshot::channel();
         let waiter = thread::Builder::new().spawn(move || {
             self.wait();
-            let _ = told.send(()); // the future may be gone
+            let _ = sender.send(()); // fails if the future was dropped
         });
         if waiter.is_ok() {
-            let _ = wait.await;
+            let _ = receiver.await;
         }
     }
 
     async fn event_readable(self) -> io::Result<()> {
-        // epoll(7) takes a descriptor of the same number only once: so each waits on its own.
+        // epoll(7) accepts each descriptor once, so each call waits on a duplicate.
         let event = self.event().try_clone()?.into_tokio()?;
         event.readable().await
     }

@@ -8,25 +8,25 @@ const LOCALHOST: &str = "127.0.0.1:0";
 
 /// Leaves a descriptor open as a supervisor does for its worker: without an owner, and not
 /// close-on-exec.
-fn hand_over(fd: impl Into<OwnedFd>) -> RawFd {
+fn pass(fd: impl Into<OwnedFd>) -> RawFd {
     let fd = fd.into();
     fcntl(&fd, FcntlArg::F_SETFD(FdFlag::empty())).unwrap();
     fd.into_raw_fd()
 }
 
-fn take_over(value: impl AsRef<OsStr>) -> Result<Listeners, Error> {
-    Listeners::take_over(value.as_ref(), None)
+fn take(value: impl AsRef<OsStr>) -> Result<Listeners, Error> {
+    Listeners::from_server_starter_port(value.as_ref(), None)
 }
 
 fn refused(value: impl AsRef<OsStr>) -> String {
-    take_over(value).expect_err("an error").to_string()
+    take(value).expect_err("an error").to_string()
 }
 
 #[test]
-fn they_come_in_the_order_of_the_variable() {
-    let tcp = hand_over(TcpListener::bind(LOCALHOST).unwrap());
-    let udp = hand_over(UdpSocket::bind(LOCALHOST).unwrap());
-    let listeners = take_over(format!("b={udp};a={tcp}")).unwrap();
+fn listeners_keep_the_order_of_the_variable() {
+    let tcp = pass(TcpListener::bind(LOCALHOST).unwrap());
+    let udp = pass(UdpSocket::bind(LOCALHOST).unwrap());
+    let listeners = take(format!("b={udp};a={tcp}")).unwrap();
 
     let names: Vec<_> = (&listeners)
         .into_iter()
@@ -43,8 +43,8 @@ fn they_come_in_the_order_of_the_variable() {
 
 #[test]
 fn descriptors_become_close_on_exec_and_stay_blocking() {
-    let fd = hand_over(TcpListener::bind(LOCALHOST).unwrap());
-    let listener = take_over(format!("8080={fd}")).unwrap().take_tcp().unwrap();
+    let fd = pass(TcpListener::bind(LOCALHOST).unwrap());
+    let listener = take(format!("8080={fd}")).unwrap().take_tcp().unwrap();
 
     assert_eq!(listener.as_raw_fd(), fd);
     let flags = fcntl(&listener, FcntlArg::F_GETFD).unwrap();
@@ -59,8 +59,8 @@ fn sockets_are_found_by_key_and_by_port() {
     let address = tcp.local_addr().unwrap();
     // One port, one key, two sockets.
     let udp = UdpSocket::bind(address).unwrap();
-    let (tcp, udp) = (hand_over(tcp), hand_over(udp));
-    let mut listeners = take_over(format!("{address}={tcp};{address}={udp}")).unwrap();
+    let (tcp, udp) = (pass(tcp), pass(udp));
+    let mut listeners = take(format!("{address}={tcp};{address}={udp}")).unwrap();
 
     let key = address.to_string();
     assert!(matches!(listeners.get(&key), Some(Socket::Tcp(_))));
@@ -69,8 +69,8 @@ fn sockets_are_found_by_key_and_by_port() {
     assert!(matches!(listeners.take(&key), Some(Socket::Udp(_))));
     assert!(listeners.take(&key).is_none());
 
-    let other = hand_over(TcpListener::bind(LOCALHOST).unwrap());
-    let mut listeners = take_over(format!("key={other}")).unwrap();
+    let other = pass(TcpListener::bind(LOCALHOST).unwrap());
+    let mut listeners = take(format!("key={other}")).unwrap();
     let port = listeners.get("key").and_then(Socket::port).unwrap();
     assert!(listeners.take_port(1).is_none());
     let found = listeners.take_port(port).unwrap();
@@ -79,12 +79,12 @@ fn sockets_are_found_by_key_and_by_port() {
 }
 
 #[test]
-fn the_first_of_a_kind() {
-    let udp = hand_over(UdpSocket::bind(LOCALHOST).unwrap());
-    let first = hand_over(TcpListener::bind(LOCALHOST).unwrap());
-    let second = hand_over(TcpListener::bind(LOCALHOST).unwrap());
+fn sockets_are_taken_by_kind_in_order() {
+    let udp = pass(UdpSocket::bind(LOCALHOST).unwrap());
+    let first = pass(TcpListener::bind(LOCALHOST).unwrap());
+    let second = pass(TcpListener::bind(LOCALHOST).unwrap());
     let value = format!("a={udp};b={first};c={second}");
-    let mut listeners = take_over(value).unwrap();
+    let mut listeners = take(value).unwrap();
 
     assert_eq!(listeners.take_tcp().unwrap().as_raw_fd(), first);
     assert_eq!(listeners.take_tcp().unwrap().as_raw_fd(), second);
@@ -96,8 +96,8 @@ fn the_first_of_a_kind() {
 }
 
 #[test]
-fn what_is_no_socket_is_refused_and_left_open() {
-    let fd = hand_over(File::open("/dev/null").unwrap());
+fn descriptor_other_than_a_socket_is_refused_and_left_open() {
+    let fd = pass(File::open("/dev/null").unwrap());
     let message = refused(format!("8080={fd}"));
     assert_eq!(
         message,
@@ -107,12 +107,12 @@ fn what_is_no_socket_is_refused_and_left_open() {
 }
 
 #[test]
-fn a_socket_of_our_own_is_refused() {
+fn socket_of_this_process_is_refused_and_left_open() {
     let ours = TcpListener::bind(LOCALHOST).unwrap();
     let message = refused(format!("8080={}", ours.as_raw_fd()));
     assert!(
         message.contains("opened by this process itself"),
         "{message}"
     );
-    assert!(ours.local_addr().is_ok(), "still ours, still open");
+    assert!(ours.local_addr().is_ok(), "still open");
 }

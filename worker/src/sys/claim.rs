@@ -1,4 +1,4 @@
-//! From the number of a descriptor to its owner.
+//! Takes ownership of an inherited descriptor.
 
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 
@@ -8,10 +8,10 @@ use nix::libc;
 
 use crate::error::EntryError;
 
-/// Becomes the owner of a descriptor that came through `execve(2)`, and makes it close-on-exec.
+/// Takes ownership of a descriptor that was inherited through `execve(2)`, and makes it close-on-exec.
 ///
-/// That flag is also the guard: what came through `execve` does not have it, and what Rust's std
-/// opened in this process, or this function has given out before, does.
+/// A descriptor that is close-on-exec already is refused: it was not inherited. Rust's std sets the
+/// flag on each descriptor that it opens, and this function on each that it has returned.
 pub(crate) fn claim(fd: RawFd) -> Result<OwnedFd, EntryError> {
     // SAFETY: F_GETFD takes any number, reads and writes no memory, and answers EBADF when
     // nothing is open there.
@@ -22,8 +22,8 @@ pub(crate) fn claim(fd: RawFd) -> Result<OwnedFd, EntryError> {
     if flags.contains(FdFlag::FD_CLOEXEC) {
         return Err(EntryError::NotInherited);
     }
-    // SAFETY: the descriptor is open, and nobody else in this process owns it: it was inherited,
-    // and SERVER_STARTER_PORT or LISTEN_FDS is the word of who started us that it is for us.
+    // SAFETY: the descriptor is open, and nothing else in this process owns it: it was inherited,
+    // and SERVER_STARTER_PORT or LISTEN_FDS of our supervisor assigns it to this process.
     let owned = unsafe { OwnedFd::from_raw_fd(fd) };
     fcntl(&owned, FcntlArg::F_SETFD(flags | FdFlag::FD_CLOEXEC))
         .map_err(|errno| EntryError::Io(errno.into()))?;

@@ -1,5 +1,5 @@
-//! The thin layer over the kernel, and the only unsafe code of this crate: descriptors by number
-//! ([`claim`]), signal handlers ([`signals`]), and the question who we are ([`pidfd`]).
+//! System calls, and the only unsafe code of this crate: ownership of inherited descriptors
+//! ([`claim`]), signal handlers ([`signals`]), and the pidfd id of this process ([`pidfd`]).
 #![allow(unsafe_code)]
 
 pub(crate) mod claim;

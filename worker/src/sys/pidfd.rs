@@ -1,4 +1,4 @@
-//! A process by a number that is never given again, other than its pid.
+//! The pidfd id of this process: unlike a pid, it is never reused.
 
 use std::os::fd::{FromRawFd, OwnedFd};
 
@@ -10,9 +10,8 @@ use nix::sys::statfs::{FsType, fstatfs};
 /// The file system of pidfds, from linux/magic.h: "PIDF".
 const PID_FS: FsType = FsType(0x5049_4446);
 
-/// The id of this process that systemd writes into `LISTEN_PIDFDID`: the inode number of its
-/// pidfd. None before Linux 6.9, where all pidfds share one inode, and where pidfds may not be
-/// made.
+/// The id of this process that systemd puts into `LISTEN_PIDFDID`: the inode number of its pidfd.
+/// `None` before Linux 6.9, where all pidfds share one inode, and if pidfd_open(2) is not permitted.
 pub(crate) fn own_id() -> Option<u64> {
     let pid = libc::pid_t::try_from(std::process::id()).ok()?;
     // SAFETY: pidfd_open(2) takes two numbers and touches no memory of ours.

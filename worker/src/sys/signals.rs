@@ -1,4 +1,4 @@
-//! A handler that notes a signal and makes a descriptor readable for good.
+//! A signal handler that records the first signal and makes a descriptor readable.
 
 use std::io::{self, Write};
 use std::mem::MaybeUninit;
@@ -13,21 +13,21 @@ use nix::sys::signal::{
     SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal, pthread_sigmask, sigaction,
 };
 
-/// What is written into the first end can be read from the second. Never closed, because the handler
-/// may run at any time; never read, so that it stays readable.
+/// A socket pair. Never closed, because the handler may run at any time; never read, so that it stays
+/// readable.
 static EVENT: OnceLock<Event> = OnceLock::new();
 
 struct Event {
     writable: UnixStream,
     readable: UnixStream,
-    /// Whose it is. A child that was forked and does not exec shares it, but not its signals.
+    /// The process that created the pair. A forked child shares the pair, but not its parent's signals.
     pid: u32,
 }
 
-/// The first signal that came, 0 before.
+/// The first signal received; 0 before.
 static FIRST: AtomicI32 = AtomicI32::new(0);
 
-/// What becomes readable with the first signal; made by the first call.
+/// The descriptor that becomes readable with the first signal. The first call creates it.
 pub(crate) fn event() -> io::Result<&'static UnixStream> {
     loop {
         if let Some(event) = EVENT.get() {
@@ -35,7 +35,7 @@ pub(crate) fn event() -> io::Result<&'static UnixStream> {
         }
         let (writable, readable) = UnixStream::pair()?;
         let pid = process::id();
-        // If another thread was faster, its pair is the one.
+        // If another thread was faster, its pair is used.
         let _ = EVENT.set(Event {
             writable,
             readable,
@@ -44,47 +44,47 @@ pub(crate) fn event() -> io::Result<&'static UnixStream> {
     }
 }
 
-/// The first signal noted.
-pub(crate) fn first() -> Option<c_int> {
+/// The first signal recorded.
+pub(crate) fn first_signal() -> Option<c_int> {
     Some(FIRST.load(Ordering::SeqCst)).filter(|&signal| signal != 0)
 }
 
-/// Does what the handler does.
-pub(crate) fn note(signal: c_int) {
+/// Records a signal, if it is the first, and makes the descriptor readable. Async-signal-safe.
+pub(crate) fn record(signal: c_int) {
     let first = FIRST.compare_exchange(0, signal, Ordering::SeqCst, Ordering::SeqCst);
     if let (Ok(_), Some(event)) = (first, EVENT.get()) {
         if event.pid == process::id() {
-            let _ = (&event.writable).write(b"!"); // one byte in all its life: there is room
+            let _ = (&event.writable).write(b"!"); // never blocks: the only byte ever written
         }
     }
 }
 
-/// Only what signal-safety(7) allows: atomics, getpid(2), and send(2), which std's `write` is
-/// here. `OnceLock::get` is one atomic load.
+/// Calls only what signal-safety(7) allows: atomics, getpid(2), and std's `write`, which is write(2)
+/// or send(2). `OnceLock::get` is one atomic load.
 extern "C" fn handler(signal: c_int) {
     let errno = Errno::last_raw();
-    note(signal);
+    record(signal);
     Errno::set_raw(errno);
 }
 
-/// What is done about a signal.
+/// How a signal is handled.
 #[derive(Clone, Copy)]
-pub(crate) struct Manner {
-    /// Leave it alone where it was ignored before.
-    pub(crate) stays_ignored: bool,
-    /// The second one has its default effect.
-    pub(crate) once: bool,
+pub(crate) struct Handling {
+    /// Install no handler if the signal is ignored.
+    pub(crate) keep_ignored: bool,
+    /// The second signal has its default action (`SA_RESETHAND`).
+    pub(crate) reset_after_first: bool,
 }
 
-/// Installs the handler, and unblocks the signal in this thread.
-pub(crate) fn handle(signal: Signal, manner: Manner) -> nix::Result<()> {
-    if manner.stays_ignored && is_ignored(signal)? {
+/// Installs the handler, and unblocks the signal in the calling thread.
+pub(crate) fn handle(signal: Signal, handling: Handling) -> nix::Result<()> {
+    if handling.keep_ignored && is_ignored(signal)? {
         return Ok(());
     }
     let mut flags = SaFlags::SA_RESTART;
-    flags.set(SaFlags::SA_RESETHAND, manner.once);
+    flags.set(SaFlags::SA_RESETHAND, handling.reset_after_first);
     let ours = SigAction::new(SigHandler::Handler(handler), flags, SigSet::empty());
-    // SAFETY: the handler is async-signal-safe (see there), and lives as long as the program.
+    // SAFETY: the handler is async-signal-safe (see `handler`), and exists as long as the program.
     unsafe { sigaction(signal, &ours) }?;
     let signals = SigSet::from(signal);
     pthread_sigmask(SigmaskHow::SIG_UNBLOCK, Some(&signals), None)
@@ -92,9 +92,9 @@ pub(crate) fn handle(signal: Signal, manner: Manner) -> nix::Result<()> {
 
 fn is_ignored(signal: Signal) -> nix::Result<bool> {
     let mut now = MaybeUninit::<libc::sigaction>::uninit();
-    // SAFETY: without a new action, sigaction(2) only writes the present one to where we say.
+    // SAFETY: without a new action, sigaction(2) only writes the current action to the given memory.
     let result = unsafe { libc::sigaction(signal as c_int, ptr::null(), now.as_mut_ptr()) };
     Errno::result(result)?;
-    // SAFETY: it succeeded, so it has written.
+    // SAFETY: sigaction succeeded, so it has written the action.
     Ok(unsafe { now.assume_init() }.sa_sigaction == libc::SIG_IGN)
 }
