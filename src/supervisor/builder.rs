@@ -1,6 +1,7 @@
 //! Putting a supervisor together, be it new or handed over.
 
 use std::os::fd::RawFd;
+use std::path::Path;
 use std::time::Duration;
 
 use super::Supervisor;
@@ -15,7 +16,7 @@ use crate::sockets::{Reopener, Sockets};
 use crate::sys::signals::Signals;
 use crate::sys::timer::Timer;
 use crate::systemd::{Notifier, Timeouts};
-use crate::worker::{Environment, NotifySockets, Spawner};
+use crate::worker::{Environment, NotifySockets, Parents, Spawner};
 
 /// What it is made of, besides its configuration.
 pub(super) struct SupervisorBuilder {
@@ -86,6 +87,17 @@ pub(super) fn needs_words(config: &Config) -> Option<&'static str> {
         return Some("--ready=notify");
     }
     config.worker_watchdog.map(|_| "--worker-watchdog")
+}
+
+/// Where the directory for notification sockets may be made.
+pub(super) fn runtime_parents(config: &Config) -> Parents {
+    let beside = config.control.as_deref().and_then(Path::parent);
+    Parents {
+        daemonized: config.daemonize,
+        beside_control: beside
+            .filter(|dir| !dir.as_os_str().is_empty())
+            .map(Path::to_owned),
+    }
 }
 
 /// How long a start and a stop may take, as far as the configuration bounds them.

@@ -4,7 +4,7 @@
 use std::io::Write;
 
 use super::Supervisor;
-use super::builder::{SupervisorBuilder, check, needs_words, timeouts};
+use super::builder::{SupervisorBuilder, check, needs_words, runtime_parents, timeouts};
 use super::upgrade;
 use crate::config::Config;
 use crate::control::Server;
@@ -120,8 +120,12 @@ impl Supervisor {
             .transpose()?;
         let spawner = Spawner::for_config(&config, &sockets)?;
         let owner = config.identity.as_ref();
-        let notify_sockets =
-            NotifySockets::prepare(needs_words(&config), owner, config.daemonize, min_fd)?;
+        let notify_sockets = NotifySockets::prepare(
+            needs_words(&config),
+            owner,
+            runtime_parents(&config),
+            min_fd,
+        )?;
         let control = config.control.as_deref();
         let control = control.map(|path| Server::open(path, min_fd)).transpose()?;
         // Every number that sockets will ever want is taken now.

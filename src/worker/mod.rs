@@ -7,7 +7,7 @@ mod tree;
 mod watch;
 
 pub(crate) use environment::{Environment, SavedEnvironment};
-pub(crate) use notify::{NotifySockets, SavedNotifySockets, StatusText};
+pub(crate) use notify::{NotifySockets, Parents, SavedNotifySockets, StatusText};
 
 use std::ffi::{CString, OsStr, OsString};
 use std::fs::File;

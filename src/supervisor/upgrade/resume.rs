@@ -79,9 +79,9 @@ impl Supervisor {
         let sockets = Sockets::resume(state.sockets)?;
         let owner = config.identity.as_ref();
         let needed = builder::needs_words(&config).is_some();
-        let stays = config.daemonize;
+        let parents = builder::runtime_parents(&config);
         let notify_sockets =
-            NotifySockets::resume(state.notify_sockets, needed, owner, stays, min_fd)?;
+            NotifySockets::resume(state.notify_sockets, needed, owner, parents, min_fd)?;
         let pid_file = config.pid_file.as_deref().zip(state.pid_file);
         let pid_file = pid_file.map(|(path, fd)| PidFile::resume(path, fd));
         let pid_file = pid_file.transpose()?;

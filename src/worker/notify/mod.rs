@@ -20,7 +20,8 @@ use crate::error::{DisplayIoError, Error};
 use crate::machine::{Generation, Notification};
 use crate::sys::datagram::Inbox;
 use crate::types::{Identity, Pid};
-use runtime_dir::{Owner, Place};
+pub(crate) use runtime_dir::Parents;
+use runtime_dir::{Owner, RuntimeDir};
 pub(crate) use saved::SavedNotifySockets;
 use socket::NotifySocket;
 
@@ -30,13 +31,12 @@ const BATCHES: usize = 16;
 /// The lines to all live workers.
 pub(crate) struct NotifySockets {
     list: Vec<NotifySocket>,
-    place: Option<Rc<Place>>,
+    place: Option<Rc<RuntimeDir>>,
     /// Without a line there can be no worker.
     indispensable: bool,
     /// Who workers are, if they are not who we are.
     owner: Option<Owner>,
-    /// We outlive the session that started us.
-    stays: bool,
+    parents: Parents,
     min_fd: RawFd,
     inbox: Inbox,
     /// What was heard and not yet asked for.
@@ -54,24 +54,27 @@ pub(crate) struct StatusText {
 }
 
 impl NotifySockets {
-    /// Finds a place for the sockets, which will be on `min_fd` or higher numbers. `needed_by` is the
-    /// option that makes no sense without them. `workers`: who they are, if not who we are. `stays`:
-    /// we outlive the session that started us.
+    /// Makes a directory for the sockets in one of `parents`. The sockets will be on descriptor `min_fd` or
+    /// higher. `needed_by` is the option that has no effect without them, `workers` the user that workers
+    /// run as, if it is another one.
     ///
     /// # Errors
-    /// There is none, and it is needed.
+    /// No directory can be made, and `needed_by` is given.
     pub(crate) fn prepare(
         needed_by: Option<&str>,
         workers: Option<&Identity>,
-        stays: bool,
+        parents: Parents,
         min_fd: RawFd,
     ) -> Result<NotifySockets, Error> {
         let owner = workers.map(|who| (who.user, who.group));
-        let place = match Place::make(owner, stays) {
+        let place = match RuntimeDir::make(&parents, owner) {
             Ok(place) => Some(Rc::new(place)),
             Err(why) => {
                 if let Some(option) = needed_by {
-                    let message = format!("{option}: no place for notification sockets in {why}");
+                    let message = format!(
+                        "{option}: no place for notification sockets in {why}; set TMPDIR to a directory that \
+                         can be written to"
+                    );
                     return Err(Error::NotDone(message));
                 }
                 tracing::warn!("workers have no NOTIFY_SOCKET: no place for it in {why}");
@@ -83,7 +86,7 @@ impl NotifySockets {
             place,
             indispensable: needed_by.is_some(),
             owner,
-            stays,
+            parents,
             min_fd,
             inbox: Inbox::new(message::LONGEST),
             words: Words::new(),
@@ -118,7 +121,7 @@ impl NotifySockets {
         first_try.or_else(|_| {
             // Removed by a janitor, or full: there may be another. The live sockets stay where
             // they are.
-            let place = Rc::new(Place::make(self.owner, self.stays)?);
+            let place = Rc::new(RuntimeDir::make(&self.parents, self.owner)?);
             let opened = NotifySocket::open(generation, &place, self.owner, self.min_fd);
             let opened = opened.map_err(|e| DisplayIoError(&e).to_string())?;
             self.place = Some(place);

@@ -1,5 +1,6 @@
 //! Where notification sockets live: in a directory that nobody else can enter.
 
+use std::ffi::OsStr;
 use std::fs::{self, Metadata};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -22,17 +23,18 @@ pub(super) type Owner = (u32, u32);
 
 /// A directory of our own, mode 0700 (0710 where workers are somebody else); removed when dropped.
 #[derive(Debug)]
-pub(super) struct Place(PathBuf);
+pub(super) struct RuntimeDir(PathBuf);
 
-impl Place {
-    /// In the service's runtime directory, else in the user's, else where temporary files are. Says
-    /// why a better one could not be had.
-    /// The group of `owner` may enter it. `stays`: we outlive the session that started us, and what
-    /// goes with it.
-    pub(super) fn make(owner: Option<Owner>, stays: bool) -> Result<Place, String> {
+impl RuntimeDir {
+    /// Makes one in the first of `parents` where that is possible, and logs why the ones before it are not
+    /// used. The group of `owner` may enter it.
+    ///
+    /// # Errors
+    /// Why each of `parents` cannot be used.
+    pub(super) fn make(parents: &Parents, owner: Option<Owner>) -> Result<RuntimeDir, String> {
         let mut complaints: Vec<String> = Vec::new();
-        for parent in candidates(stays) {
-            match Place::in_directory(&parent, owner) {
+        for parent in parents.in_order() {
+            match RuntimeDir::in_directory(&parent, owner) {
                 Ok(place) => {
                     if !complaints.is_empty() {
                         let (why, place) = (complaints.join("; "), place.0.display());
@@ -46,7 +48,7 @@ impl Place {
         Err(complaints.join("; "))
     }
 
-    fn in_directory(parent: &Path, owner: Option<Owner>) -> io::Result<Place> {
+    fn in_directory(parent: &Path, owner: Option<Owner>) -> io::Result<RuntimeDir> {
         // Without symbolic links, so that what was checked is what is used.
         let parent = &fs::canonicalize(parent)?;
         let template = parent.join("start_server-XXXXXX");
@@ -54,7 +56,7 @@ impl Place {
             return Err(io::Error::other("too long a path for a socket"));
         }
         check(parent, owner)?;
-        let place = Place(mkdtemp(&template)?);
+        let place = RuntimeDir(mkdtemp(&template)?);
         if let Some((_, group)) = owner {
             // It stays ours: a worker that could rename in it could lead us to files of others.
             chown(&place.0, None, Some(group))?;
@@ -64,8 +66,8 @@ impl Place {
     }
 
     /// One that the program before us in this process has made.
-    pub(super) fn resume(path: &Path) -> Place {
-        Place(path.to_owned())
+    pub(super) fn resume(path: &Path) -> RuntimeDir {
+        RuntimeDir(path.to_owned())
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -78,7 +80,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for RuntimeDir {
     fn drop(&mut self) {
         // What somebody else has put there is not ours to remove.
         if let Err(e) = fs::remove_dir(&self.0) {
@@ -121,18 +123,33 @@ fn others_rename_in(directory: &Metadata, ours: &[u32]) -> bool {
     !ours.contains(&directory.uid()) || (others_write && !sticky)
 }
 
-fn candidates(stays: bool) -> Vec<PathBuf> {
-    let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
-    let mut candidates = Vec::new();
-    if let Some(list) = variable("RUNTIME_DIRECTORY") {
-        // A unit may have several.
-        let first = list.as_bytes().split(|byte| *byte == b':').next();
-        candidates.extend(first.map(|dir| PathBuf::from(std::ffi::OsStr::from_bytes(dir))));
+/// Where the directory may be made.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Parents {
+    /// The supervisor outlives the session that started it, and with it `XDG_RUNTIME_DIR`.
+    pub(crate) daemonized: bool,
+    /// The directory of the control socket, which can be written to when `/tmp` cannot.
+    pub(crate) beside_control: Option<PathBuf>,
+}
+
+impl Parents {
+    /// The service's runtime directory, the user's, the one for temporary files; then those that a container
+    /// with a read-only root usually has.
+    fn in_order(&self) -> Vec<PathBuf> {
+        let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+        let mut parents = Vec::new();
+        if let Some(list) = variable("RUNTIME_DIRECTORY") {
+            // A unit may have several.
+            let first = list.as_bytes().split(|byte| *byte == b':').next();
+            parents.extend(first.map(|dir| PathBuf::from(OsStr::from_bytes(dir))));
+        }
+        let of_session = variable("XDG_RUNTIME_DIR").filter(|_| !self.daemonized);
+        parents.extend(of_session.map(PathBuf::from));
+        parents.push(std::env::temp_dir());
+        parents.push(PathBuf::from("/tmp"));
+        parents.extend(self.beside_control.clone());
+        parents.extend(["/dev/shm", "/run"].map(PathBuf::from));
+        parents.dedup();
+        parents
     }
-    let of_session = variable("XDG_RUNTIME_DIR").filter(|_| !stays);
-    candidates.extend(of_session.map(PathBuf::from));
-    candidates.push(std::env::temp_dir());
-    candidates.push(PathBuf::from("/tmp"));
-    candidates.dedup();
-    candidates
 }

@@ -10,7 +10,7 @@ use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
 
-use super::runtime_dir::Place;
+use super::runtime_dir::{Parents, RuntimeDir};
 use super::socket::{NotifySocket, SavedNotifySocket};
 use super::{NotifySockets, Words, message};
 use crate::sys::datagram::Inbox;
@@ -28,12 +28,12 @@ pub(crate) struct SavedNotifySockets {
 
 /// Directories that several lines may have in common.
 #[derive(Default)]
-struct Places(BTreeMap<PathBuf, Rc<Place>>);
+struct Places(BTreeMap<PathBuf, Rc<RuntimeDir>>);
 
 impl Places {
-    fn get(&mut self, path: &Path) -> Rc<Place> {
+    fn get(&mut self, path: &Path) -> Rc<RuntimeDir> {
         let place = self.0.entry(path.to_owned());
-        Rc::clone(place.or_insert_with(|| Rc::new(Place::resume(path))))
+        Rc::clone(place.or_insert_with(|| Rc::new(RuntimeDir::resume(path))))
     }
 }
 
@@ -50,7 +50,7 @@ impl NotifySockets {
         saved: SavedNotifySockets,
         indispensable: bool,
         workers: Option<&Identity>,
-        stays: bool,
+        parents: Parents,
         min_fd: RawFd,
     ) -> io::Result<NotifySockets> {
         let owner = workers.map(|who| (who.user, who.group));
@@ -67,7 +67,7 @@ impl NotifySockets {
             place,
             indispensable,
             owner,
-            stays,
+            parents,
             min_fd,
             inbox: Inbox::new(message::LONGEST),
             words: Words::new(),

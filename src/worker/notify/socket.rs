@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Words;
 use super::message::{self, Field};
-use super::runtime_dir::{Owner, Place};
+use super::runtime_dir::{Owner, RuntimeDir};
 use crate::error::DisplayIoError;
 use crate::machine::{Generation, Notification};
 use crate::sys;
@@ -36,7 +36,7 @@ pub(super) struct NotifySocket {
     socket: OwnedFd,
     path: PathBuf,
     /// Goes, if it is the last, after the file.
-    _place: Rc<Place>,
+    _place: Rc<RuntimeDir>,
     /// Whose processes may speak, besides our own.
     user: u32,
     /// Its worker, once it runs.
@@ -114,7 +114,7 @@ impl NotifySocket {
     /// Binds a socket on `min_fd` or a higher number.
     pub(super) fn open(
         generation: Generation,
-        place: &Rc<Place>,
+        place: &Rc<RuntimeDir>,
         owner: Option<Owner>,
         min_fd: RawFd,
     ) -> io::Result<NotifySocket> {
@@ -157,7 +157,7 @@ impl NotifySocket {
 
     pub(super) fn resume(
         saved: SavedNotifySocket,
-        place: Rc<Place>,
+        place: Rc<RuntimeDir>,
         owner: Option<Owner>,
     ) -> io::Result<NotifySocket> {
         Ok(NotifySocket {
