@@ -79,7 +79,7 @@ pub mod command {
     pub use crate::control::{
         Address, Format, Restart, Status, Stop, Until, Upgrade, restart, status, stop, upgrade,
     };
-    pub use crate::supervisor::try_state;
+    pub use crate::supervisor::preflight;
     pub use crate::sys::signals::ignore_file_size_signal;
     pub use crate::types::{find_group, find_user, parse_seconds};
 }

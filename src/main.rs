@@ -8,7 +8,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use cli::Command;
-use server_starter::command::{self, ignore_file_size_signal, try_state};
+use server_starter::command::{self, ignore_file_size_signal};
 use server_starter::{Error, init_log, run};
 
 fn main() -> ExitCode {
@@ -30,7 +30,7 @@ fn main() -> ExitCode {
             Ok(text) => return print(text.as_bytes()),
             Err(error) => Err(error),
         },
-        Command::TryState(config) => match try_state(&config) {
+        Command::Preflight(config) => match command::preflight(&config) {
             Ok(text) => return print(text.as_bytes()),
             Err(error) => Err(error),
         },

@@ -11,8 +11,8 @@ pub(super) fn completions(shell: impl Generator) -> Vec<u8> {
     let mut text = Vec::new();
     clap_complete::generate(shell, &mut Options::command(), "start_server", &mut text);
     // clap_complete offers what is hidden, too: in bash as one word of many, else on a line of its own.
-    let text = String::from_utf8_lossy(&text).replace(" --try-state", "");
+    let text = String::from_utf8_lossy(&text).replace(" --preflight", "");
     let lines = text.split_inclusive('\n');
-    let shown = lines.filter(|line| !line.contains("try-state"));
+    let shown = lines.filter(|line| !line.contains("preflight"));
     shown.collect::<String>().into_bytes()
 }

@@ -37,8 +37,8 @@ pub(crate) enum Command {
     Stop(Stop),
     Status(Status),
     Upgrade(Upgrade),
-    /// For a supervisor that wants to be upgraded to this program.
-    TryState(Box<Config>),
+    /// The preflight of an upgrade to this program.
+    Preflight(Box<Config>),
     /// Print this.
     Print(Vec<u8>),
 }
@@ -139,10 +139,10 @@ impl Options {
             return Ok(Command::Upgrade(Upgrade { socket, timeout }));
         }
         self.refuse_idle(matches)?;
-        let trial = self.try_state;
+        let preflight = self.preflight;
         let config = Box::new(self.into_config()?);
-        Ok(match trial {
-            true => Command::TryState(config),
+        Ok(match preflight {
+            true => Command::Preflight(config),
             false => Command::Start(config),
         })
     }

@@ -218,10 +218,10 @@ pub(super) struct Options {
     #[arg(long, value_name = "SECS", value_parser = parse_seconds, help_heading = COMMANDS)]
     pub(super) timeout: Option<Duration>,
 
-    /// Say whether this program could go on in place of the supervisor that has started it. For that
-    /// one to ask
+    /// Print whether this program understands the state of the supervisor that has started it. For an
+    /// upgrade only
     #[arg(long, hide = true)]
-    pub(super) try_state: bool,
+    pub(super) preflight: bool,
 
     /// Print something made from these options: `man`, the manual page; `complete-bash`,
     /// `complete-zsh` or `complete-fish`, completions; `units`, a .service and a .socket for

@@ -21,7 +21,7 @@ use crate::machine::Time;
 use crate::sys;
 use crate::sys::pidfd::PidFd;
 use crate::sys::process::Program;
-use crate::sys::reexec::Kept;
+use crate::sys::reexec::FdSet;
 use crate::types::Pid;
 
 /// Where the log goes.
@@ -132,14 +132,14 @@ impl LogFile {
     }
 
     /// For the next program in this process; none: standard error is all there is to it.
-    pub(crate) fn save(&self, kept: &mut Kept) -> Option<SavedCommand> {
+    pub(crate) fn save(&self, fds: &mut FdSet) -> Option<SavedCommand> {
         let LogFile::Command(log) = self else {
             return None;
         };
         let [out, err] = &log.outer;
         Some(SavedCommand {
-            read_end: kept.keep(&log.read_end),
-            outer: [kept.keep(out), kept.keep(err)],
+            read_end: fds.keep(&log.read_end),
+            outer: [fds.keep(out), fds.keep(err)],
             child: log.child,
             started: log.started,
             restart_at: log.restart_at,

@@ -12,7 +12,7 @@ use nix::sys::stat::Mode;
 use super::{Identity, safe_open};
 use crate::error::Error;
 use crate::sys;
-use crate::sys::reexec::Kept;
+use crate::sys::reexec::FdSet;
 use crate::types::Pid;
 
 /// How often a locked file is tried again: `--stop` and `--restart` hold the lock of a stale file
@@ -95,8 +95,8 @@ impl PidFile {
     }
 
     /// For the next program in this process: the lock goes with the descriptor.
-    pub(crate) fn save(&self, kept: &mut Kept) -> RawFd {
-        kept.keep(&self.file)
+    pub(crate) fn save(&self, fds: &mut FdSet) -> RawFd {
+        fds.keep(&self.file)
     }
 
     pub(crate) fn resume(path: &Path, fd: RawFd) -> io::Result<PidFile> {

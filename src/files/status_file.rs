@@ -15,7 +15,7 @@ use super::{Identity, safe_open};
 use crate::error::Error;
 use crate::machine::Generation;
 use crate::sys;
-use crate::sys::reexec::Kept;
+use crate::sys::reexec::FdSet;
 use crate::types::Pid;
 
 /// The status file, replaced as a whole at every change, so that readers never see half of it.
@@ -56,8 +56,8 @@ impl StatusFile {
     }
 
     /// For the next program in this process: what we have put there, if anything.
-    pub(crate) fn save(&self, kept: &mut Kept) -> Option<RawFd> {
-        self.ours.as_ref().map(|file| kept.keep(file))
+    pub(crate) fn save(&self, fds: &mut FdSet) -> Option<RawFd> {
+        self.ours.as_ref().map(|file| fds.keep(file))
     }
 
     pub(crate) fn resume(path: &Path, ours: Option<RawFd>) -> io::Result<StatusFile> {

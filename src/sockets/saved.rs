@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::unix_path::SavedPath;
 use super::{Origin, Socket, Sockets, UnixPath};
 use crate::sys;
-use crate::sys::reexec::Kept;
+use crate::sys::reexec::FdSet;
 
 /// A socket on its number.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,11 +33,11 @@ enum SavedOrigin {
 }
 
 impl Sockets {
-    pub(crate) fn save(&self, kept: &mut Kept) -> Vec<SavedSocket> {
+    pub(crate) fn save(&self, fds: &mut FdSet) -> Vec<SavedSocket> {
         let saved = self.list.iter().map(|socket| SavedSocket {
             key: socket.key.clone(),
             fd_name: socket.fd_name.clone(),
-            fd: kept.keep(&socket.fd),
+            fd: fds.keep(&socket.fd),
             origin: match &socket.origin {
                 Origin::Inherited => SavedOrigin::Inherited,
                 Origin::Bound { datagram, path } => SavedOrigin::Bound {

@@ -36,7 +36,7 @@ impl Supervisor {
                 }
                 Method::Upgrade => {
                     tracing::info!("asked to upgrade this program");
-                    self.upgrade_asked();
+                    self.request_upgrade();
                     continue;
                 }
                 Method::Stop => {

@@ -14,7 +14,7 @@ pub(crate) mod upgrade;
 mod wait;
 
 pub use start::run;
-pub use upgrade::try_state;
+pub use upgrade::preflight;
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
@@ -102,7 +102,7 @@ impl Supervisor {
         };
         let now = self.now();
         self.spawner.clean_up();
-        self.end_trial();
+        self.kill_preflight();
         self.answer_stoppers();
         let Supervisor {
             control,
@@ -146,7 +146,7 @@ impl Supervisor {
                 }
                 Signal::USR2 => {
                     tracing::info!("received USR2, upgrading this program");
-                    self.upgrade_asked();
+                    self.request_upgrade();
                     continue;
                 }
                 Signal::CHLD => continue, // the dead are counted below, whoever called
@@ -172,7 +172,7 @@ impl Supervisor {
             return Some(code);
         }
         let now = self.now();
-        self.look_after_trial(now);
+        self.tick_upgrade(now);
         self.log.tick(now);
         self.notifier
             .tick(now, self.machine.current(), &self.history);
@@ -226,7 +226,7 @@ impl Supervisor {
         if let Some(event) = self.check_died(pid, status) {
             return self.handle(event);
         }
-        if self.trial_died(pid, status) {
+        if self.preflight_died(pid, status) {
             return None;
         }
         if !self.log.died(pid, status, self.now()) {

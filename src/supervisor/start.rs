@@ -44,8 +44,8 @@ use crate::worker::{NotifySockets, Spawner};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn run(config: Config) -> Result<u8, Error> {
-    if let Some(legacy) = sys::reexec::legacy() {
-        return upgrade::resume(config, legacy).map(Supervisor::run);
+    if let Some(saved_state) = sys::reexec::take_saved_state() {
+        return upgrade::resume(config, saved_state).map(Supervisor::run);
     }
     sys::signals::ignore_file_size_signal();
     sys::signals::hold_if_process_1();

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{OwnedFd, RawFd};
 
-use super::reexec::Kept;
+use super::reexec::FdSet;
 use crate::error::why;
 use nix::unistd::{ForkResult, fork, pipe2, setsid};
 
@@ -30,8 +30,8 @@ pub(crate) struct Launcher(File);
 
 impl Launcher {
     /// For the next program in this process.
-    pub(crate) fn save(&self, kept: &mut Kept) -> RawFd {
-        kept.keep(&self.0)
+    pub(crate) fn save(&self, fds: &mut FdSet) -> RawFd {
+        fds.keep(&self.0)
     }
 
     pub(crate) fn resume(fd: RawFd) -> io::Result<Launcher> {

@@ -1,5 +1,5 @@
-//! One program makes way for the next in the same process, execve(2): its descriptors stay open, its
-//! children stay its children, and what it knows travels in a sealed memfd_create(2).
+//! One program replaces another in the same process, execve(2): descriptors stay open, children stay children,
+//! and the state of the old program is in a sealed memfd, memfd_create(2).
 
 use std::convert::Infallible;
 use std::ffi::{CStr, CString, OsString};
@@ -13,18 +13,18 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
-/// The variable that tells the next program where its memory is: the descriptor's number.
+/// The variable that tells the next program the descriptor number of the saved state.
 const VARIABLE: &str = "START_SERVER_STATE";
 
-/// More than any state has: a file that is longer is none.
+/// Longer than any state, in bytes.
 const LONGEST: u64 = 256 << 20;
 
-/// Descriptors that are to stay open, by their numbers.
+/// The descriptors that stay open in the next program.
 #[derive(Debug, Default)]
-pub(crate) struct Kept(Vec<RawFd>);
+pub(crate) struct FdSet(Vec<RawFd>);
 
-impl Kept {
-    /// This one is to stay open, and be adopted under the number that is returned.
+impl FdSet {
+    /// Adds a descriptor. The next program adopts it by the number that is returned.
     pub(crate) fn keep(&mut self, fd: impl AsFd) -> RawFd {
         let number = fd.as_fd().as_raw_fd();
         self.0.push(number);
@@ -32,25 +32,25 @@ impl Kept {
     }
 }
 
-/// What one program leaves to the next.
-pub(crate) struct Legacy(OwnedFd);
+/// A memory file with the state that one program saves for the next.
+pub(crate) struct StateFile(OwnedFd);
 
-impl Legacy {
-    /// Writes it down, on descriptor `min_fd` or higher. Nobody can change it afterwards.
-    pub(crate) fn write(content: &[u8], min_fd: RawFd) -> io::Result<Legacy> {
+impl StateFile {
+    /// Writes the state to descriptor `min_fd` or higher. The file is sealed: it cannot be changed.
+    pub(crate) fn write(content: &[u8], min_fd: RawFd) -> io::Result<StateFile> {
         let fd = super::fd::raise(sealable()?, min_fd)?;
         let mut file = File::from(fd);
         file.write_all(content)?;
         fcntl(&file, FcntlArg::F_ADD_SEALS(seals()))?;
-        Ok(Legacy(file.into()))
+        Ok(StateFile(file.into()))
     }
 
-    /// The descriptor, for another process that is to read it.
+    /// The number of the descriptor.
     pub(crate) fn number(&self) -> RawFd {
         self.0.as_raw_fd()
     }
 
-    /// `NAME=VALUE`: where it is.
+    /// The variable that names the descriptor, `NAME=VALUE`.
     pub(crate) fn variable(&self) -> CString {
         let variable = format!("{VARIABLE}={}", self.number());
         CString::new(variable).unwrap_or_default() // it has no NUL byte
@@ -70,7 +70,7 @@ fn seals() -> SealFlag {
     SealFlag::F_SEAL_SEAL | SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_WRITE
 }
 
-/// The path that execve(2) was given for this program; none: the kernel does not say.
+/// The path that execve(2) was given for this program; `None` if the kernel does not tell.
 pub(crate) fn executed_as() -> Option<OsString> {
     // SAFETY: getauxval(3) reads what the kernel has put on the stack at exec.
     let address = unsafe { libc::getauxval(libc::AT_EXECFN) };
@@ -83,9 +83,9 @@ pub(crate) fn executed_as() -> Option<OsString> {
     Some(OsString::from_vec(path.to_bytes().to_vec()))
 }
 
-/// What was left to us, if anything was. To be called while there is one thread: the variable is
-/// removed.
-pub(crate) fn legacy() -> Option<io::Result<Vec<u8>>> {
+/// The state that the program before this one has saved, if there was one. Must be called while there is one
+/// thread: the variable is removed.
+pub(crate) fn take_saved_state() -> Option<io::Result<Vec<u8>>> {
     let number = std::env::var_os(VARIABLE)?;
     super::environment::unset(&[VARIABLE]);
     let number = number.to_str().and_then(|text| text.parse().ok());
@@ -105,14 +105,14 @@ fn read(number: Option<RawFd>) -> io::Result<Vec<u8>> {
         return Err(io::Error::other("too long"));
     }
     let mut content = vec![0; length];
-    // The offset is shared with whoever wrote it.
+    // The offset is shared with the program that wrote the file.
     file.read_exact_at(&mut content, 0)?;
     Ok(content)
 }
 
-/// Runs a program in place of this one, with our environment, the kept descriptors and the legacy.
-/// Returns only if that failed; then everything is as it was.
-pub(crate) fn exec(path: &CStr, argv: &[CString], kept: &Kept, legacy: &Legacy) -> Errno {
+/// Replaces this program, with the same environment, and the descriptors and the state kept. Returns only
+/// if that failed; then nothing has changed.
+pub(crate) fn exec(path: &CStr, argv: &[CString], fds: &FdSet, state: &StateFile) -> Errno {
     let mut environment: Vec<CString> = std::env::vars_os()
         .filter_map(|(mut name, value)| {
             name.push("=");
@@ -120,8 +120,8 @@ pub(crate) fn exec(path: &CStr, argv: &[CString], kept: &Kept, legacy: &Legacy) 
             CString::new(OsString::into_vec(name)).ok() // it came from one
         })
         .collect();
-    environment.push(legacy.variable());
-    let numbers = || kept.0.iter().copied().chain([legacy.number()]);
+    environment.push(state.variable());
+    let numbers = || fds.0.iter().copied().chain([state.number()]);
     let errno = match numbers().try_for_each(|number| set_flags(number, 0)) {
         Err(errno) => errno,
         Ok(()) => {
@@ -145,19 +145,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_written_is_read_and_cannot_be_changed() {
-        let legacy = Legacy::write(b"state", 3).unwrap();
-        let changed = nix::unistd::write(&legacy.0, b"x");
+    fn saved_state_is_read_back_and_is_sealed() {
+        let state = StateFile::write(b"state", 3).unwrap();
+        let changed = nix::unistd::write(&state.0, b"x");
         assert_eq!(changed, Err(Errno::EPERM));
         // As if it had come through exec.
-        let copy = legacy.0.try_clone().unwrap();
+        let copy = state.0.try_clone().unwrap();
         let number = std::os::fd::IntoRawFd::into_raw_fd(copy);
         set_flags(number, 0).unwrap();
         assert_eq!(read(Some(number)).unwrap(), b"state");
     }
 
     #[test]
-    fn nothing_else_is_taken_for_it() {
+    fn file_that_is_not_sealed_is_refused() {
         assert!(read(None).is_err());
         let file = tempfile::tempfile().unwrap();
         let number = std::os::fd::IntoRawFd::into_raw_fd(file);
@@ -171,14 +171,14 @@ mod tests {
     }
 
     #[test]
-    fn after_an_exec_that_failed_nothing_is_left_open_to_children() {
-        let legacy = Legacy::write(b"", 3).unwrap();
+    fn failed_exec_leaves_descriptors_close_on_exec() {
+        let state = StateFile::write(b"", 3).unwrap();
         let file = tempfile::tempfile().unwrap();
-        let mut kept = Kept::default();
-        let number = kept.keep(&file);
-        let errno = exec(c"/nonexistent/program", &[c"x".into()], &kept, &legacy);
+        let mut fds = FdSet::default();
+        let number = fds.keep(&file);
+        let errno = exec(c"/nonexistent/program", &[c"x".into()], &fds, &state);
         assert_eq!(errno, Errno::ENOENT);
-        for number in [number, legacy.number()] {
+        for number in [number, state.number()] {
             // SAFETY: asks for a flag of an open descriptor.
             let flags = unsafe { libc::fcntl(number, libc::F_GETFD) };
             assert_eq!(flags, libc::FD_CLOEXEC);

@@ -8,7 +8,7 @@ use nix::sys::signal::{
     SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal as Known, sigprocmask,
 };
 
-use super::reexec::Kept;
+use super::reexec::FdSet;
 use crate::types::Signal;
 
 /// What the supervisor reads; everything else keeps its usual effect.
@@ -43,8 +43,8 @@ impl Signals {
     }
 
     /// For the next program in this process. The signals stay blocked, too.
-    pub(crate) fn save(&self, kept: &mut Kept) -> RawFd {
-        kept.keep(&self.0)
+    pub(crate) fn save(&self, fds: &mut FdSet) -> RawFd {
+        fds.keep(&self.0)
     }
 
     /// Nothing new is opened: there may be no room, and no way back.

@@ -55,7 +55,7 @@ mod extensions {
                 };
                 assert!(script.contains(&written), "{written} is not in\n{script}");
             }
-            assert!(!script.contains("try-state"), "that is for nobody to type");
+            assert!(!script.contains("preflight"), "that is for nobody to type");
         }
     }
 

@@ -13,11 +13,11 @@ mod extensions {
         let s = upgradable(&["--port=127.0.0.1:PORT"]).program(["--".into(), hello()]);
         let s = s.start();
         let (pid, worker) = (s.process(), s.wait_generation(1));
-        let usage = "error: unexpected argument ''\\''--try-state'\\'' found";
+        let usage = "error: unexpected argument ''\\''--preflight'\\'' found";
         let cases = [
             (
                 script("echo oops; kill -SEGV $$"),
-                "has failed its trial (killed by SEGV): oops",
+                "has failed the preflight (killed by SEGV): oops",
             ),
             (
                 script("exit 0"),
@@ -66,9 +66,9 @@ mod extensions {
         s.stop();
     }
 
-    /// It passes its trial and is another file by the time it is wanted: that one is tried, too.
+    /// The file passes the preflight and has been replaced by the time of exec: the new file is checked, too.
     #[test]
-    fn what_is_replaced_after_its_trial_is_tried_again() {
+    fn release_that_is_replaced_after_its_preflight_is_checked_again() {
         let s = upgradable(&[]).sh(SLEEPS).start();
         s.replace_program(&script("exit 1"));
         let real = s.copy_program("real");
@@ -80,12 +80,12 @@ mod extensions {
         s.replace_program(&script(&trap));
         s.command(&UPGRADE).expect(0, &[]);
         assert_eq!(s.upgrades(), 1);
-        let trials = s
+        let preflights = s
             .lines()
             .iter()
             .filter(|l| l.starts_with("upgrade: trying "))
             .count();
-        assert_eq!(trials, 2);
+        assert_eq!(preflights, 2);
         s.stop();
     }
 
@@ -145,7 +145,8 @@ mod extensions {
         s.stop();
     }
 
-    /// Its trial would go well. After exec it is no child of the supervisor's, which is a shell by then.
+    /// Its preflight would pass. After exec it would not be a child of the supervisor, whose process would be a
+    /// shell by then.
     #[test]
     fn a_script_that_does_not_exec_the_release_is_refused() {
         let s = upgradable(&[]).sh(SLEEPS).start();

@@ -79,12 +79,12 @@ pub(crate) fn killed_in_the_middle_it_comes_back_with_its_sockets(machine: &'sta
     let (service, program) = service(machine, "halfway", port);
     let load = machine.load(port);
     let mend = format!("cp /usr/bin/start_server {program}.new; mv {program}.new {program}");
-    let in_its_trial = format!("#!/bin/sh\n{mend}\nkill -KILL $PPID\n");
+    let in_preflight = format!("#!/bin/sh\n{mend}\nkill -KILL $PPID\n");
     let after_it = format!(
-        "#!/bin/sh\ncase $1 in --try-state) exec /usr/bin/start_server \"$@\" ;; esac\n\
+        "#!/bin/sh\ncase $1 in --preflight) exec /usr/bin/start_server \"$@\" ;; esac\n\
          {mend}\nkill -KILL $$\n"
     );
-    for script in [in_its_trial, after_it] {
+    for script in [in_preflight, after_it] {
         load.wait_answers(20);
         let supervisor = service.main_pid();
         machine.write(&program, &script, 0o755);

@@ -11,7 +11,7 @@ use super::{CallId, LONGEST, would_block};
 use crate::control::protocol::{Awaited, Method};
 use crate::control::varlink::{self, Call, Meaning};
 use crate::sys;
-use crate::sys::reexec::Kept;
+use crate::sys::reexec::FdSet;
 
 /// A client.
 pub(super) struct Connection {
@@ -62,9 +62,9 @@ impl Connection {
         }
     }
 
-    pub(super) fn save(&self, kept: &mut Kept) -> SavedConnection {
+    pub(super) fn save(&self, fds: &mut FdSet) -> SavedConnection {
         SavedConnection {
-            stream: kept.keep(&self.stream),
+            stream: fds.keep(&self.stream),
             heard: self.heard.clone(),
             unsent: self.unsent.clone(),
             current: self.current,

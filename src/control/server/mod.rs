@@ -23,7 +23,7 @@ use crate::error::{DisplayIoError, Error, why};
 use crate::machine::{RequestId, Time};
 use crate::sockets::{PathAccess, SavedPath, UnixPath, bind_path};
 use crate::sys;
-use crate::sys::reexec::Kept;
+use crate::sys::reexec::FdSet;
 use connection::{Connection, SavedConnection};
 
 /// One call of one client; the machine knows a reload by it. Never used twice.
@@ -97,11 +97,11 @@ impl Server {
     }
 
     /// For the next program in this process: nobody's call is lost.
-    pub(crate) fn save(&self, kept: &mut Kept) -> SavedServer {
+    pub(crate) fn save(&self, fds: &mut FdSet) -> SavedServer {
         SavedServer {
-            listener: kept.keep(&self.listener),
+            listener: fds.keep(&self.listener),
             file: self.file.save(),
-            connections: self.connections.iter().map(|c| c.save(kept)).collect(),
+            connections: self.connections.iter().map(|c| c.save(fds)).collect(),
             last_call: self.last_call,
             rests_until: self.rests_until,
         }

@@ -1,10 +1,10 @@
-//! The other end of an upgrade: a supervisor that goes on where the program before it has stopped.
+//! The second half of an upgrade: the new program goes on with the saved state of the old one.
 
 use std::io;
 use std::os::unix::process::parent_id;
 
-use super::UNDERSTOOD;
-use super::state::State;
+use super::preflight::UNDERSTOOD;
+use super::saved_state::SavedState;
 use crate::config::Config;
 use crate::control::Server;
 use crate::error::Error;
@@ -22,18 +22,18 @@ use crate::sys::signals::Signals;
 use crate::systemd::Notifier;
 use crate::worker::{NotifySockets, Spawner};
 
-/// For an upgrade to this program: says whether it would go on from the state that a running
-/// supervisor has started it with. Returns what that wants to read.
+/// The preflight of an upgrade to this program: checks that this program understands the state of the
+/// supervisor that has started it. Returns what that supervisor expects to read.
 ///
 /// # Errors
-/// [`Error::NotDone`] if it would not.
-pub fn try_state(config: &Config) -> Result<String, Error> {
+/// [`Error::NotDone`] if this program could not go on with that state.
+pub fn preflight(config: &Config) -> Result<String, Error> {
     builder::check(config)?;
-    let legacy = reexec::legacy();
-    let legacy = legacy.unwrap_or_else(|| Err(io::Error::other("there is none")));
-    let state = understand(legacy)?;
-    // What is between us now would be between the supervisor's process and us then, too, and then
-    // there is no way back.
+    let saved_state = reexec::take_saved_state();
+    let saved_state = saved_state.unwrap_or_else(|| Err(io::Error::other("there is none")));
+    let state = read(saved_state)?;
+    // A wrapper that starts the program instead of an exec would be the process of the supervisor after the
+    // upgrade.
     let (pid, parent) = (state.pid, parent_id());
     if pid != parent {
         let message = format!(
@@ -45,20 +45,20 @@ pub fn try_state(config: &Config) -> Result<String, Error> {
     Ok(UNDERSTOOD.to_owned())
 }
 
-fn understand(legacy: io::Result<Vec<u8>>) -> Result<State, Error> {
-    let legacy = legacy.map_err(|source| Error::System {
+fn read(saved_state: io::Result<Vec<u8>>) -> Result<SavedState, Error> {
+    let saved_state = saved_state.map_err(|source| Error::System {
         action: "read the state of the supervisor before, which START_SERVER_STATE tells of",
         source,
     })?;
-    State::parse(&legacy).map_err(Error::NotDone)
+    SavedState::parse(&saved_state).map_err(Error::NotDone)
 }
 
-/// Goes on in the process of the program that has left this.
+/// Goes on with the saved state, which is that of this very process.
 pub(in crate::supervisor) fn resume(
     config: Config,
-    legacy: io::Result<Vec<u8>>,
+    saved_state: io::Result<Vec<u8>>,
 ) -> Result<Supervisor, Error> {
-    let state = understand(legacy)?;
+    let state = read(saved_state)?;
     let (pid, ours) = (state.pid, std::process::id());
     if pid != ours {
         let message = format!("this state is for process {pid}, and not for us, {ours}");
@@ -71,7 +71,7 @@ pub(in crate::supervisor) fn resume(
 }
 
 impl Supervisor {
-    fn resume(config: Config, state: State) -> io::Result<Supervisor> {
+    fn resume(config: Config, state: SavedState) -> io::Result<Supervisor> {
         let (release, min_fd) = (state.release, state.min_fd);
         sys::limits::was_raised(state.open_files);
         let signals = Signals::resume(state.signals)?;
@@ -92,8 +92,8 @@ impl Supervisor {
         let control = control.transpose()?;
         let launcher = state.launcher.map(Launcher::resume).transpose()?;
         let log = LogFile::resume(config.log_file.as_ref(), min_fd, state.log_command)?;
-        // All that has come through exec is close-on-exec now, but for what our parent's parent may
-        // have left open.
+        // What is adopted is close-on-exec again. Descriptors that the first program inherited and did not
+        // know may still be open.
         sys::fd::handle_stray_fds(FIRST_FD, &[], StrayFds::CloseOnExec);
 
         log::to_stderr(min_fd);

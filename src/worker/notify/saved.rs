@@ -14,7 +14,7 @@ use super::runtime_dir::{Parents, RuntimeDir};
 use super::socket::{NotifySocket, SavedNotifySocket};
 use super::{NotifySockets, Words, message};
 use crate::sys::datagram::Inbox;
-use crate::sys::reexec::Kept;
+use crate::sys::reexec::FdSet;
 use crate::types::Identity;
 
 /// All lines.
@@ -38,9 +38,9 @@ impl Places {
 }
 
 impl NotifySockets {
-    pub(crate) fn save(&self, kept: &mut Kept) -> SavedNotifySockets {
+    pub(crate) fn save(&self, fds: &mut FdSet) -> SavedNotifySockets {
         SavedNotifySockets {
-            list: self.list.iter().map(|line| line.save(kept)).collect(),
+            list: self.list.iter().map(|line| line.save(fds)).collect(),
             place: self.place.as_ref().map(|place| place.path().into()),
         }
     }

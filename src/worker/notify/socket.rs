@@ -24,7 +24,7 @@ use crate::error::DisplayIoError;
 use crate::machine::{Generation, Notification};
 use crate::sys;
 use crate::sys::datagram::Inbox;
-use crate::sys::reexec::Kept;
+use crate::sys::reexec::FdSet;
 use crate::types::Pid;
 
 /// How many messages are read before it is somebody else's turn.
@@ -144,10 +144,10 @@ impl NotifySocket {
         Ok(channel)
     }
 
-    pub(super) fn save(&self, kept: &mut Kept) -> SavedNotifySocket {
+    pub(super) fn save(&self, fds: &mut FdSet) -> SavedNotifySocket {
         SavedNotifySocket {
             generation: self.generation,
-            socket: kept.keep(&self.socket),
+            socket: fds.keep(&self.socket),
             path: self.path.clone().into(),
             worker: self.worker,
             complained: self.complained,

@@ -1,8 +1,8 @@
-//! The state of a running supervisor, as one release writes it and the next reads it.
+//! The saved state of a supervisor: written by one release, read by the next.
 //!
-//! A release has to understand what the one before it wrote. So: whatever is added later is
+//! A release has to understand the states of older ones. So a field that is added later is
 //! `#[serde(default)]`; nothing is renamed or removed, and no meaning changes, without another
-//! [`FORMAT`]. An older release refuses fields that it does not know, for it would lose them.
+//! [`FORMAT`]. An older release refuses fields that it does not know, since it would lose them.
 
 use std::os::fd::RawFd;
 use std::time::Duration;
@@ -18,31 +18,31 @@ use crate::sockets::SavedSocket;
 use crate::supervisor::Supervisor;
 use crate::sys;
 use crate::sys::daemon::Launcher;
-use crate::sys::reexec::Kept;
+use crate::sys::reexec::FdSet;
 use crate::sys::signal_state::SignalState;
 use crate::systemd::SavedNotifier;
 use crate::types::Pid;
 use crate::worker::{SavedEnvironment, SavedNotifySockets};
 
-/// The format of what follows.
+/// The format of the state. Another number is refused.
 const FORMAT: u32 = 1;
 
-/// All that the command line does not say. Descriptors are given by number.
+/// Everything that the command line does not say. Descriptors are given by number.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct State {
+pub(super) struct SavedState {
     format: u32,
-    /// Who wrote this.
+    /// The release that wrote this.
     pub(super) release: String,
     pub(super) pid: u32,
     /// The lowest number that no socket has or will have.
     pub(super) min_fd: RawFd,
-    /// The limit of open files that we were started with, if we have raised it.
+    /// The limit of open files that the supervisor was started with, if it has raised the limit.
     pub(super) open_files: Option<u64>,
-    /// The machine's time 0, on the monotonic clock.
+    /// Time 0 of the machine, on the monotonic clock.
     pub(super) origin: Duration,
     pub(super) signals: RawFd,
-    /// The dispositions and the mask that workers get.
+    /// The signal dispositions and the signal mask that workers get.
     pub(super) signal_state: SignalState,
     pub(super) machine: MachineState,
     pub(super) history: History,
@@ -51,7 +51,7 @@ pub(super) struct State {
     pub(super) environment: SavedEnvironment,
     pub(super) notifier: SavedNotifier,
     pub(super) pid_file: Option<RawFd>,
-    /// The file that we have put there, if we have.
+    /// The status file that this supervisor has written, if it has.
     pub(super) status_file: Option<RawFd>,
     pub(super) status_retry: Option<Time>,
     pub(super) log_command: Option<SavedCommand>,
@@ -62,11 +62,11 @@ pub(super) struct State {
     pub(super) control: Option<SavedServer>,
 }
 
-impl State {
+impl SavedState {
     /// # Errors
-    /// What is not understood, for people.
-    pub(super) fn parse(text: &[u8]) -> Result<State, String> {
-        /// What every format has.
+    /// What is not understood, as a sentence.
+    pub(super) fn parse(text: &[u8]) -> Result<SavedState, String> {
+        /// The fields of every format.
         #[derive(Deserialize)]
         struct Head {
             format: u32,
@@ -88,35 +88,32 @@ impl State {
 }
 
 impl Supervisor {
-    /// What the next program is to know, and to keep open.
-    pub(super) fn save(&self, kept: &mut Kept) -> State {
-        State {
+    /// Returns what the next program has to know, and adds what it has to keep open to `fds`.
+    pub(super) fn save(&self, fds: &mut FdSet) -> SavedState {
+        SavedState {
             format: FORMAT,
             release: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
             min_fd: self.min_fd,
             open_files: sys::limits::raised_from(),
             origin: self.origin,
-            signals: self.signals.save(kept),
+            signals: self.signals.save(fds),
             signal_state: SignalState::at_start(),
             machine: self.machine.save(),
             history: self.history.clone(),
-            sockets: self.sockets.save(kept),
-            notify_sockets: self.notify_sockets.save(kept),
+            sockets: self.sockets.save(fds),
+            notify_sockets: self.notify_sockets.save(fds),
             environment: self.environment.save(),
             notifier: self.notifier.save(),
-            pid_file: self.pid_file.as_ref().map(|file| file.save(kept)),
-            status_file: self.status_file.as_ref().and_then(|file| file.save(kept)),
+            pid_file: self.pid_file.as_ref().map(|file| file.save(fds)),
+            status_file: self.status_file.as_ref().and_then(|file| file.save(fds)),
             status_retry: self.status_retry,
-            log_command: self.log.save(kept),
+            log_command: self.log.save(fds),
             log_lines: log::save(),
-            launcher: self
-                .launcher
-                .as_ref()
-                .map(|line: &Launcher| line.save(kept)),
+            launcher: self.launcher.as_ref().map(|line: &Launcher| line.save(fds)),
             last_failure: self.last_failure.clone(),
             check: self.check,
-            control: self.control.as_ref().map(|server| server.save(kept)),
+            control: self.control.as_ref().map(|server| server.save(fds)),
         }
     }
 }
@@ -126,7 +123,7 @@ mod tests {
     use super::*;
     use serde_json::{Value, json};
 
-    /// Written by release 0.1.0. Never to be changed: it is what is out there.
+    /// Written by release 0.1.0. Must not change after that release.
     const FORMAT_1: &str = include_str!("format_1.json");
 
     fn sample() -> Value {
@@ -134,11 +131,11 @@ mod tests {
     }
 
     #[test]
-    fn what_the_first_release_wrote_is_understood_and_none_of_it_is_lost() {
-        let state = State::parse(FORMAT_1.as_bytes()).unwrap();
+    fn state_of_the_first_release_is_read_without_a_loss() {
+        let state = SavedState::parse(FORMAT_1.as_bytes()).unwrap();
         let mut written = serde_json::to_value(&state).unwrap();
         let sample = sample();
-        // What has been added since may be there, too.
+        // Fields may have been added since.
         let known = sample.as_object().unwrap();
         let fields = written.as_object_mut().unwrap();
         fields.retain(|name, _| known.contains_key(name));
@@ -146,23 +143,23 @@ mod tests {
     }
 
     #[test]
-    fn what_another_release_has_added_or_changed_is_refused() {
+    fn unknown_fields_and_formats_are_refused() {
         let mut newer = sample();
         newer["release"] = json!("9.0");
         newer["a_new_field"] = json!(1);
-        let refused = State::parse(newer.to_string().as_bytes()).unwrap_err();
+        let refused = SavedState::parse(newer.to_string().as_bytes()).unwrap_err();
         assert!(refused.contains("release 9.0"), "{refused}");
         assert!(refused.contains("a_new_field"), "{refused}");
 
         let mut nested = sample();
         nested["machine"]["workers"][0]["a_new_field"] = json!(1);
-        assert!(State::parse(nested.to_string().as_bytes()).is_err());
+        assert!(SavedState::parse(nested.to_string().as_bytes()).is_err());
 
         let other_format = json!({"format": 2, "release": "9.0", "anything": []});
-        let refused = State::parse(other_format.to_string().as_bytes()).unwrap_err();
+        let refused = SavedState::parse(other_format.to_string().as_bytes()).unwrap_err();
         assert!(refused.contains("its format is 2"), "{refused}");
         for garbage in ["", "[]", "{}", "{\"format\":1}"] {
-            assert!(State::parse(garbage.as_bytes()).is_err(), "{garbage}");
+            assert!(SavedState::parse(garbage.as_bytes()).is_err(), "{garbage}");
         }
     }
 }
