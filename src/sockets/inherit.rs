@@ -13,15 +13,6 @@ use super::address::{Endpoint, Unfit};
 use crate::error::{Error, why};
 use crate::sys;
 
-/// The variables of the protocol. None of them is for workers as it stands.
-const VARIABLES: [&str; 5] = [
-    "LISTEN_PID",
-    "LISTEN_FDS",
-    "LISTEN_FDNAMES",
-    "LISTEN_PIDFDID",
-    "LISTEN_FDS_FIRST_FD",
-];
-
 /// A socket (or a FIFO, …) that somebody opened for us.
 pub(crate) struct Inherited {
     pub(super) fd: OwnedFd,
@@ -37,16 +28,16 @@ pub(crate) fn take() -> Result<Vec<Inherited>, Error> {
     let (count, names) = match told {
         Ok(Some(told)) => told,
         Ok(None) | Err(_) => {
-            sys::environment::unset(&VARIABLES);
+            sys::environment::unset_listen_fds();
             return match told {
                 Err(e) => Err(e),
                 _ => Ok(standard_input().into_iter().collect()),
             };
         }
     };
-    sys::environment::unset(&["LISTEN_FDS_FIRST_FD"]); // an extension of listenfd's, not of ours
+    sys::environment::unset("LISTEN_FDS_FIRST_FD"); // would move the numbers
     let mut all = ListenFd::from_env(); // unsets two of them
-    sys::environment::unset(&VARIABLES);
+    sys::environment::unset_listen_fds();
     let mut inherited = Vec::with_capacity(count);
     for index in 0..count {
         let Ok(Some(number)) = all.take_raw_fd(index) else {

@@ -13,8 +13,7 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
-/// The variable that tells the next program the descriptor number of the saved state.
-const VARIABLE: &str = "START_SERVER_STATE";
+use super::environment::STATE;
 
 /// Longer than any state, in bytes.
 const LONGEST: u64 = 256 << 20;
@@ -52,7 +51,7 @@ impl StateFile {
 
     /// The variable that names the descriptor, `NAME=VALUE`.
     pub(crate) fn variable(&self) -> CString {
-        let variable = format!("{VARIABLE}={}", self.number());
+        let variable = format!("{STATE}={}", self.number());
         CString::new(variable).unwrap_or_default() // it has no NUL byte
     }
 }
@@ -86,8 +85,8 @@ pub(crate) fn executed_as() -> Option<OsString> {
 /// The state that the program before this one has saved, if there was one. Must be called while there is one
 /// thread: the variable is removed.
 pub(crate) fn take_saved_state() -> Option<io::Result<Vec<u8>>> {
-    let number = std::env::var_os(VARIABLE)?;
-    super::environment::unset(&[VARIABLE]);
+    let number = std::env::var_os(STATE)?;
+    super::environment::unset(STATE);
     let number = number.to_str().and_then(|text| text.parse().ok());
     Some(read(number.filter(|number| *number > libc::STDERR_FILENO)))
 }

@@ -34,19 +34,6 @@ const LONGEST: u64 = 128 * 1024;
 /// has changed.
 const REST: Duration = Duration::from_millis(100);
 
-/// Variables that are for the spawner to set, or nobody.
-const RESERVED: [&str; 9] = [
-    "SERVER_STARTER_PORT",
-    "SERVER_STARTER_GENERATION",
-    "LISTEN_PID",
-    "LISTEN_PIDFDID",
-    "LISTEN_FDS",
-    "LISTEN_FDNAMES",
-    "NOTIFY_SOCKET",
-    "WATCHDOG_PID",
-    "WATCHDOG_USEC",
-];
-
 /// Variables that say who one is, environ(7).
 const ACCOUNT: [&str; 4] = ["USER", "LOGNAME", "HOME", "SHELL"];
 
@@ -153,7 +140,7 @@ impl Environment {
         let own = self.inherited.iter().map(|(name, value)| (name, value));
         let own = own.filter(|(name, _)| !self.read.contains_key(*name));
         own.chain(&self.read)
-            .filter(|(name, _)| !RESERVED.iter().any(|reserved| *name == reserved))
+            .filter(|(name, _)| !sys::environment::is_set_for_workers(name))
             .filter_map(|(name, value)| {
                 let mut variable = name.clone();
                 variable.push("=");

@@ -7,9 +7,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{Environment, RESERVED, Variables, overlay, read_dir};
+use super::{Environment, Variables, overlay, read_dir};
 use crate::config::LiveConfig;
 use crate::machine::Time;
+use crate::sys::environment::is_set_for_workers;
 
 /// Between two files.
 const SEPARATOR: u8 = 0x1c;
@@ -72,7 +73,7 @@ fn block(read: Variables) {
     for (name, value) in inherited.clone() {
         expected.entry(name).or_insert(value);
     }
-    expected.retain(|name, _: &mut OsString| !RESERVED.iter().any(|reserved| name == reserved));
+    expected.retain(|name, _: &mut OsString| !is_set_for_workers(name));
     let environment = Environment {
         inherited: inherited.into(),
         dir: None,
