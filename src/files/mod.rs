@@ -4,12 +4,14 @@
 pub(crate) mod fuzz;
 mod log_file;
 mod pid_file;
+mod removal;
 mod safe_open;
 mod status_file;
 
 pub use log_file::LogFileSpec;
 pub(crate) use log_file::{LogFile, SavedCommand};
 pub(crate) use pid_file::{Held, Holder, PidFile, read_holder};
+pub(crate) use removal::RemovalWatch;
 pub(crate) use status_file::{StatusFile, read_status};
 
 use std::fs::{File, Metadata};

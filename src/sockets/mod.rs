@@ -9,16 +9,16 @@ pub(crate) mod fuzz;
 mod inherit;
 mod matching;
 mod plan;
+mod reopen;
 mod saved;
-mod shutdown;
 mod spec;
 mod unix_path;
 
 pub(crate) use export::ListenFds;
 pub(crate) use inherit::take as take_inherited;
 pub(crate) use plan::Plan;
+pub(crate) use reopen::{Cause, Outcome, Reopener, ShutDown};
 pub(crate) use saved::SavedSocket;
-pub(crate) use shutdown::{Outcome, Reopener, ShutDown};
 pub use spec::{AddressSpec, Host, PathSpec, PortSpec};
 pub use unix_path::PathAccess;
 pub(crate) use unix_path::{SavedPath, UnixPath, bind as bind_path};

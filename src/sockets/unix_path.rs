@@ -199,6 +199,16 @@ impl UnixPath {
         }
     }
 
+    pub(crate) fn as_path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether the file is still the one that was made.
+    pub(crate) fn is_there(&self) -> bool {
+        fs::symlink_metadata(&self.path)
+            .is_ok_and(|found| found.dev() == self.device && found.ino() == self.inode)
+    }
+
     /// Lets the file be: the socket will outlive us.
     pub(super) fn leave(self) {
         std::mem::forget(self); // a path's few bytes, once
@@ -207,9 +217,7 @@ impl UnixPath {
 
 impl Drop for UnixPath {
     fn drop(&mut self) {
-        let ours = fs::symlink_metadata(&self.path)
-            .is_ok_and(|m| m.dev() == self.device && m.ino() == self.inode);
-        if ours {
+        if self.is_there() {
             let _ = fs::remove_file(&self.path);
         }
     }

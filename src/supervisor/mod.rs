@@ -138,10 +138,15 @@ impl Supervisor {
         log::flush();
         while let Some(signal) = self.signals.next() {
             let event = match signal {
-                Signal::HUP => Event::Hup,
+                Signal::HUP => {
+                    self.check_control_socket();
+                    self.retry_lost_sockets();
+                    Event::Hup
+                }
                 Signal::TERM | Signal::INT | Signal::QUIT => Event::Stop(signal),
                 Signal::USR1 => {
                     self.reopen_log();
+                    self.check_control_socket();
                     continue;
                 }
                 Signal::USR2 => {
@@ -369,6 +374,14 @@ impl Supervisor {
                 }
             }
             _ => {}
+        }
+    }
+
+    /// Makes the control socket again if its file is gone.
+    fn check_control_socket(&mut self) {
+        let now = self.now();
+        if let Some(server) = &mut self.control {
+            server.check_file(now);
         }
     }
 

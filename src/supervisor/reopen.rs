@@ -2,39 +2,58 @@
 
 use super::Supervisor;
 use crate::machine::{Event, WorkerState};
-use crate::sockets::{Outcome, ShutDown};
+use crate::sockets::{Cause, Outcome, ShutDown};
 use crate::systemd::Store;
 
 impl Supervisor {
-    /// Opens the sockets again that have been shut down. Returns the exit status if the machine ends.
+    /// Opens the sockets again that have been shut down or have lost their file. Returns the exit status if the
+    /// machine ends.
     pub(super) fn reopen_sockets(&mut self) -> Option<u8> {
-        let mut replaced = false;
-        for shut_down in self.reopener.reopen(&mut self.sockets) {
-            self.log_shut_down(&shut_down);
-            if shut_down.outcome == Outcome::Replaced {
-                replaced = true;
-                self.store_again(shut_down.index);
-            }
+        let reopened = self.reopener.reopen(&mut self.sockets);
+        match self.take_in(reopened) {
+            // The workers of now wait for connections on the old socket.
+            true => self.handle(Event::SocketReplaced),
+            false => None,
         }
-        // The workers of now wait for connections on the old socket.
-        replaced
-            .then(|| self.handle(Event::SocketReplaced))
-            .flatten()
     }
 
-    fn log_shut_down(&self, ShutDown { key, outcome, .. }: &ShutDown) {
-        let (key, cause) = (key.to_string_lossy(), self.leaving());
+    /// Tries those again whose file could not be made. A generation that gets them is about to start.
+    pub(super) fn retry_lost_sockets(&mut self) {
+        let reopened = self.reopener.retry(&mut self.sockets);
+        self.take_in(reopened);
+    }
+
+    /// Logs what was done. Returns whether there are new sockets.
+    fn take_in(&mut self, reopened: Vec<ShutDown>) -> bool {
+        for reopened in &reopened {
+            self.log_reopened(reopened);
+            if reopened.outcome == Outcome::Replaced {
+                self.store_again(reopened.index);
+            }
+        }
+        reopened.iter().any(|it| it.outcome == Outcome::Replaced)
+    }
+
+    fn log_reopened(
+        &self,
+        ShutDown {
+            key,
+            cause,
+            outcome,
+            ..
+        }: &ShutDown,
+    ) {
+        let key = key.to_string_lossy();
+        let what = match cause {
+            Cause::ShutDown => format!("was shut down by a worker, shutdown(2){}", self.leaving()),
+            Cause::FileRemoved => "has lost its file".to_owned(),
+        };
         match outcome {
-            Outcome::ListensAgain => tracing::warn!(
-                "socket {key} was shut down by a worker, shutdown(2){cause}; it listens again"
-            ),
-            Outcome::Replaced => tracing::warn!(
-                "socket {key} was shut down by a worker, shutdown(2){cause}; a new socket has its place, \
-                 connections that were waiting are lost"
-            ),
-            Outcome::Lost(why) => tracing::error!(
-                "socket {key} was shut down by a worker, shutdown(2){cause}, and is of no use any more: {why}"
-            ),
+            Outcome::ListensAgain => tracing::warn!("socket {key} {what}; it listens again"),
+            Outcome::Replaced => tracing::warn!("socket {key} {what}; a new socket has its place"),
+            Outcome::Lost(why) => {
+                tracing::error!("socket {key} {what} and cannot be opened again: {why}")
+            }
         }
     }
 

@@ -47,7 +47,7 @@ impl Supervisor {
         fds.push(readable(self.signals.as_fd()));
         fds.extend(self.timer.as_ref().map(|timer| readable(timer.as_fd())));
         let shut_down = fds.len();
-        fds.extend(self.reopener.fd().map(readable));
+        fds.extend(self.reopener.fds().map(readable));
         let shut_down = shut_down..fds.len();
         fds.extend(self.environment.changes(now).map(readable));
         fds.extend(pending.as_ref().map(|pipe| writable(pipe.as_fd())));

@@ -4,6 +4,7 @@
 mod connection;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
+mod reopen;
 
 use std::collections::VecDeque;
 use std::io;
@@ -20,11 +21,13 @@ use serde::{Deserialize, Serialize};
 use super::protocol::{Awaited, Failure, Method};
 use super::varlink;
 use crate::error::{DisplayIoError, Error, why};
+use crate::files::RemovalWatch;
 use crate::machine::{RequestId, Time};
 use crate::sockets::{PathAccess, SavedPath, UnixPath, bind_path};
 use crate::sys;
 use crate::sys::reexec::FdSet;
 use connection::{Connection, SavedConnection};
+use reopen::Retry;
 
 /// One call of one client; the machine knows a reload by it. Never used twice.
 pub(crate) type CallId = RequestId;
@@ -51,6 +54,10 @@ pub(crate) struct Server {
     disconnected: Vec<CallId>,
     /// Nobody is let in until then.
     rests_until: Option<Time>,
+    /// `None` if the file cannot be watched.
+    removal: Option<RemovalWatch>,
+    /// The file is gone and could not be made again yet.
+    retry: Option<Retry>,
 }
 
 /// Socket and clients, as the next program in this process gets them.
@@ -68,23 +75,8 @@ impl Server {
     /// Listens at `path`, which only root and we ourselves may connect to. What is opened for this
     /// lives at descriptor `min_fd` or higher.
     pub(crate) fn open(path: &Path, min_fd: RawFd) -> Result<Server, Error> {
-        let access = PathAccess {
-            mode: 0o600,
-            ..PathAccess::default()
-        };
-        let (listener, file) = bind_path(path, &access, u32::MAX)?;
-        let error = |action| {
-            move |source| Error::Socket {
-                action,
-                address: path.display().to_string(),
-                source,
-            }
-        };
-        let listener = sys::fd::raise(listener, min_fd).map_err(error("keep the socket of"))?;
-        let listener = UnixListener::from(listener);
-        let prepared = listener.set_nonblocking(true);
-        prepared.map_err(error("prepare the socket of"))?;
-        Ok(Server {
+        let (listener, file) = listen(path, min_fd)?;
+        let mut server = Server {
             listener,
             file,
             min_fd,
@@ -93,7 +85,11 @@ impl Server {
             calls: VecDeque::new(),
             disconnected: Vec::new(),
             rests_until: None,
-        })
+            removal: RemovalWatch::new(),
+            retry: None,
+        };
+        server.watch_file();
+        Ok(server)
     }
 
     /// For the next program in this process: nobody's call is lost.
@@ -110,7 +106,7 @@ impl Server {
     pub(crate) fn resume(saved: SavedServer, min_fd: RawFd) -> io::Result<Server> {
         let connections = saved.connections.into_iter().map(Connection::resume);
         let connections: io::Result<Vec<Connection>> = connections.collect();
-        Ok(Server {
+        let mut server = Server {
             listener: sys::fd::adopt(saved.listener)?.into(),
             file: UnixPath::resume(saved.file),
             min_fd,
@@ -119,7 +115,11 @@ impl Server {
             calls: VecDeque::new(),
             disconnected: Vec::new(),
             rests_until: saved.rests_until,
-        })
+            removal: RemovalWatch::new(),
+            retry: None,
+        };
+        server.watch_file();
+        Ok(server)
     }
 
     /// What is to be waited for, and with which of poll(2)'s events.
@@ -130,7 +130,11 @@ impl Server {
         };
         let listener = (self.listener.as_fd(), listens);
         let clients = self.connections.iter().map(|c| (c.as_fd(), c.interest()));
-        std::iter::once(listener).chain(clients)
+        let removal = self
+            .removal
+            .iter()
+            .map(|watch| (watch.as_fd(), PollFlags::POLLIN));
+        std::iter::once(listener).chain(removal).chain(clients)
     }
 
     /// When there is something to do without any news: at once, if a client has made several calls
@@ -139,13 +143,18 @@ impl Server {
         let unattended = |client: &Connection| client.is_over() || client.has_call();
         match self.connections.iter().any(unattended) {
             true => Some(Time::ZERO),
-            false => self.rests_until,
+            false => {
+                let retry = self.retry.as_ref().map(|retry| retry.at);
+                self.rests_until.into_iter().chain(retry).min()
+            }
         }
     }
 
     /// What poll(2) says of each of [`Server::fds`], in order.
     pub(crate) fn mark_ready(&mut self, mut news: impl Iterator<Item = PollFlags>, now: Time) {
         let arrivals = news.next().unwrap_or(PollFlags::empty());
+        let removal = self.removal.as_ref().and_then(|_| news.next());
+        self.notice_removal(removal.is_some_and(|flags| !flags.is_empty()), now);
         for (client, flags) in self.connections.iter_mut().zip(news) {
             client.has_news(flags);
         }
@@ -293,6 +302,26 @@ impl Server {
         let idle = first(Connection::wants_nothing).or_else(|| first(|c| c.call().is_none()));
         idle.map(|at| self.connections.remove(at)).is_some()
     }
+}
+
+fn listen(path: &Path, min_fd: RawFd) -> Result<(UnixListener, UnixPath), Error> {
+    let access = PathAccess {
+        mode: 0o600,
+        ..PathAccess::default()
+    };
+    let (listener, file) = bind_path(path, &access, u32::MAX)?;
+    let error = |action| {
+        move |source| Error::Socket {
+            action,
+            address: path.display().to_string(),
+            source,
+        }
+    };
+    let listener = sys::fd::raise(listener, min_fd).map_err(error("keep the socket of"))?;
+    let listener = UnixListener::from(listener);
+    let prepared = listener.set_nonblocking(true);
+    prepared.map_err(error("prepare the socket of"))?;
+    Ok((listener, file))
 }
 
 fn last_reply<T: Serialize>(result: Result<&T, &Failure>) -> Vec<u8> {

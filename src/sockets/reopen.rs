@@ -4,7 +4,8 @@
 //! way out (WEBrick does) ends it for every generation. An epoll instance that asks for no events
 //! still reports EPOLLHUP, epoll_ctl(2), and never wakes this process for a connection. A TCP socket
 //! listens again after listen(2). A unix socket and a UDP socket do not: they need a new socket at
-//! the same address, which the current workers do not have, so a new generation has to follow.
+//! the same address, which the current workers do not have, so a new generation has to follow. So does one
+//! when something else removes the file of a unix socket: no client finds the socket any more.
 
 use std::ffi::OsString;
 use std::io;
@@ -19,6 +20,7 @@ use nix::sys::socket::{getsockopt, sockopt};
 use super::unix_path::PathAccess;
 use super::{Origin, Socket, Sockets, bind, unix_path};
 use crate::error::DisplayIoError;
+use crate::files::RemovalWatch;
 use crate::sys;
 
 /// What is done to a socket that was shut down.
@@ -26,6 +28,10 @@ pub(crate) struct Reopener {
     epoll: Option<Epoll>,
     /// What each socket was bound to at the start.
     addresses: Vec<Option<SockaddrStorage>>,
+    /// The files of unix sockets; `None` if they cannot be watched.
+    files: Option<RemovalWatch>,
+    /// Sockets whose file was removed and could not be made again yet.
+    fileless: Vec<usize>,
     access: PathAccess,
     backlog: u32,
 }
@@ -33,9 +39,18 @@ pub(crate) struct Reopener {
 /// What has become of a socket that was shut down.
 pub(crate) struct ShutDown {
     pub(crate) key: OsString,
+    pub(crate) cause: Cause,
     /// Its place among the sockets.
     pub(crate) index: usize,
     pub(crate) outcome: Outcome,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cause {
+    /// A worker has called shutdown(2).
+    ShutDown,
+    /// Something else has removed the file of a unix socket.
+    FileRemoved,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,9 +83,11 @@ impl Reopener {
             })
             .ok();
         let address = |socket: &Socket| getsockname(socket.fd.as_raw_fd()).ok();
-        let reopener = Reopener {
+        let mut reopener = Reopener {
             epoll,
             addresses: sockets.list.iter().map(address).collect(),
+            files: RemovalWatch::new(),
+            fileless: Vec::new(),
             access,
             backlog,
         };
@@ -80,7 +97,17 @@ impl Reopener {
         reopener
     }
 
-    fn watch(&self, at: usize, socket: &Socket) {
+    fn watch_file(&mut self, at: usize, socket: &Socket) {
+        let ours = matches!(socket.origin, Origin::Bound { .. }) || socket.stored;
+        if let (true, Some(files), Some(Address::Path(path))) =
+            (ours, &mut self.files, Address::of(&socket.fd))
+        {
+            files.watch(at, &path);
+        }
+    }
+
+    fn watch(&mut self, at: usize, socket: &Socket) {
+        self.watch_file(at, socket);
         let Some(epoll) = self.epoll.as_ref().filter(|_| can_be_shut_down(&socket.fd)) else {
             return;
         };
@@ -95,13 +122,33 @@ impl Reopener {
         }
     }
 
-    /// Readable when a socket has been shut down.
-    pub(crate) fn fd(&self) -> Option<BorrowedFd<'_>> {
-        self.epoll.as_ref().map(|epoll| epoll.0.as_fd())
+    /// Readable when there is something for [`reopen`](Reopener::reopen) to do.
+    pub(crate) fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        let epoll = self.epoll.as_ref().map(|epoll| epoll.0.as_fd());
+        let files = self.files.as_ref().map(AsFd::as_fd);
+        epoll.into_iter().chain(files)
     }
 
-    /// Opens the sockets again that have been shut down since the last call.
-    pub(crate) fn reopen(&self, sockets: &mut Sockets) -> Vec<ShutDown> {
+    /// Opens the sockets again that have been shut down, or have lost their file, since the last call.
+    pub(crate) fn reopen(&mut self, sockets: &mut Sockets) -> Vec<ShutDown> {
+        let mut found = self.shut_down();
+        let touched = self
+            .files
+            .as_ref()
+            .map(RemovalWatch::touched)
+            .unwrap_or_default();
+        found.extend(touched.into_iter().map(|at| (at, Cause::FileRemoved)));
+        self.reopen_all(found, sockets)
+    }
+
+    /// Tries those again whose file could not be made.
+    pub(crate) fn retry(&mut self, sockets: &mut Sockets) -> Vec<ShutDown> {
+        let fileless = std::mem::take(&mut self.fileless);
+        let again = fileless.into_iter().map(|at| (at, Cause::FileRemoved));
+        self.reopen_all(again.collect(), sockets)
+    }
+
+    fn shut_down(&self) -> Vec<(usize, Cause)> {
         let Some(epoll) = &self.epoll else {
             return Vec::new();
         };
@@ -110,20 +157,34 @@ impl Reopener {
         let hung_up = |event: &&EpollEvent| event.events().contains(EpollFlags::EPOLLHUP);
         let hung_up = events.iter().take(count).filter(hung_up);
         hung_up
-            .filter_map(|event| {
-                let at = usize::try_from(event.data()).ok()?;
-                let socket = sockets.list.get_mut(at)?;
-                let outcome = self.reopen_one(at, socket);
-                Some(ShutDown {
-                    key: socket.key.clone(),
-                    index: at,
-                    outcome,
-                })
-            })
+            .filter_map(|event| Some((usize::try_from(event.data()).ok()?, Cause::ShutDown)))
             .collect()
     }
 
-    fn reopen_one(&self, at: usize, socket: &mut Socket) -> Outcome {
+    fn reopen_all(&mut self, found: Vec<(usize, Cause)>, sockets: &mut Sockets) -> Vec<ShutDown> {
+        let mut reopened = Vec::new();
+        for (index, cause) in found {
+            let Some(socket) = sockets.list.get_mut(index) else {
+                continue;
+            };
+            if cause == Cause::FileRemoved && has_file(socket) {
+                continue; // its mode was changed, or it has been replaced since
+            }
+            let outcome = self.reopen_one(index, socket);
+            if let (Cause::FileRemoved, Outcome::Lost(_)) = (cause, &outcome) {
+                self.fileless.push(index);
+            }
+            reopened.push(ShutDown {
+                key: socket.key.clone(),
+                cause,
+                index,
+                outcome,
+            });
+        }
+        reopened
+    }
+
+    fn reopen_one(&mut self, at: usize, socket: &mut Socket) -> Outcome {
         let address = match Address::of(&socket.fd) {
             Some(Address::Tcp) if self.listen_again(at, &socket.fd) => {
                 return Outcome::ListensAgain;
@@ -149,7 +210,7 @@ impl Reopener {
 
     /// Puts a new socket with the same address on the same descriptor number.
     fn replace(
-        &self,
+        &mut self,
         at: usize,
         socket: &mut Socket,
         address: Option<Address>,
@@ -209,6 +270,21 @@ impl Address {
     }
 }
 
+/// Whether the file of a unix socket is the one that was made for it. A file that the fd store keeps was
+/// made by an earlier supervisor, and any is taken for it.
+fn has_file(socket: &Socket) -> bool {
+    match (&socket.origin, Address::of(&socket.fd)) {
+        (
+            Origin::Bound {
+                path: Some(file), ..
+            },
+            _,
+        ) => file.is_there(),
+        (_, Some(Address::Path(path))) => path.symlink_metadata().is_ok(),
+        _ => true,
+    }
+}
+
 /// FIFOs and netlink sockets cannot be.
 fn can_be_shut_down(fd: &OwnedFd) -> bool {
     let name: nix::Result<SockaddrStorage> = getsockname(fd.as_raw_fd());
@@ -225,128 +301,4 @@ fn open(min_fd: RawFd) -> io::Result<Epoll> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::net::{TcpListener, TcpStream, UdpSocket};
-    use std::os::unix::net::{UnixListener, UnixStream};
-
-    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-    use nix::sys::socket::{Shutdown, shutdown};
-
-    use super::*;
-
-    fn watched(fd: OwnedFd, origin: Origin) -> (Sockets, Reopener) {
-        let socket = Socket {
-            key: "key".into(),
-            fd_name: OsString::new(),
-            fd,
-            origin,
-            stored: false,
-        };
-        let sockets = Sockets { list: vec![socket] };
-        let reopener = Reopener::new(&sockets, PathAccess::default(), 0, 0);
-        (sockets, reopener)
-    }
-
-    fn bound(fd: impl Into<OwnedFd>) -> (Sockets, Reopener) {
-        let origin = Origin::Bound {
-            datagram: false,
-            path: None,
-        };
-        watched(fd.into(), origin)
-    }
-
-    fn outcomes(sockets: &mut Sockets, reopener: &Reopener) -> Vec<Outcome> {
-        let shut_down = reopener.reopen(sockets);
-        shut_down.into_iter().map(|s| s.outcome).collect()
-    }
-
-    fn is_readable(reopener: &Reopener) -> bool {
-        let mut fds = [PollFd::new(reopener.fd().unwrap(), PollFlags::POLLIN)];
-        poll(&mut fds, PollTimeout::ZERO).unwrap() > 0
-    }
-
-    #[test]
-    fn tcp_socket_listens_again_and_is_reported_once() {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        let (mut sockets, reopener) = bound(listener.try_clone().unwrap());
-        for _ in 0..2 {
-            assert!(!is_readable(&reopener));
-            shutdown(listener.as_raw_fd(), Shutdown::Both).unwrap();
-            assert!(is_readable(&reopener));
-            assert_eq!(outcomes(&mut sockets, &reopener), [Outcome::ListensAgain]);
-            assert!(outcomes(&mut sockets, &reopener).is_empty());
-            let _client = TcpStream::connect(address).unwrap();
-            listener.accept().unwrap();
-        }
-    }
-
-    #[test]
-    fn connection_to_a_watched_socket_wakes_no_one() {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        let (_sockets, reopener) = bound(listener);
-        let _client = TcpStream::connect(address).unwrap();
-        assert!(!is_readable(&reopener));
-    }
-
-    #[test]
-    fn unix_socket_is_replaced_at_its_path_and_on_its_number() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("s");
-        let (fd, file) = unix_path::bind(&path, &PathAccess::default(), 0).unwrap();
-        let number = fd.as_raw_fd();
-        let origin = Origin::Bound {
-            datagram: false,
-            path: Some(file),
-        };
-        let (mut sockets, reopener) = watched(fd, origin);
-        for _ in 0..2 {
-            // Workers hold it too, so it stays open.
-            let current = sockets.list[0].fd.try_clone().unwrap();
-            shutdown(current.as_raw_fd(), Shutdown::Both).unwrap();
-            assert_eq!(outcomes(&mut sockets, &reopener), [Outcome::Replaced]);
-            assert_eq!(sockets.list[0].fd.as_raw_fd(), number);
-            let _client = UnixStream::connect(&path).unwrap();
-            assert!(outcomes(&mut sockets, &reopener).is_empty());
-        }
-        drop(sockets);
-        assert!(!path.exists(), "the file of the replacement is removed too");
-    }
-
-    #[test]
-    fn udp_socket_is_replaced_and_gets_the_next_datagram() {
-        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-        let address = socket.local_addr().unwrap();
-        let (mut sockets, reopener) = bound(socket.try_clone().unwrap());
-        let _ = shutdown(socket.as_raw_fd(), Shutdown::Both); // ENOTCONN, but it works
-        assert_eq!(outcomes(&mut sockets, &reopener), [Outcome::Replaced]);
-        let client = UdpSocket::bind("127.0.0.1:0").unwrap();
-        client.send_to(b"x", address).unwrap();
-        let new = UdpSocket::from(sockets.list[0].fd.try_clone().unwrap());
-        let timeout = std::time::Duration::from_secs(10);
-        new.set_read_timeout(Some(timeout)).unwrap();
-        assert_eq!(new.recv(&mut [0; 4]).unwrap(), 1);
-    }
-
-    #[test]
-    fn unix_socket_of_systemd_is_lost_with_the_remedy() {
-        let directory = tempfile::tempdir().unwrap();
-        let listener = UnixListener::bind(directory.path().join("s")).unwrap();
-        let (mut sockets, reopener) = watched(listener.into(), Origin::Inherited);
-        shutdown(sockets.list[0].fd.as_raw_fd(), Shutdown::Both).unwrap();
-        let outcomes = outcomes(&mut sockets, &reopener);
-        assert!(
-            matches!(&outcomes[..], [Outcome::Lost(why)] if why.contains(".socket unit")),
-            "{outcomes:?}"
-        );
-    }
-
-    #[test]
-    fn tcp_socket_of_systemd_listens_again() {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let (mut sockets, reopener) = watched(listener.into(), Origin::Inherited);
-        shutdown(sockets.list[0].fd.as_raw_fd(), Shutdown::Both).unwrap();
-        assert_eq!(outcomes(&mut sockets, &reopener), [Outcome::ListensAgain]);
-    }
-}
+mod tests;
