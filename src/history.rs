@@ -1,5 +1,5 @@
-//! What has happened so far: for systemd's status line, for `--status`, and for those who ask why a
-//! reload failed.
+//! The history of a supervisor: the last reload, counters, and what workers have said. It is the source of
+//! systemd's status line and of `--status`, and has the reason why a reload failed.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write};
@@ -12,30 +12,30 @@ use crate::sys::process::describe_status;
 use crate::types::{Pid, Seconds};
 use crate::worker::StatusText;
 
-/// The memory of a supervisor. It outlives the program: the next one in this process goes on with it.
+/// The history since the start of the supervisor. Upgrades keep it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct History {
     /// When the supervisor was started, in seconds since 1970.
     pub(crate) since: u64,
-    /// How the latest attempt of the start that is under way failed.
+    /// Why the latest attempt failed, of the start that is under way.
     failure: Option<String>,
     /// The process that failed, if there was one.
     failed_worker: Option<Pid>,
     last_reload: Option<Verdict>,
     reloading: bool,
-    /// What live workers have last said of themselves.
-    sayings: BTreeMap<Generation, String>,
-    lives: BTreeMap<Generation, Life>,
+    /// The latest `STATUS=` of each live worker.
+    status_texts: BTreeMap<Generation, String>,
+    lifetimes: BTreeMap<Generation, Lifetime>,
     pub(crate) counters: Counters,
 }
 
-/// The life of a worker so far.
+/// The times of a live worker.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Life {
+pub(crate) struct Lifetime {
     pub(crate) started: Time,
-    /// Since then it has counted as started.
+    /// `None` if the worker does not count as started yet.
     pub(crate) ready: Option<Time>,
 }
 
@@ -45,21 +45,20 @@ pub(crate) struct Life {
 pub(crate) struct Verdict {
     /// In seconds since 1970.
     pub(crate) at: u64,
-    /// The generation that serves since.
+    /// The generation that has served since.
     pub(crate) generation: Option<Generation>,
-    /// None: it is the new one. Else why it is not.
+    /// Why the reload failed; `None` if it succeeded.
     pub(crate) failure: Option<String>,
 }
 
-/// How often things have happened since the start of the supervisor; a part of the control socket's
-/// Status, too. Unknown fields are ignored: a client may be older than the supervisor, and for an
-/// upgrade to an older release a count may be lost.
+/// Counts since the start of the supervisor; `--status` has them, too. Unknown fields are ignored, since a
+/// client may be older than the supervisor. So an upgrade to an older release may lose a count.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Counters {
     pub(crate) reloads_succeeded: u64,
     pub(crate) reloads_failed: u64,
-    /// Workers, or attempts to make one, that were never ready.
+    /// Attempts to start a worker that gave no ready one.
     pub(crate) starts_failed: u64,
     /// Workers that died while they served.
     pub(crate) unexpected_deaths: u64,
@@ -73,56 +72,57 @@ impl History {
             failed_worker: None,
             last_reload: None,
             reloading: false,
-            sayings: BTreeMap::new(),
-            lives: BTreeMap::new(),
+            status_texts: BTreeMap::new(),
+            lifetimes: BTreeMap::new(),
             counters: Counters::default(),
         }
     }
 
-    /// A worker's own words stand behind its name from now on. Says whether they are new.
-    pub(crate) fn says(&mut self, saying: StatusText) -> bool {
-        let StatusText { generation, text } = saying;
+    /// Stores the latest `STATUS=` of a worker. Returns whether the text changed.
+    pub(crate) fn set_status_text(&mut self, status_text: StatusText) -> bool {
+        let StatusText { generation, text } = status_text;
         tracing::debug!(generation, "generation {generation} says: {text}");
-        self.sayings.insert(generation, text.clone()).as_ref() != Some(&text)
+        self.status_texts.insert(generation, text.clone()).as_ref() != Some(&text)
     }
 
-    /// What a worker has said last of itself.
-    pub(crate) fn words_of(&self, generation: Generation) -> Option<&str> {
-        self.sayings.get(&generation).map(String::as_str)
+    /// The latest `STATUS=` of a live worker.
+    pub(crate) fn status_text(&self, generation: Generation) -> Option<&str> {
+        self.status_texts.get(&generation).map(String::as_str)
     }
 
-    /// What the newest worker that has said anything has said last.
-    pub(crate) fn latest_words(&self) -> Option<&str> {
-        self.sayings.values().next_back().map(String::as_str)
+    /// The latest `STATUS=` of the newest worker that has sent one.
+    pub(crate) fn newest_status_text(&self) -> Option<&str> {
+        self.status_texts.values().next_back().map(String::as_str)
     }
 
-    /// A worker has gone, and its words with it.
+    /// Drops what is known of a worker that has died.
     pub(crate) fn forget(&mut self, generation: Generation) {
-        self.sayings.remove(&generation);
-        self.lives.remove(&generation);
+        self.status_texts.remove(&generation);
+        self.lifetimes.remove(&generation);
     }
 
-    pub(crate) fn life_of(&self, generation: Generation) -> Option<Life> {
-        self.lives.get(&generation).copied()
+    pub(crate) fn lifetime(&self, generation: Generation) -> Option<Lifetime> {
+        self.lifetimes.get(&generation).copied()
     }
 
-    /// Why an attempt gave no process, or a check failed; told before the machine reports it.
+    /// Stores why an attempt gave no process, or why a check failed. Must be called before the machine
+    /// reports it.
     pub(crate) fn attempt_failed(&mut self, reason: &str) {
         self.failure = Some(reason.to_owned());
     }
 
-    /// The same of a check that has run.
+    /// The same for a check; `pid` is its process, if there was one.
     pub(crate) fn check_failed(&mut self, pid: Option<Pid>, reason: &str) {
         self.failed_worker = pid;
         self.attempt_failed(reason);
     }
 
-    /// How the latest attempt failed; none: the first is under way, or none.
+    /// Why the latest attempt failed. `None` if no start is under way, or this is its first attempt.
     pub(crate) fn failure(&self) -> Option<&str> {
         self.failure.as_deref()
     }
 
-    /// The last worker, or check, that failed.
+    /// The process of the last worker, or check, that failed.
     pub(crate) fn failed_worker(&self) -> Option<Pid> {
         self.failed_worker
     }
@@ -135,26 +135,24 @@ impl History {
         self.reloading
     }
 
-    /// Why the last start was given up.
+    /// Why the latest attempt or, if no start is under way, the last reload failed.
     pub(crate) fn reason(&self) -> &str {
         let verdict = || self.last_reload.as_ref()?.failure.as_deref();
         let reason = self.failure().or_else(verdict);
         reason.unwrap_or("it did not start")
     }
 
-    /// Takes in what has happened. `current`: the generation that serves now.
+    /// Updates the history. `current` is the generation that serves now.
     pub(crate) fn report(&mut self, report: &Report, current: Option<Generation>, now: Time) {
         match report {
             Report::Started { generation, .. } => {
-                let life = Life {
-                    started: now,
-                    ready: None,
-                };
-                self.lives.insert(*generation, life);
+                let (started, ready) = (now, None);
+                let lifetime = Lifetime { started, ready };
+                self.lifetimes.insert(*generation, lifetime);
             }
             Report::Ready { generation, .. } => {
-                if let Some(life) = self.lives.get_mut(generation) {
-                    life.ready = Some(now);
+                if let Some(lifetime) = self.lifetimes.get_mut(generation) {
+                    lifetime.ready = Some(now);
                 }
             }
             Report::FailedToStart {
@@ -163,7 +161,7 @@ impl History {
                 status,
             } => {
                 self.failed_worker = Some(*pid);
-                self.failed(*generation, describe_status(*status));
+                self.start_failed(*generation, describe_status(*status));
             }
             Report::NeverReady {
                 generation,
@@ -171,18 +169,19 @@ impl History {
                 after,
             } => {
                 self.failed_worker = Some(*pid);
-                let how = format!("never said READY=1 in {} s", Seconds(*after));
-                self.failed(*generation, how);
+                let reason = format!("never said READY=1 in {} s", Seconds(*after));
+                self.start_failed(*generation, reason);
             }
             Report::NotSpawned { generation } => {
                 self.failed_worker = None;
-                let how = self.failure.take();
-                self.failed(*generation, how.unwrap_or_else(|| "no process".to_owned()));
+                let reason = self.failure.take();
+                let reason = reason.unwrap_or_else(|| "no process".to_owned());
+                self.start_failed(*generation, reason);
             }
             Report::CheckFailed { timed_out, kept } => {
                 if let Some(time) = timed_out {
-                    let how = format!("the check did not end in {} s", Seconds(*time));
-                    self.failure = Some(how);
+                    let reason = format!("the check did not end in {} s", Seconds(*time));
+                    self.failure = Some(reason);
                 }
                 self.reload_failed(*kept);
             }
@@ -211,20 +210,20 @@ impl History {
         }
     }
 
-    fn failed(&mut self, generation: Generation, mut how: String) {
+    fn start_failed(&mut self, generation: Generation, mut reason: String) {
         self.counters.starts_failed += 1;
-        if let Some(words) = self.sayings.get(&generation) {
-            let _ = write!(how, " (it said: {words})");
+        if let Some(text) = self.status_texts.get(&generation) {
+            let _ = write!(reason, " (it said: {text})");
         }
-        self.failure = Some(how);
+        self.failure = Some(reason);
     }
 
     fn reload_failed(&mut self, kept: Option<Generation>) {
-        let how = self.failure.as_deref().unwrap_or("it did not start");
+        let reason = self.failure.as_deref().unwrap_or("it did not start");
         self.last_reload = Some(Verdict {
             at: unix_time(),
             generation: kept,
-            failure: Some(how.to_owned()),
+            failure: Some(reason.to_owned()),
         });
         if std::mem::take(&mut self.reloading) {
             self.counters.reloads_failed += 1;

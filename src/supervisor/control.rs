@@ -176,15 +176,15 @@ impl Supervisor {
     fn status(&self) -> Status {
         let now = self.now();
         let workers = self.machine.workers().map(|(generation, pid, state)| {
-            let life = self.history.life_of(generation);
+            let lifetime = self.history.lifetime(generation);
             let span = |since: Time| now.saturating_sub(since).as_secs_f64();
             Worker {
                 generation,
                 pid,
                 state,
-                age: life.map_or(0.0, |life| span(life.started)),
-                ready_for: life.and_then(|life| life.ready).map(span),
-                says: self.history.words_of(generation).map(str::to_owned),
+                age: lifetime.map_or(0.0, |lifetime| span(lifetime.started)),
+                ready_for: lifetime.and_then(|lifetime| lifetime.ready).map(span),
+                says: self.history.status_text(generation).map(str::to_owned),
             }
         });
         let sockets = self.sockets.told().map(|socket| protocol::Socket {

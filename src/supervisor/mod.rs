@@ -35,7 +35,7 @@ use crate::sys;
 use crate::sys::daemon::Launcher;
 use crate::sys::signals::Signals;
 use crate::sys::timer::Timer;
-use crate::systemd::Notifier;
+use crate::systemd::{Notifier, Status};
 use crate::types::{Pid, Signal};
 use crate::worker::{Environment, NotifySockets, SpawnError, Spawner, StatusText};
 
@@ -179,8 +179,8 @@ impl Supervisor {
         let now = self.now();
         self.tick_upgrade(now);
         self.log.tick(now);
-        self.notifier
-            .tick(now, self.machine.current(), &self.history);
+        let (current, history) = (self.machine.current(), &self.history);
+        self.notifier.tick(now, Status { current, history });
         self.status_due |= self.status_retry.is_some_and(|at| at <= now);
         if self.machine.deadline().is_some_and(|at| at <= self.now()) {
             // Nobody's time is up because we were slow: who has died or spoken meanwhile comes first.
@@ -195,8 +195,8 @@ impl Supervisor {
 
     /// Takes in who has died, and then what workers have said.
     fn process_pending(&mut self) -> Option<u8> {
-        for saying in self.notify_sockets.hear() {
-            self.says(saying);
+        for text in self.notify_sockets.hear() {
+            self.set_status_text(text);
         }
         // One at a time: what the machine decides about one death must not reach a pid whose
         // owner has been reaped in the same breath.
@@ -213,16 +213,16 @@ impl Supervisor {
         None
     }
 
-    fn says(&mut self, saying: StatusText) {
-        if self.history.says(saying) {
-            self.notifier.is_stale();
+    fn set_status_text(&mut self, text: StatusText) {
+        if self.history.set_status_text(text) {
+            self.notifier.status_changed();
         }
     }
 
     fn child_died(&mut self, pid: Pid, status: i32) -> Option<u8> {
         if let Some(generation) = self.machine.generation_of(pid) {
-            if let Some(saying) = self.notify_sockets.close(generation) {
-                self.says(saying);
+            if let Some(text) = self.notify_sockets.close(generation) {
+                self.set_status_text(text);
             }
             let end = self.handle(Event::Exited(pid, status));
             self.history.forget(generation);
@@ -359,7 +359,8 @@ impl Supervisor {
         let current = self.machine.current();
         let generation = current.map(|(generation, _)| generation);
         self.history.report(report, generation, self.now());
-        self.notifier.report(report, current, &self.history);
+        let history = &self.history;
+        self.notifier.report(report, Status { current, history });
         self.tell_clients(report);
         match report {
             Report::Ready { .. } => {
@@ -369,8 +370,8 @@ impl Supervisor {
             }
             Report::FailedToStart { generation, .. } | Report::NeverReady { generation, .. } => {
                 self.last_failure = entry.map(|entry| entry.line);
-                if let Some(words) = self.history.words_of(*generation) {
-                    tracing::error!(generation, "its last words: {words}");
+                if let Some(text) = self.history.status_text(*generation) {
+                    tracing::error!(generation, "its last STATUS: {text}");
                 }
             }
             _ => {}

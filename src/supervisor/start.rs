@@ -131,7 +131,7 @@ impl Supervisor {
         // Every number that sockets will ever want is taken now.
         log::connect(config.log_target, config.log_file.is_some());
         if let Some(store) = Store::ours() {
-            sockets.keep_bound(|bound| store.keep(bound));
+            sockets.keep_bound(|bound| store.add(bound));
         }
         if let Some(file) = &mut pid_file {
             file.announce()?;

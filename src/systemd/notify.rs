@@ -1,10 +1,9 @@
-//! sd_notify(3): the truth about us, in systemd's words.
+//! Notifications to systemd, sd_notify(3).
 //!
-//! READY once the first generation serves; RELOADING when a reload begins and READY on every way
-//! out of it, failure included; STOPPING; a STATUS line for `systemctl status`; WATCHDOG from the
+//! `READY=1` once the first generation serves; `RELOADING=1` when a reload begins, and `READY=1` whenever
+//! it ends, in failure, too; `STOPPING=1`; a `STATUS=` line for `systemctl status`; `WATCHDOG=1` from the
 //! loop, so that a supervisor that hangs is noticed.
 
-use std::fmt::Write;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
@@ -21,297 +20,240 @@ use crate::sys;
 use crate::sys::process::describe_status;
 use crate::types::Pid;
 
-/// More than any turn of ours takes: what is added to a span that systemd is asked to wait.
+/// Added to each time that systemd is asked to wait: longer than any iteration of the loop.
 const MARGIN: Duration = Duration::from_secs(10);
 
-/// The least time from one relayed STATUS of a worker's to the next: it may have much to say.
-const STATUS_REST: Duration = Duration::from_millis(100);
+/// The least time between two status lines that only relay a worker's `STATUS=`: a worker may send many.
+const STATUS_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Without READY=1 systemd would end the service when its time is up: when that could not be sent, it is
-/// tried again, so often at most and with such a pause.
+/// How often and how soon `READY=1` is sent again if it could not be sent. Without it systemd would end the
+/// service when the start time-out is over.
 const READY_TRIES: u32 = 90;
-const READY_PAUSE: Duration = Duration::from_secs(1);
+const READY_RETRY: Duration = Duration::from_secs(1);
 
-/// Our line to the service manager. Without one, nothing happens.
+/// Sends the notifications. Does nothing without a service manager.
 pub(crate) struct Notifier {
     listening: bool,
-    /// A ping is due this often: half of what systemd would put up with.
+    /// Half of the watchdog time of the unit.
     ping_every: Option<Duration>,
     next_ping: Time,
-    rules: Timeouts,
-    /// A stop was asked for: nothing else is worth saying.
-    stopping: bool,
-    /// What is being done, if it is not a worker that is being waited for.
-    doing: Option<String>,
-    /// The worker that is being waited for.
-    starting: Option<(Generation, Pid)>,
-    /// A worker has said something that systemd has not been told, and until when that waits.
-    stale: bool,
+    timeouts: Timeouts,
+    state: NotifierState,
+    /// A worker's `STATUS=` has changed since the last status line.
+    status_changed: bool,
     next_status: Time,
-    /// READY=1 has still to be sent: for so many tries.
-    owes_ready: u32,
-    /// RELOADING=1 could not be sent, without which READY=1 ends no reload for `Type=notify-reload`.
-    owes_reloading: bool,
-    /// Nothing could be sent lately, and that has been said.
-    mute: bool,
+    /// The last notification could not be sent; already logged.
+    send_failed: bool,
 }
 
-/// How long what we do may take, as far as that is bounded.
+/// How long a start and a stop may take.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Timeouts {
     /// From a worker's start to its readiness.
     pub(crate) start: Duration,
-    /// Whether failed attempts come to an end.
+    /// Whether the number of attempts is limited.
     pub(crate) attempts_are_limited: bool,
-    /// From the signal to SIGKILL.
+    /// From a worker's signal to SIGKILL; `None` if there is no limit.
     pub(crate) stop: Option<Duration>,
 }
 
-/// What systemd is being told about.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// What is under way, and what has still to be sent. Upgrades keep it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct SavedNotifier {
+pub(crate) struct NotifierState {
+    /// From here on the status line is about the stop alone.
     stopping: bool,
-    doing: Option<String>,
+    /// What is under way besides a worker's start, for the status line.
+    activity: Option<String>,
+    /// The worker that is not ready yet.
     starting: Option<(Generation, Pid)>,
-    owes_ready: u32,
-    owes_reloading: bool,
+    /// How often to try again to send `READY=1`. 0 if that was sent.
+    ready_tries: u32,
+    /// `RELOADING=1` could not be sent, without which `READY=1` ends no reload of `Type=notify-reload`.
+    reloading_unsent: bool,
+}
+
+/// The source of the status line.
+#[derive(Clone, Copy)]
+pub(crate) struct Status<'a> {
+    /// The worker that serves.
+    pub(crate) current: Option<(Generation, Pid)>,
+    pub(crate) history: &'a History,
 }
 
 impl Notifier {
-    pub(crate) fn new(rules: Timeouts, now: Time) -> Notifier {
+    pub(crate) fn new(timeouts: Timeouts, now: Time) -> Notifier {
         let listening = is_listening();
-        let ping_every = sd_notify::watchdog_enabled()
-            .filter(|_| listening)
-            .map(|every| every / 2);
+        let watchdog = sd_notify::watchdog_enabled().filter(|_| listening);
+        let ping_every = watchdog.map(|every| every / 2);
         Notifier {
             listening,
             ping_every: ping_every.filter(|every| !every.is_zero()),
             next_ping: now,
-            rules,
-            stopping: false,
-            doing: None,
-            starting: None,
-            stale: false,
+            timeouts,
+            state: NotifierState::default(),
+            status_changed: false,
             next_status: now,
-            owes_ready: 0,
-            owes_reloading: false,
-            mute: false,
+            send_failed: false,
         }
     }
 
-    /// For the next program in this process.
-    pub(crate) fn save(&self) -> SavedNotifier {
-        SavedNotifier {
-            stopping: self.stopping,
-            doing: self.doing.clone(),
-            starting: self.starting,
-            owes_ready: self.owes_ready,
-            owes_reloading: self.owes_reloading,
-        }
+    /// The state that the next program in this process resumes.
+    pub(crate) fn state(&self) -> &NotifierState {
+        &self.state
     }
 
-    /// What is under way; the status line is written anew.
-    pub(crate) fn resume(&mut self, saved: SavedNotifier) {
-        self.stopping = saved.stopping;
-        self.doing = saved.doing;
-        self.starting = saved.starting;
-        self.owes_ready = saved.owes_ready;
-        self.owes_reloading = saved.owes_reloading;
-        self.stale = true;
+    /// Goes on with the state of the program before. The status line is sent again.
+    pub(crate) fn resume(&mut self, state: NotifierState) {
+        self.state = state;
+        self.status_changed = true;
     }
 
-    /// After `--daemonize`, systemd has to be told which of its children is the service.
+    /// Tells systemd which process is the service, after `--daemonize`.
     pub(crate) fn announce_daemon(&mut self) {
         self.send(&[NotifyState::MainPid(std::process::id())]);
     }
 
-    /// When the next ping is due, or the next word on what workers say.
+    /// When [`tick`](Notifier::tick) has something to send.
     pub(crate) fn deadline(&self) -> Option<Time> {
         let ping = self.ping_every.map(|_| self.next_ping);
-        let unsaid = self.stale || self.owes_ready > 0;
-        let status = (unsaid && self.listening).then_some(self.next_status);
+        let unsent = self.status_changed || self.state.ready_tries > 0;
+        let status = (unsent && self.listening).then_some(self.next_status);
         [ping, status].into_iter().flatten().min()
     }
 
-    /// Does what is due of that; `current` is who serves now. But for READY, nothing of it is worth
-    /// waiting for a systemd that does not read.
-    pub(crate) fn tick(
-        &mut self,
-        now: Time,
-        current: Option<(Generation, Pid)>,
-        history: &History,
-    ) {
+    /// Sends what is due. `READY=1` waits for a service manager that does not read; pings and status lines
+    /// are left out instead.
+    pub(crate) fn tick(&mut self, now: Time, status: Status<'_>) {
         if let Some(every) = self.ping_every.filter(|_| self.next_ping <= now) {
             if has_room() {
                 self.send(&[NotifyState::Watchdog]);
             }
             self.next_ping = now.saturating_add(every);
         }
-        if self.listening && self.owes_ready > 0 && self.next_status <= now {
-            self.next_status = now.saturating_add(READY_PAUSE);
-            self.tell_ready(current, history);
+        if self.listening && self.state.ready_tries > 0 && self.next_status <= now {
+            self.next_status = now.saturating_add(READY_RETRY);
+            self.send_ready(status);
         }
-        if self.listening && self.stale && self.next_status <= now {
-            self.next_status = now.saturating_add(STATUS_REST);
+        if self.listening && self.status_changed && self.next_status <= now {
+            self.next_status = now.saturating_add(STATUS_INTERVAL);
             if has_room() {
-                self.stale = false;
-                self.tell(current, history, &[]);
+                self.status_changed = false;
+                self.send_with_status(status, &[]);
             }
         }
     }
 
-    /// A worker has said something new, which the status line has not.
-    pub(crate) fn is_stale(&mut self) {
-        self.stale = true;
+    /// A worker's `STATUS=` has changed. [`tick`](Notifier::tick) sends the new status line.
+    pub(crate) fn status_changed(&mut self) {
+        self.status_changed = true;
     }
 
-    /// Passes on what has happened and stands in the history. `current` is who serves now.
-    pub(crate) fn report(
-        &mut self,
-        report: &Report,
-        current: Option<(Generation, Pid)>,
-        history: &History,
-    ) {
+    /// Sends what systemd has to know of a report. The history has it already.
+    pub(crate) fn report(&mut self, report: &Report, status: Status<'_>) {
         if !self.listening {
             return;
         }
+        let history = status.history;
         match report {
             Report::Started { generation, pid } => {
-                self.starting = Some((*generation, *pid));
-                self.doing = None;
-                // One try is always granted its time; many only if their number is bounded.
-                if history.failure().is_none() || self.rules.attempts_are_limited {
-                    let wait = extend(self.rules.start.saturating_add(MARGIN));
-                    self.tell(current, history, &[wait]);
-                } else {
-                    self.tell(current, history, &[]);
-                }
+                self.state.starting = Some((*generation, *pid));
+                self.state.activity = None;
+                // The first attempt has its time; others only if their number is limited.
+                let bounded = history.failure().is_none() || self.timeouts.attempts_are_limited;
+                let start = self.timeouts.start.saturating_add(MARGIN);
+                let extension = bounded.then(|| extend(start));
+                self.send_with_status(status, extension.as_slice());
             }
             Report::FailedToStart { generation, .. }
             | Report::NeverReady { generation, .. }
             | Report::NotSpawned { generation } => {
-                let how = history.failure().unwrap_or_default();
-                self.starting = None;
-                self.doing = Some(format!(
-                    "generation {generation} failed to start: {how}, trying again"
+                let reason = history.failure().unwrap_or_default();
+                self.state.starting = None;
+                self.state.activity = Some(format!(
+                    "generation {generation} failed to start: {reason}, trying again"
                 ));
-                self.tell(current, history, &[]);
+                self.send_with_status(status, &[]);
             }
             Report::Ready { .. } => {
-                self.starting = None;
-                self.doing = history.is_reloading().then(|| "reloading".to_owned());
+                self.state.starting = None;
+                self.state.activity = history.is_reloading().then(|| "reloading".to_owned());
             }
             Report::KillDelayed(_) => {
-                self.tell(current, history, &[]);
+                self.send_with_status(status, &[]);
             }
             Report::Extended { by, .. } => {
                 self.send(&[extend(by.saturating_add(MARGIN))]);
             }
-            Report::DiedUnexpectedly { pid, status, .. } => {
-                let how = describe_status(*status);
-                self.doing = Some(format!("worker {pid} died ({how}), replacing it"));
-                self.tell(current, history, &[]);
+            Report::DiedUnexpectedly {
+                pid, status: how, ..
+            } => {
+                let how = describe_status(*how);
+                self.state.activity = Some(format!("worker {pid} died ({how}), replacing it"));
+                self.send_with_status(status, &[]);
             }
             Report::Reloading(_) | Report::AutoRestart { .. } => {
-                self.doing = Some("reloading".to_owned());
-                self.owes_ready = 0; // it is owed at the end of this
-                self.tell_reloading(current, history);
+                self.state.activity = Some("reloading".to_owned());
+                self.state.ready_tries = 0; // the end of this reload sends it
+                self.send_reloading(status);
             }
             Report::GaveUp { kept: None, .. } => {
-                let status = format!("gave up: {}", history.reason());
-                self.send(&[NotifyState::Status(&status)]);
+                let line = format!("gave up: {}", history.reason());
+                self.send(&[NotifyState::Status(&line)]);
             }
             Report::Settled => {
-                self.doing = None;
-                self.starting = None;
-                self.tell_ready(current, history);
+                self.state.activity = None;
+                self.state.starting = None;
+                self.send_ready(status);
             }
             Report::Stopping { workers, .. } => {
-                let status = format!("stopping, waiting for {} workers", workers.len());
-                let (stopping, line) = (NotifyState::Stopping, NotifyState::Status(&status));
-                // Without a stop time-out of ours, the unit's own is the only bound: it stays.
-                match self.rules.stop {
-                    Some(stop) => self.send(&[stopping, extend(stop + MARGIN), line]),
-                    None => self.send(&[stopping, line]),
-                };
-                self.stopping = true;
-                self.owes_ready = 0;
-                self.doing = Some(status);
+                let line = format!("stopping, waiting for {} workers", workers.len());
+                // Without a stop time-out, that of the unit is the only limit, and must not be extended.
+                let stop = self.timeouts.stop.map(|stop| extend(stop + MARGIN));
+                let mut states = vec![NotifyState::Stopping];
+                states.extend(stop);
+                states.push(NotifyState::Status(&line));
+                self.send(&states);
+                self.state.stopping = true;
+                self.state.ready_tries = 0;
+                self.state.activity = Some(line);
             }
             _ => {}
         }
     }
 
-    fn tell_reloading(&mut self, current: Option<(Generation, Pid)>, history: &History) {
-        // Both in one datagram: that is how systemd tells it from an older one.
+    fn send_reloading(&mut self, status: Status<'_>) {
+        // Both in one datagram: systemd compares the time with that of its own request.
         match NotifyState::monotonic_usec_now() {
             Ok(time) => {
-                let told = self.tell(current, history, &[NotifyState::Reloading, time]);
-                self.owes_reloading = !told;
+                let sent = self.send_with_status(status, &[NotifyState::Reloading, time]);
+                self.state.reloading_unsent = !sent;
             }
             Err(e) => tracing::warn!("cannot read the clock for systemd: {}", DisplayIoError(&e)),
         }
     }
 
-    fn tell_ready(&mut self, current: Option<(Generation, Pid)>, history: &History) {
-        if self.owes_reloading {
-            self.tell_reloading(current, history);
+    fn send_ready(&mut self, status: Status<'_>) {
+        if self.state.reloading_unsent {
+            self.send_reloading(status);
         }
-        let told = self.tell(current, history, &[NotifyState::Ready]);
-        self.owes_ready = match self.owes_ready {
-            _ if told => 0,
+        let sent = self.send_with_status(status, &[NotifyState::Ready]);
+        self.state.ready_tries = match self.state.ready_tries {
+            _ if sent => 0,
             0 => READY_TRIES,
             tries => tries - 1,
         };
     }
 
-    /// Sends these, and the line that says how things are; says whether that went well.
-    fn tell(
-        &mut self,
-        current: Option<(Generation, Pid)>,
-        history: &History,
-        states: &[NotifyState<'_>],
-    ) -> bool {
+    /// Sends these and the status line in one datagram. Returns whether that succeeded.
+    fn send_with_status(&mut self, status: Status<'_>, states: &[NotifyState<'_>]) -> bool {
         if !self.listening {
             return true;
         }
-        let status = self.status(current, history);
+        let line = self.state.status_line(status);
         let mut states = states.to_vec();
-        states.push(NotifyState::Status(&status));
+        states.push(NotifyState::Status(&line));
         self.send(&states)
-    }
-
-    /// One line: who serves, and what is being done or how the last reload ended; each with its own
-    /// words behind it.
-    fn status(&self, current: Option<(Generation, Pid)>, history: &History) -> String {
-        if self.stopping {
-            let doing = self.doing.as_deref().unwrap_or("stopping");
-            let words = history.latest_words();
-            let words = words.map(|words| format!(": {words}")).unwrap_or_default();
-            return (doing.to_owned() + &words).replace(char::is_control, " ");
-        }
-        let mut line = match current {
-            Some((generation, pid)) => format!("generation {generation} serving (pid {pid})"),
-            None => "no worker is serving".to_owned(),
-        };
-        let mut add = |generation: Option<Generation>, text: &str| {
-            line.push_str(text);
-            if let Some(words) = generation.and_then(|g| history.words_of(g)) {
-                let _ = write!(line, ": {words}");
-            }
-        };
-        add(current.map(|(generation, _)| generation), "");
-        if let Some((generation, pid)) = self.starting {
-            let doing = format!("; starting generation {generation} (pid {pid})");
-            add(Some(generation), &doing);
-        } else if let Some(doing) = &self.doing {
-            add(None, &format!("; {doing}"));
-        } else if let Some(verdict) = history.last_reload() {
-            add(None, &format!("; {verdict}"));
-        }
-        // A newline would begin another field.
-        line.replace(char::is_control, " ")
     }
 
     fn send(&mut self, states: &[NotifyState<'_>]) -> bool {
@@ -319,15 +261,51 @@ impl Notifier {
             return true;
         }
         let sent = sd_notify::notify(states);
-        let was_mute = std::mem::replace(&mut self.mute, sent.is_err());
-        if let (Err(e), false) = (&sent, was_mute) {
+        let failed_before = std::mem::replace(&mut self.send_failed, sent.is_err());
+        if let (Err(e), false) = (&sent, failed_before) {
             tracing::warn!("failed to notify systemd: {}", DisplayIoError(e));
         }
         sent.is_ok()
     }
 }
 
-/// Whether systemd's end would take one more message at once.
+impl NotifierState {
+    /// One line: the worker that serves, then what is under way or how the last reload ended; the
+    /// `STATUS=` of a worker follows its name.
+    fn status_line(&self, Status { current, history }: Status<'_>) -> String {
+        let with_text = |line: String, text: Option<&str>| match text {
+            Some(text) => format!("{line}: {text}"),
+            None => line,
+        };
+        let of_worker = |line: String, generation| with_text(line, history.status_text(generation));
+        let line = if self.stopping {
+            let activity = self.activity.as_deref().unwrap_or("stopping");
+            with_text(activity.to_owned(), history.newest_status_text())
+        } else {
+            let serving = match current {
+                Some((generation, pid)) => {
+                    let line = format!("generation {generation} serving (pid {pid})");
+                    of_worker(line, generation)
+                }
+                None => "no worker is serving".to_owned(),
+            };
+            if let Some((generation, pid)) = self.starting {
+                let line = format!("{serving}; starting generation {generation} (pid {pid})");
+                of_worker(line, generation)
+            } else if let Some(activity) = &self.activity {
+                format!("{serving}; {activity}")
+            } else if let Some(verdict) = history.last_reload() {
+                format!("{serving}; {verdict}")
+            } else {
+                serving
+            }
+        };
+        // A newline would begin another field.
+        line.replace(char::is_control, " ")
+    }
+}
+
+/// Whether systemd's socket takes one more datagram at once.
 fn has_room() -> bool {
     let room = || -> std::io::Result<bool> {
         let path = std::env::var_os("NOTIFY_SOCKET").unwrap_or_default();
@@ -339,9 +317,51 @@ fn has_room() -> bool {
         socket.connect_addr(&address)?;
         sys::datagram::takes_more(&socket)
     };
-    room().unwrap_or(true) // sending will say what is wrong
+    room().unwrap_or(true) // the error comes again when it is sent, and is logged then
 }
 
 fn extend(by: Duration) -> NotifyState<'static> {
     NotifyState::ExtendTimeoutUsec(u32::try_from(by.as_micros()).unwrap_or(u32::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::worker::StatusText;
+
+    fn status(current: Option<(Generation, Pid)>, history: &History) -> Status<'_> {
+        Status { current, history }
+    }
+
+    #[test]
+    fn status_line_has_the_serving_worker_and_what_is_under_way() {
+        let mut history = History::new();
+        let mut state = NotifierState::default();
+        assert_eq!(
+            state.status_line(status(None, &history)),
+            "no worker is serving"
+        );
+        for (generation, text) in [(1, "3\nclients"), (2, "loading")] {
+            let text = text.to_owned();
+            history.set_status_text(StatusText { generation, text });
+        }
+        state.starting = Some((2, 20));
+        let line =
+            "generation 1 serving (pid 10): 3 clients; starting generation 2 (pid 20): loading";
+        assert_eq!(state.status_line(status(Some((1, 10)), &history)), line);
+    }
+
+    #[test]
+    fn status_line_of_a_stop_has_the_newest_status_text() {
+        let mut history = History::new();
+        let (generation, text) = (2, "draining".to_owned());
+        history.set_status_text(StatusText { generation, text });
+        let state = NotifierState {
+            stopping: true,
+            activity: Some("stopping, waiting for 1 workers".to_owned()),
+            ..NotifierState::default()
+        };
+        let line = "stopping, waiting for 1 workers: draining";
+        assert_eq!(state.status_line(status(Some((2, 20)), &history)), line);
+    }
 }

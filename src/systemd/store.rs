@@ -1,8 +1,8 @@
-//! The fd store: systemd keeps the sockets we bound while we are gone, so that a restart of the
-//! service, or the death of the supervisor, loses no connection that waits in their queues.
+//! The fd store: systemd keeps the sockets that the supervisor has bound while no supervisor runs. So a
+//! restart of the service, or the death of the supervisor, loses no connection that waits to be accepted.
 //!
-//! systemd says in `$FDSTORE` how many descriptors it would keep (since 254; on older ones the unit
-//! has to set the variable beside `FileDescriptorStoreMax=`). Without it nothing is stored.
+//! `$FDSTORE` has the number of descriptors that systemd keeps. systemd sets it since 254; before that, the unit
+//! has to, next to `FileDescriptorStoreMax=`. Without the variable nothing is stored.
 
 use std::ffi::OsStr;
 use std::fmt::Write;
@@ -14,70 +14,67 @@ use sd_notify::NotifyState;
 use super::is_listening;
 use crate::error::DisplayIoError;
 
-/// What our names in the store begin with.
+/// The beginning of the names of our sockets in the store.
 const PREFIX: &str = "start_server.";
 
-/// FDNAME has at most this many characters, sd_pid_notify_with_fds(3).
+/// The greatest length of FDNAME, sd_pid_notify_with_fds(3).
 const LONGEST_NAME: usize = 255;
 
-/// systemd's fd store, if this service has one.
+/// The fd store of this service.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Store {
-    room: usize,
+    /// The number of descriptors that it holds at most.
+    capacity: usize,
 }
 
 impl Store {
-    /// The store of our service; none: there is none.
+    /// `None` if the service has no fd store.
     pub(crate) fn ours() -> Option<Store> {
-        let room = std::env::var("FDSTORE")
-            .ok()?
-            .parse()
-            .ok()
-            .filter(|room| *room > 0)?;
-        is_listening().then_some(Store { room })
+        let capacity = std::env::var("FDSTORE").ok()?.parse().ok()?;
+        (capacity > 0 && is_listening()).then_some(Store { capacity })
     }
 
-    /// Stores these sockets, which we bound, under names made from their keys. Says how many of
-    /// them systemd has room for, from the first on.
-    pub(crate) fn keep<'a>(
+    /// Stores sockets that this supervisor has bound, under names made from their keys. Returns how many
+    /// have been stored, from the first on.
+    pub(crate) fn add<'a>(
         self,
         sockets: impl ExactSizeIterator<Item = (&'a OsStr, bool, BorrowedFd<'a>)>,
     ) -> usize {
         let count = sockets.len();
-        if count > self.room {
+        if count > self.capacity {
             tracing::warn!(
                 "the fd store has room for {} of {count} sockets: the others will lose waiting \
                  connections when the service restarts (FileDescriptorStoreMax= in the unit)",
-                self.room
+                self.capacity
             );
         }
-        let kept = sockets.take(self.room).take_while(|(key, datagram, fd)| {
-            let name = name_of(key, *datagram);
-            let states = [NotifyState::FdStore, NotifyState::FdName(&name)];
-            let sent = sd_notify::notify_with_fds(&states, &[*fd]);
-            if let Err(e) = &sent {
-                tracing::warn!("failed to store {name} with systemd: {}", DisplayIoError(e));
-            }
-            sent.is_ok()
-        });
-        kept.count()
+        let stored = sockets
+            .take(self.capacity)
+            .take_while(|(key, datagram, fd)| {
+                let name = name_of(key, *datagram);
+                let states = [NotifyState::FdStore, NotifyState::FdName(&name)];
+                let sent = sd_notify::notify_with_fds(&states, &[*fd]);
+                if let Err(e) = &sent {
+                    tracing::warn!("failed to store {name} with systemd: {}", DisplayIoError(e));
+                }
+                sent.is_ok()
+            });
+        stored.count()
     }
-}
 
-impl Store {
     /// Stores a socket in place of the one with the same key.
     pub(crate) fn replace(self, key: &OsStr, datagram: bool, socket: BorrowedFd<'_>) {
         forget(OsStr::new(&name_of(key, datagram)));
-        self.keep(std::iter::once((key, datagram, socket)));
+        self.add(std::iter::once((key, datagram, socket)));
     }
 }
 
-/// Whether a name is one that we gave to a stored socket.
+/// Whether a name in the store is that of one of our sockets.
 pub(crate) fn is_ours(name: &OsStr) -> bool {
     name.as_bytes().starts_with(PREFIX.as_bytes())
 }
 
-/// Has systemd close a socket that it kept and nobody wants any more.
+/// Removes a socket from the store. systemd closes it.
 pub(crate) fn forget(name: &OsStr) {
     let Some(name) = name.to_str().filter(|_| is_listening()) else {
         return;
@@ -106,7 +103,7 @@ fn name_of(key: &OsStr, datagram: bool) -> String {
         }
     }
     if name.len() > LONGEST_NAME {
-        // The end of a path says more than its beginning.
+        // The ends of long paths differ more often than their beginnings.
         let tail = name.split_off(name.len() - (LONGEST_NAME - PREFIX.len()));
         name = format!("{PREFIX}{tail}");
     }
@@ -118,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_valid_distinct_and_recognised() {
+    fn name_of_a_socket_is_valid_distinct_and_recognised() {
         let name = |key: &str, datagram| name_of(OsStr::new(key), datagram);
         assert_eq!(
             name("127.0.0.1:80", false),

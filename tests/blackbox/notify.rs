@@ -141,7 +141,7 @@ mod extensions {
         let extended = manager.wait("EXTEND_TIMEOUT_USEC=30000000");
         assert!(!extended.contains("READY"), "{extended:?}");
         s.open_gate("gate");
-        s.wait_line("its last words: no database (Connection refused)");
+        s.wait_line("its last STATUS: no database (Connection refused)");
         manager.wait("STATUS=gave up: exit code 3 (it said: no database (Connection refused))");
         s.expect_exit(1);
     }

@@ -20,7 +20,7 @@ use crate::sys;
 use crate::sys::daemon::Launcher;
 use crate::sys::reexec::FdSet;
 use crate::sys::signal_state::SignalState;
-use crate::systemd::SavedNotifier;
+use crate::systemd::NotifierState;
 use crate::types::Pid;
 use crate::worker::{SavedEnvironment, SavedNotifySockets};
 
@@ -49,7 +49,7 @@ pub(super) struct SavedState {
     pub(super) sockets: Vec<SavedSocket>,
     pub(super) notify_sockets: SavedNotifySockets,
     pub(super) environment: SavedEnvironment,
-    pub(super) notifier: SavedNotifier,
+    pub(super) notifier: NotifierState,
     pub(super) pid_file: Option<RawFd>,
     /// The status file that this supervisor has written, if it has.
     pub(super) status_file: Option<RawFd>,
@@ -104,7 +104,7 @@ impl Supervisor {
             sockets: self.sockets.save(fds),
             notify_sockets: self.notify_sockets.save(fds),
             environment: self.environment.save(),
-            notifier: self.notifier.save(),
+            notifier: self.notifier.state().clone(),
             pid_file: self.pid_file.as_ref().map(|file| file.save(fds)),
             status_file: self.status_file.as_ref().and_then(|file| file.save(fds)),
             status_retry: self.status_retry,
