@@ -185,7 +185,14 @@ impl fmt::Display for DisplayIoError<'_> {
         match self.0.raw_os_error() {
             Some(code) => {
                 let text = self.0.to_string();
-                f.write_str(text.trim_end_matches(&format!(" (os error {code})")))
+                f.write_str(text.trim_end_matches(&format!(" (os error {code})")))?;
+                match code {
+                    libc::EAFNOSUPPORT => f.write_str(
+                        " (in a unit, RestrictAddressFamilies= has to list AF_UNIX, AF_INET and AF_INET6 as far as they \
+                         are used)",
+                    ),
+                    _ => Ok(()),
+                }
             }
             None => self.0.fmt(f),
         }

@@ -10,6 +10,7 @@ mod quote;
 mod socket_unit;
 mod unit_arguments;
 mod unit_files;
+mod unit_settings;
 mod values;
 
 use std::path::PathBuf;
@@ -75,12 +76,13 @@ fn command_line() -> Option<CommandLine> {
 }
 
 /// Options that mean something with some of the commands only, and those.
-const MODIFIERS: [(&str, &[&str]); 5] = [
+const MODIFIERS: [(&str, &[&str]); 6] = [
     ("json", &["status"]),
     ("metrics", &["status"]),
     ("until", &["restart"]),
     ("timeout", &["restart", "stop", "status", "upgrade"]),
     ("name", &["generate"]),
+    ("scope", &["generate"]),
 ];
 
 /// Refuses options that would be ignored: who gives one takes it to have an effect. (Those of a start

@@ -9,6 +9,7 @@ use server_starter::command::{Until, find_group, find_user, parse_seconds};
 use server_starter::{LogFileSpec, LogTarget, PathSpec, PortSpec, Readiness, Signal};
 use tracing_subscriber::filter::LevelFilter;
 
+use super::unit_settings::Scope;
 use super::values::{LogParser, PathParser, Product, one_of, parse_mode, parse_span};
 
 /// Run a server, and restart it without losing a connection
@@ -234,10 +235,26 @@ pub(super) struct Options {
     #[arg(long, value_name = "NAME", help_heading = PRODUCTS)]
     pub(super) name: Option<String>,
 
+    /// Which service manager the units are for: `system`, or `user` for `systemctl --user`. Default: `system`
+    /// for root, else `user`
+    #[arg(long, value_name = "SCOPE", hide_possible_values = true, help_heading = PRODUCTS)]
+    pub(super) scope: Option<Scope>,
+
     /// The server program and its arguments
     #[arg(value_name = "PROGRAM", trailing_var_arg = true, hide = true,
           value_hint = ValueHint::CommandWithArguments)]
     pub(super) program: Vec<OsString>,
+}
+
+impl Options {
+    /// The manager that whoever generates units can give them to without becoming another user.
+    pub(super) fn scope(&self) -> Scope {
+        let own = match nix::unistd::geteuid().is_root() {
+            true => Scope::System,
+            false => Scope::User,
+        };
+        self.scope.unwrap_or(own)
+    }
 }
 
 /// The headings of `--help`, in order.

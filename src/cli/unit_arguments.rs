@@ -7,9 +7,10 @@ use super::options::Options;
 use super::quote::quote;
 
 /// Options that a unit expresses in its own words.
-const EXPRESSED: [&str; 11] = [
+const EXPRESSED: [&str; 12] = [
     "generate",
     "name",
+    "scope",
     "program",
     "start_attempts",
     "timeout",

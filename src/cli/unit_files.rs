@@ -13,6 +13,7 @@ use super::options::Options;
 use super::quote::quote;
 use super::socket_unit::socket_unit;
 use super::unit_arguments::{arguments, given};
+use super::unit_settings::{SERVICE, Scope, hardening, line};
 
 /// A reload that always comes to an end is one that systemd can tell the truth about.
 const START_ATTEMPTS: u32 = 3;
@@ -79,8 +80,10 @@ fn service_unit(
     let (arguments, mut left_out) = arguments(options, matches);
     let program = options.program.first().map(Path::new);
     let envdir = options.envdir.as_deref();
-    let paths = [Some(&*supervisor), program, options.dir.as_deref(), envdir];
-    left_out.extend(paths.into_iter().flatten().filter_map(hidden));
+    if options.scope() == Scope::System {
+        let paths = [Some(&*supervisor), program, options.dir.as_deref(), envdir];
+        left_out.extend(paths.into_iter().flatten().filter_map(hidden));
+    }
     let supervisor = quote(supervisor.as_os_str());
     let attempts = match given(matches, "start_attempts") {
         true => options.start_attempts,
@@ -92,103 +95,121 @@ fn service_unit(
     let program: Vec<String> = options.program.iter().map(|word| quote(word)).collect();
     let program = program.join(" ");
 
-    for (option, name) in [("--user", &options.user), ("--group", &options.group)] {
-        let is_good = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
-        if let Some(name) = name.as_ref().filter(|name| !name.chars().all(is_good)) {
-            return Err(format!("{option}={name}: not a name for a unit"));
-        }
-    }
-    let identity = match (&options.user, &options.group) {
-        (None, None) => "# For a user of its own: User=.\nDynamicUser=yes\n".to_owned(),
-        (user, group) => {
-            let user = user.iter().map(|user| format!("User={user}\n"));
-            user.chain(group.iter().map(|group| format!("Group={group}\n")))
-                .collect()
-        }
-    };
+    let scope = options.scope();
+    let identity = identity(options, scope)?;
     let mut text = format!("# --- {name}.service\n");
+    if scope == Scope::User {
+        text.push_str(
+            "# For a user's own manager: ~/.config/systemd/user, systemctl --user, and `loginctl enable-linger` to run\n\
+             # it without a login. For the system's: --scope=system.\n",
+        );
+    }
     for note in left_out {
         let _ = writeln!(text, "# {note}");
     }
-    let requires = match has_sockets {
-        true => format!("Requires={name}.socket\n"),
-        false => String::new(),
-    };
+    let _ = write!(
+        text,
+        "[Unit]\nDescription={name}, run by start_server\nDocumentation=man:start_server(1)\n"
+    );
+    if has_sockets {
+        let _ = writeln!(text, "Requires={name}.socket");
+    }
+    if scope == Scope::System {
+        text.push_str("After=network.target\n");
+    }
+    text.push_str("\n[Service]\n");
+    text.extend(SERVICE.iter().map(line));
+    let dir = runtime_directory(options, name);
     let _ = write!(
         text,
         "\
-[Unit]
-Description={name}, run by start_server
-Documentation=man:start_server(1)
-{requires}After=network.target
-
-[Service]
-Type=notify
-NotifyAccess=main
 ExecStart={supervisor} \\
-    --control=%t/{name}/control \\
-    --pid-file=%t/{name}/pid --status-file=%t/{name}/status \\
+    --control=%t/{dir}/control \\
+    --pid-file=%t/{dir}/pid --status-file=%t/{dir}/status \\
     --start-attempts={attempts} \\
 "
     );
     for argument in arguments {
         let _ = writeln!(text, "    {argument} \\");
     }
-    let _ = writeln!(text, "    -- {program}");
+    let target = match scope {
+        Scope::System => "multi-user.target",
+        Scope::User => "default.target",
+    };
+    let restrictions: String = hardening(scope).iter().map(line).collect();
     let _ = write!(
         text,
-        "\
+        "    -- {program}
 # Returns when the new workers have taken over, and fails when they have not.
 ExecReload={supervisor} --restart --until=ready --timeout={reload} \\
-    --control=%t/{name}/control
-# The supervisor stops the workers itself; systemd sweeps up what is left.
-KillMode=mixed
-Restart=on-failure
-# Bounds reloads, too: more than ExecReload waits.
+    --control=%t/{dir}/control
+# Bounds reloads too: longer than ExecReload waits.
 TimeoutStartSec={start}
 # How long workers may drain.
 TimeoutStopSec={stop}
-WatchdogSec=30
-RuntimeDirectory={name}
-# systemd keeps the sockets while the supervisor is being replaced.
+RuntimeDirectory={dir}
+# systemd keeps the sockets while the supervisor is replaced. Before 254 it does not say so itself.
 FileDescriptorStoreMax=512
 Environment=FDSTORE=512
-{identity}{HARDENING}
+{identity}
+# What the server may do. Loosen what yours needs: files it writes (StateDirectory=), programs below
+# /home (ProtectHome=).
+{restrictions}
 [Install]
-WantedBy=multi-user.target
+WantedBy={target}
 "
     );
     Ok(text)
 }
 
-/// Written so that most servers run as they are.
-const HARDENING: &str = "
-# What the server may do. Loosen what yours needs: files it writes (StateDirectory=), programs below
-# /home (ProtectHome=).
-CapabilityBoundingSet=
-LockPersonality=yes
-NoNewPrivileges=yes
-PrivateDevices=yes
-PrivateTmp=yes
-ProtectClock=yes
-ProtectControlGroups=yes
-ProtectHome=yes
-ProtectHostname=yes
-ProtectKernelLogs=yes
-ProtectKernelModules=yes
-ProtectKernelTunables=yes
-ProtectProc=invisible
-ProtectSystem=strict
-RemoveIPC=yes
-RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6
-RestrictNamespaces=yes
-RestrictRealtime=yes
-RestrictSUIDSGID=yes
-SystemCallArchitectures=native
-SystemCallErrorNumber=EPERM
-SystemCallFilter=@system-service
-SystemCallFilter=~@privileged @resources
-";
+/// Whom the workers run as. A user's manager runs everything as that user.
+fn identity(options: &Options, scope: Scope) -> Result<String, String> {
+    let given = [
+        ("--user", "User", &options.user),
+        ("--group", "Group", &options.group),
+    ];
+    let mut lines = String::new();
+    for (option, key, name) in given {
+        let Some(name) = name else {
+            continue;
+        };
+        if scope == Scope::User {
+            return Err(format!(
+                "{option}={name}: a user's manager cannot run anything as another one (--scope=system)"
+            ));
+        }
+        if !name
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "_-.".contains(c))
+        {
+            return Err(format!("{option}={name}: not a name for a unit"));
+        }
+        let _ = writeln!(lines, "{key}={name}");
+    }
+    if lines.is_empty() && scope == Scope::System {
+        lines.push_str("# For a user of its own: User=.\nDynamicUser=yes\n");
+    }
+    Ok(lines)
+}
+
+/// systemd removes the directory whenever the service stops, so no socket of the `.socket` unit may be in it.
+fn runtime_directory(options: &Options, name: &str) -> String {
+    let mut directory = name.to_owned();
+    let runtime = std::env::var("XDG_RUNTIME_DIR").unwrap_or_default();
+    let roots = ["/run", "/var/run", runtime.as_str()];
+    let holds_socket = |directory: &str| {
+        let inside = |path: &Path| {
+            let roots = roots.iter().filter(|root| !root.is_empty());
+            let mut below = roots.map(|root| Path::new(root).join(directory));
+            below.any(|directory| path.starts_with(directory))
+        };
+        options.path.iter().any(|spec| inside(spec.as_path()))
+    };
+    while holds_socket(&directory) {
+        directory.push_str("-supervisor");
+    }
+    directory
+}
 
 /// What to say of something in a place that the unit hides.
 fn hidden(path: &Path) -> Option<String> {
@@ -236,7 +257,12 @@ mod tests {
     use super::*;
 
     fn generate(args: &[&str]) -> Result<String, String> {
-        let args = ["start_server", "--generate=units"].iter().chain(args);
+        let scope = "--scope=system"; // tests run as any user
+        let args = match args.iter().any(|arg| arg.starts_with("--scope")) {
+            true => args.to_vec(),
+            false => [&[scope], args].concat(),
+        };
+        let args = ["start_server", "--generate=units"].into_iter().chain(args);
         let matches = Options::command()
             .try_get_matches_from(args)
             .unwrap_or_else(|e| panic!("{e}"));
@@ -377,5 +403,36 @@ mod tests {
             let error = generate(args).expect_err(why);
             assert!(error.contains(why), "{args:?}: {error}");
         }
+    }
+
+    #[test]
+    fn units_for_a_user_have_no_setting_that_needs_privileges() {
+        let text = generate(&["--scope=user", "--port=8080", "/home/me/web"]).unwrap();
+        has_lines(&text, &["WantedBy=default.target", "NoNewPrivileges=yes"]);
+        for setting in [
+            "DynamicUser",
+            "CapabilityBoundingSet",
+            "ProtectHome",
+            "network.target",
+        ] {
+            let is_set = text
+                .lines()
+                .any(|line| line.starts_with(setting) || line.ends_with(setting));
+            assert!(!is_set, "{setting}\n{text}");
+        }
+        let error = generate(&["--scope=user", "--user=web", "web"]).unwrap_err();
+        assert!(error.contains("--scope=system"), "{error}");
+    }
+
+    #[test]
+    fn socket_inside_the_runtime_directory_moves_that_directory() {
+        let text = generate(&["--name=app", "--path=/run/app/web.sock", "web"]).unwrap();
+        let lines = [
+            "RuntimeDirectory=app-supervisor",
+            "--control=%t/app-supervisor/control \\",
+        ];
+        has_lines(&text, &lines);
+        let text = generate(&["--name=app", "--path=/run/apps/web.sock", "web"]).unwrap();
+        has_lines(&text, &["RuntimeDirectory=app"]);
     }
 }

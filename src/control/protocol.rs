@@ -74,6 +74,7 @@ pub(crate) struct Socket {
     pub(crate) fd: i32,
     pub(crate) name: String,
     pub(crate) inherited: bool,
+    pub(crate) kept: bool,
 }
 
 /// The verdict on the last reload; `Verdict` in the description.

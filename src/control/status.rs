@@ -91,7 +91,11 @@ fn text(status: &protocol::Status, now: u64) -> String {
     }
     for socket in &status.sockets {
         let protocol::Socket { key, fd, .. } = socket;
-        let from = if socket.inherited { ", inherited" } else { "" };
+        let from = match (socket.inherited, socket.kept) {
+            (true, _) => ", inherited",
+            (false, true) => ", kept by systemd across restarts",
+            (false, false) => "",
+        };
         let _ = writeln!(text, "  socket {key} (fd {fd}{from})");
     }
     match &status.last_reload {

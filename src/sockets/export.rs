@@ -57,6 +57,8 @@ pub(crate) struct Told<'a> {
     pub(crate) name: String,
     /// It was not bound here.
     pub(crate) inherited: bool,
+    /// systemd holds it too, so that a restart of the supervisor loses no connection.
+    pub(crate) kept: bool,
 }
 
 impl Sockets {
@@ -67,6 +69,7 @@ impl Sockets {
             fd: socket.fd.as_raw_fd(),
             name: fd_name(socket),
             inherited: matches!(socket.origin, Origin::Inherited),
+            kept: socket.stored || matches!(socket.origin, Origin::Inherited),
         })
     }
 }

@@ -67,6 +67,12 @@ impl Sockets {
         self.list.iter().map(|s| s.fd.as_raw_fd()).collect()
     }
 
+    /// How many were bound here, and not inherited.
+    pub(crate) fn bound(&self) -> usize {
+        let bound = |socket: &&Socket| matches!(socket.origin, Origin::Bound { .. });
+        self.list.iter().filter(bound).count()
+    }
+
     /// Has the sockets that we bound kept by `keep`, which is given their keys, whether they are
     /// datagram sockets, and their descriptors, and says how many it has kept. Their files stay
     /// when we go.

@@ -192,6 +192,7 @@ impl Supervisor {
             fd: socket.fd,
             name: socket.name,
             inherited: socket.inherited,
+            kept: socket.kept,
         });
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -130,8 +130,9 @@ impl Supervisor {
         let control = control.map(|path| Server::open(path, min_fd)).transpose()?;
         // Every number that sockets will ever want is taken now.
         log::connect(config.log_target, config.log_file.is_some());
-        if let Some(store) = Store::ours() {
-            sockets.keep_bound(|bound| store.add(bound));
+        match Store::ours() {
+            Some(store) => sockets.keep_bound(|bound| store.add(bound)),
+            None => Store::hint(sockets.bound()),
         }
         if let Some(file) = &mut pid_file {
             file.announce()?;

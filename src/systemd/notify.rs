@@ -263,7 +263,13 @@ impl Notifier {
         let sent = sd_notify::notify(states);
         let failed_before = std::mem::replace(&mut self.send_failed, sent.is_err());
         if let (Err(e), false) = (&sent, failed_before) {
-            tracing::warn!("failed to notify systemd: {}", DisplayIoError(e));
+            let socket = std::env::var_os("NOTIFY_SOCKET").unwrap_or_default();
+            tracing::warn!(
+                "failed to notify systemd: {}: {}{}",
+                socket.to_string_lossy(),
+                DisplayIoError(e),
+                hint(e)
+            );
         }
         sent.is_ok()
     }
@@ -302,6 +308,16 @@ impl NotifierState {
         };
         // A newline would begin another field.
         line.replace(char::is_control, " ")
+    }
+}
+
+/// The settings of a unit that keep the service from its notification socket.
+fn hint(error: &std::io::Error) -> &'static str {
+    match error.raw_os_error() {
+        Some(libc::ENOENT | libc::EACCES | libc::ECONNREFUSED) => {
+            " (RootDirectory=, InaccessiblePaths= or TemporaryFileSystem= in the unit may hide it)"
+        }
+        _ => "",
     }
 }
 

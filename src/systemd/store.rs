@@ -34,6 +34,19 @@ impl Store {
         (capacity > 0 && is_listening()).then_some(Store { capacity })
     }
 
+    /// Says once, at the start, that systemd keeps none of the sockets that were bound here, and what to set. They are
+    /// not offered blindly: systemd would answer each offer with a warning of its own, and the file of a
+    /// unix socket, which stays when the socket is kept, would be left behind.
+    pub(crate) fn hint(bound: usize) {
+        if bound > 0 && is_listening() {
+            tracing::info!(
+                "systemd keeps no socket of this service: 'systemctl restart' will refuse connections until the new \
+                 worker is up; FileDescriptorStoreMax={bound} in the unit, and before systemd 254 \
+                 Environment=FDSTORE={bound} beside it, change that"
+            );
+        }
+    }
+
     /// Stores sockets that this supervisor has bound, under names made from their keys. Returns how many
     /// have been stored, from the first on.
     pub(crate) fn add<'a>(
