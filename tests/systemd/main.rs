@@ -5,7 +5,7 @@
 //! tests/systemd/run v257::      # on one of them only
 //! ```
 //!
-//! A plain `cargo test` finds none booted, and says so. `machine/` has the scripts that boot them;
+//! A plain `cargo test` finds none booted, and says so. `lab/` has the scripts that boot them;
 //! `harness/` is what tests are written with. Most tests share the three machines, so each has its
 //! own names of units and its own ports. As in the black-box tests nothing waits for luck: every
 //! wait is for an event, with a bound far above what it takes.

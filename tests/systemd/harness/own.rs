@@ -36,7 +36,7 @@ impl Drop for Own {
 }
 
 fn manage<'a>(command: &str, dir: &Path, options: impl Iterator<Item = &'a str>) {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/systemd/machine/machine");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/systemd/lab/machine");
     let mut manage = Command::new(script);
     let done = Output::of(manage.arg(command).arg(dir).args(options));
     if !done.status.success() && !std::thread::panicking() {
