@@ -203,18 +203,23 @@ impl SupervisorBuilder {
     }
 
     fn launch(&mut self) -> Running {
+        self.ports = PORTS.map(|_| free_port()).to_vec();
+        // a start that found its port in use may have left these
+        let _ = fs::remove_file(self.path("stderr"));
+        let _ = fs::remove_file(self.path("out"));
+        self.relaunch()
+    }
+
+    /// Starts the supervisor, for ports that are chosen already.
+    pub(crate) fn relaunch(&self) -> Running {
         let mut arguments: Vec<OsString> = Vec::new();
         if self.defaults {
             arguments.push("--interval=0".into());
             arguments.push(format!("--status-file={}", self.path("status").display()).into());
         }
-        self.ports = PORTS.map(|_| free_port()).to_vec();
         let options = self.options.iter().map(|option| self.filled_in(option));
         arguments.extend(options.map(OsString::from));
         arguments.extend(self.worker.iter().cloned());
-        // a start that found its port in use may have left these
-        let _ = fs::remove_file(self.path("stderr"));
-        let _ = fs::remove_file(self.path("out"));
         let mut command = self.command();
         command.args(arguments);
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));

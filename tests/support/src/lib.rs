@@ -25,7 +25,7 @@
 //! | for | see |
 //! |---|---|
 //! | options, worker, environment, start | [`SupervisorBuilder`] |
-//! | log lines, generations, files, signals, the end | [`Supervisor`] |
+//! | log lines, generations, files, signals, the end, a second start | [`Supervisor`] |
 //! | a command that runs or has ended | [`Running`], [`Output`] |
 //! | a worker, by /proc | [`Process`] |
 //! | workers that are shell scripts | [`workers`] |
@@ -42,6 +42,7 @@
 mod builder;
 pub mod control;
 mod http;
+mod killed;
 mod lines;
 mod load;
 mod notify;

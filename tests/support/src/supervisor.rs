@@ -18,9 +18,9 @@ use crate::{Output, Process, Program, Running, SupervisorBuilder, TestDir, expec
 /// failing test has its output, its files and its processes.
 pub struct Supervisor {
     /// `None` for a daemon, which is not a child of the test.
-    running: Mutex<Option<Running>>,
-    process: Process,
-    exited: Mutex<Option<ExitStatus>>,
+    pub(crate) running: Mutex<Option<Running>>,
+    pub(crate) process: Process,
+    pub(crate) exited: Mutex<Option<ExitStatus>>,
     pub(crate) builder: SupervisorBuilder,
     /// The first line after those that were waited for.
     pub(crate) next_line: AtomicUsize,
@@ -298,7 +298,7 @@ impl Drop for Supervisor {
 }
 
 /// Waits for the daemon that writes `DIR/pid`.
-fn daemon_of(dir: &TestDir) -> Option<Process> {
+pub(crate) fn daemon_of(dir: &TestDir) -> Option<Process> {
     wait_for(|| {
         let text = dir.read("pid");
         text.strip_suffix('\n')?.parse().ok().map(Process)
