@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::machine::{Generation, Report, Time};
 use crate::sys::clock::{local_time, unix_time};
-use crate::sys::process::describe_status;
+use crate::sys::process::describe_end;
 use crate::types::{Pid, Seconds};
 use crate::worker::StatusText;
 
@@ -76,6 +76,14 @@ impl History {
             lifetimes: BTreeMap::new(),
             counters: Counters::default(),
         }
+    }
+
+    /// Adds a worker of a supervisor that was killed, which was started then. When it became ready is not
+    /// known.
+    pub(crate) fn adopt(&mut self, generation: Generation, started: Time) {
+        let ready = None;
+        self.lifetimes
+            .insert(generation, Lifetime { started, ready });
     }
 
     /// Stores the latest `STATUS=` of a worker. Returns whether the text changed.
@@ -161,7 +169,7 @@ impl History {
                 status,
             } => {
                 self.failed_worker = Some(*pid);
-                self.start_failed(*generation, describe_status(*status));
+                self.start_failed(*generation, describe_end(*status));
             }
             Report::NeverReady {
                 generation,

@@ -74,8 +74,8 @@ pub enum Report {
         generation: Generation,
         /// Its process.
         pid: Pid,
-        /// Raw wait status.
-        status: i32,
+        /// Raw wait status; `None` if the worker was adopted.
+        status: Option<i32>,
     },
     /// A worker did not say in time that it is ready. It is stopped.
     NeverReady {
@@ -120,8 +120,8 @@ pub enum Report {
         generation: Generation,
         /// Its process.
         pid: Pid,
-        /// Raw wait status.
-        status: i32,
+        /// Raw wait status; `None` if the worker was adopted.
+        status: Option<i32>,
         /// The pause before its replacement is started.
         pause: Duration,
     },
@@ -133,8 +133,8 @@ pub enum Report {
         generation: Generation,
         /// Its process.
         pid: Pid,
-        /// Raw wait status.
-        status: i32,
+        /// Raw wait status; `None` if the worker was adopted.
+        status: Option<i32>,
     },
     /// A reload begins.
     Reloading(Trigger),
@@ -180,8 +180,8 @@ pub enum Report {
     StoppedWorker {
         /// Its process.
         pid: Pid,
-        /// Raw wait status.
-        status: i32,
+        /// Raw wait status; `None` if the worker was adopted.
+        status: Option<i32>,
     },
     /// A worker did not leave in time. It gets SIGKILL.
     Overdue {
@@ -191,6 +191,11 @@ pub enum Report {
         pid: Pid,
         /// How long it had.
         after: Duration,
+    },
+    /// The supervisor ends, for it could not start a generation, and leaves these adopted workers.
+    LeftBehind {
+        /// In numeric order.
+        workers: Vec<Pid>,
     },
     /// No worker is left and none will be started.
     Exiting,

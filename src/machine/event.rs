@@ -40,6 +40,9 @@ pub enum Event {
     Notified(Generation, Notification),
     /// A child has ended, with this raw wait status. Ignored unless it is a worker.
     Exited(Pid, i32),
+    /// An adopted worker has ended. Its parent has got the wait status. This event may come between
+    /// [`Action::Spawn`](super::Action::Spawn) and its answer, if the new process has the same number.
+    AdoptedExited(Pid),
     /// The settings that may change while the supervisor runs have been read again.
     SettingsChanged(LiveSettings),
     /// Time has passed. Due at [`Machine::deadline`](super::Machine::deadline) at the latest.

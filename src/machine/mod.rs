@@ -79,6 +79,18 @@ impl Machine {
         Machine::resume(rules, MachineState::new())
     }
 
+    /// The same, with the workers of a supervisor that was killed. They are in the order of their
+    /// generations, with the time since which they were ready. The first generation comes after
+    /// `last_generation`, and replaces them.
+    pub fn taking_over(
+        mut self,
+        workers: impl IntoIterator<Item = (Generation, Pid, Time)>,
+        last_generation: Generation,
+    ) -> Machine {
+        self.state.adopt(workers, last_generation);
+        self
+    }
+
     /// A machine that goes on in the state of another one, under the present rules.
     pub(crate) fn resume(rules: Rules, state: MachineState) -> Machine {
         Machine { rules, state }
@@ -126,6 +138,12 @@ impl Machine {
     pub fn workers(&self) -> impl Iterator<Item = (Generation, Pid, WorkerState)> + '_ {
         let workers = self.state.workers.iter();
         workers.map(|w| (w.generation, w.pid, w.state))
+    }
+
+    /// Whether this worker was started by a supervisor that was killed.
+    pub fn is_adopted(&self, pid: Pid) -> bool {
+        let mut workers = self.state.workers.iter();
+        workers.any(|w| w.pid == pid && w.adopted)
     }
 
     /// The generation of a worker; `None` if this process is not a worker, as far as the machine

@@ -49,6 +49,9 @@ pub(super) struct Worker {
     pub(super) stuck: bool,
     /// When SIGKILL is due; `None` if it is not, or has been sent.
     pub(super) kill: Option<Kill>,
+    /// The worker was started by a supervisor that was killed.
+    #[serde(default)]
+    pub(super) adopted: bool,
 }
 
 /// When SIGKILL is due.
@@ -85,7 +88,24 @@ impl Worker {
             ping_by: None,
             stuck: false,
             kill: None,
+            adopted: false,
         }
+    }
+
+    /// A worker of a supervisor that was killed. Pings that it was told to send are not received.
+    fn adopted(generation: Generation, pid: Pid, ready_since: Time) -> Worker {
+        Worker {
+            state: WorkerState::Ready,
+            ready_since: Some(ready_since),
+            adopted: true,
+            ..Worker::new(generation, pid)
+        }
+    }
+
+    /// Whether the worker lives on when the supervisor gives up: it is adopted, and has not been told
+    /// to leave.
+    pub(super) fn is_left_behind(&self) -> bool {
+        self.adopted && self.state == WorkerState::Ready
     }
 
     /// Moves a new worker to [`WorkerState::Ready`].
@@ -125,6 +145,11 @@ impl Workers {
         self.0.push(Worker::new(generation, pid));
     }
 
+    /// Adds a worker of a supervisor that was killed.
+    pub(super) fn adopt(&mut self, generation: Generation, pid: Pid, ready_since: Time) {
+        self.0.push(Worker::adopted(generation, pid, ready_since));
+    }
+
     /// Removes a dead worker. Returns it with the role that it had.
     pub(super) fn remove(&mut self, pid: Pid) -> Option<(Worker, Role)> {
         let role = self.role(pid)?;
@@ -161,8 +186,9 @@ impl Workers {
         self.0.iter()
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+    /// The workers that the supervisor has to wait for before it ends, in numeric order.
+    pub(super) fn awaited(&self) -> Vec<Pid> {
+        self.pids_where(|w| !w.is_left_behind())
     }
 
     /// Whether a worker that has served is still draining.

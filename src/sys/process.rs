@@ -315,6 +315,11 @@ pub(crate) fn describe_status(status: i32) -> String {
     }
 }
 
+/// The same of a worker. `None` if it was not a child, so that its parent has got the status.
+pub(crate) fn describe_end(status: Option<i32>) -> String {
+    status.map_or("it was not our child".to_owned(), describe_status)
+}
+
 /// The signal that killed a child, from its raw wait status.
 pub(crate) fn killed_by(status: i32) -> Option<Signal> {
     Signal::from_number(libc::WTERMSIG(status)).filter(|_| libc::WIFSIGNALED(status))

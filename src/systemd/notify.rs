@@ -17,7 +17,7 @@ use crate::error::DisplayIoError;
 use crate::history::History;
 use crate::machine::{Generation, Report, Time};
 use crate::sys;
-use crate::sys::process::describe_status;
+use crate::sys::process::describe_end;
 use crate::types::Pid;
 
 /// Added to each time that systemd is asked to wait: longer than any iteration of the loop.
@@ -188,7 +188,7 @@ impl Notifier {
             Report::DiedUnexpectedly {
                 pid, status: how, ..
             } => {
-                let how = describe_status(*how);
+                let how = describe_end(*how);
                 self.state.activity = Some(format!("worker {pid} died ({how}), replacing it"));
                 self.send_with_status(status, &[]);
             }

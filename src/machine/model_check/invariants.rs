@@ -28,6 +28,10 @@ pub(super) struct Invariants {
     pub(super) checking: bool,
     /// A HUP has come in and no start has begun since.
     hup_unanswered: bool,
+    /// A generation that was started here has been ready.
+    own_ready: bool,
+    /// The workers have been told to leave for good.
+    stopping: bool,
     stop_asked: bool,
     pub(super) exit: Option<u8>,
 }
@@ -45,6 +49,8 @@ pub(super) struct Seen {
     given_up: bool,
     /// It does not react any more, and is being ended for that.
     stuck: bool,
+    /// It is of a supervisor that was killed.
+    pub(super) adopted: bool,
     born: Time,
     /// When it last gave a sign of life, if it has to.
     pinged: Time,
@@ -63,7 +69,45 @@ struct Asked {
     replaced: Option<Generation>,
 }
 
+impl Seen {
+    fn born(generation: Generation, now: Time) -> Seen {
+        Seen {
+            generation,
+            said: false,
+            ready: false,
+            signalled: false,
+            leaving: false,
+            given_up: false,
+            stuck: false,
+            adopted: false,
+            born: now,
+            pinged: now,
+            kill_from: None,
+        }
+    }
+
+    /// It serves on without a supervisor when that one gives up.
+    fn is_left_behind(&self) -> bool {
+        self.adopted && self.ready && !self.leaving
+    }
+}
+
 impl Invariants {
+    /// Workers of a supervisor that was killed: generations, and processes.
+    pub(super) fn adopted(mut self, workers: &[(Generation, Pid)], last: Generation) -> Invariants {
+        for (generation, pid) in workers {
+            let seen = Seen {
+                ready: true,
+                adopted: true,
+                ..Seen::born(*generation, Time::ZERO)
+            };
+            self.workers.insert(*pid, seen);
+            self.newest_ready = Some(*pid);
+        }
+        self.last_generation = last;
+        self
+    }
+
     pub(super) fn with_requests(requests_left: u64) -> Invariants {
         Invariants {
             requests_left,
@@ -83,6 +127,14 @@ impl Invariants {
     pub(super) fn next_request(&self, until: Until) -> Request {
         let id = self.requests_left;
         Request { id, until }
+    }
+
+    /// How the end of this worker is heard of.
+    pub(super) fn end_of(&self, pid: Pid, status: i32) -> Event {
+        match self.workers.get(&pid) {
+            Some(worker) if worker.adopted => Event::AdoptedExited(pid),
+            _ => Event::Exited(pid, status),
+        }
     }
 
     /// Those who wait for an answer.
@@ -146,7 +198,7 @@ impl Invariants {
             Event::RequesterGone(id) => drop(self.asked.remove(id)),
             Event::CheckPassed | Event::CheckFailed => self.checking = false,
             Event::Stop(_) => self.stop_asked = true,
-            Event::Exited(pid, _) => {
+            Event::Exited(pid, _) | Event::AdoptedExited(pid) => {
                 self.workers.remove(pid).expect("a worker that lived");
                 // It died by itself, or was told to: no promise holds for it any more.
                 if self.newest_ready == Some(*pid) {
@@ -155,18 +207,7 @@ impl Invariants {
                 }
             }
             Event::Spawned(pid) => {
-                let seen = Seen {
-                    generation: self.last_generation,
-                    said: false,
-                    ready: false,
-                    signalled: false,
-                    leaving: false,
-                    given_up: false,
-                    stuck: false,
-                    born: now,
-                    pinged: now,
-                    kill_from: None,
-                };
+                let seen = Seen::born(self.last_generation, now);
                 self.workers.insert(*pid, seen);
             }
             Event::Notified(generation, word) => {
@@ -225,6 +266,8 @@ impl Invariants {
                     .workers
                     .get_mut(&pid)
                     .expect("only live workers are signalled");
+                let may_be_told = !worker.adopted || self.own_ready || self.stop_asked;
+                assert!(may_be_told, "{pid}: adopted, and told to leave for nothing");
                 if signal == Signal::KILL {
                     let from = worker.kill_from.take();
                     assert!(from.is_some_and(|from| from <= now), "{pid}: had its time");
@@ -250,6 +293,7 @@ impl Invariants {
                 worker.pinged = now;
                 self.restart_base = now;
                 self.newest_ready = Some(pid);
+                self.own_ready = true;
             }
             Action::Report(Report::Stuck { pid, silent, .. }) => {
                 let worker = self.workers.get_mut(&pid).expect("a live worker");
@@ -295,12 +339,26 @@ impl Invariants {
             Action::Exit(code) => {
                 assert!(self.asked.is_empty(), "nobody is left without an answer");
                 assert!(!self.checking, "no check is left behind");
-                assert!(self.workers.is_empty(), "nobody is left behind");
+                let left = self.workers.values().filter(|w| !w.is_left_behind());
+                assert_eq!(left.count(), 0, "only adopted workers are left behind");
+                if !self.workers.is_empty() {
+                    assert!(
+                        code == 1 && !self.stop_asked,
+                        "a stop leaves no worker behind"
+                    );
+                    assert!(
+                        !self.own_ready,
+                        "adopted workers are left only by a first start"
+                    );
+                }
                 assert!(
                     code == 1 || self.stop_asked,
                     "status 0 is for a stop that was asked for"
                 );
                 self.exit = Some(code);
+            }
+            Action::Report(Report::Stopping { .. } | Report::LeftBehind { .. }) => {
+                self.stopping = true;
             }
             Action::Report(_) | Action::PublishStatus => {}
         }
@@ -316,7 +374,8 @@ impl Invariants {
             let kill = worker.kill_from.is_none_or(looks_by);
             assert!(kill, "{pid}: its time will be up");
             let watchdog = machine.rules.worker_watchdog;
-            let watched = watchdog.filter(|_| worker.ready && !worker.signalled);
+            let pings = worker.ready && !worker.signalled && !worker.adopted;
+            let watched = watchdog.filter(|_| pings);
             let heard = watched.is_none_or(|every| looks_by(worker.pinged + every));
             assert!(heard, "{pid}: somebody waits for its ping");
         }
@@ -365,7 +424,7 @@ impl Invariants {
             serving || starting || machine.deadline().is_some() || giving_up,
             "somebody serves, or will"
         );
-        let ending = giving_up && !serving;
+        let ending = self.stopping || (giving_up && !serving);
         if self.hup_unanswered && !ending {
             assert!(machine.deadline().is_some(), "a HUP is not forgotten");
         }

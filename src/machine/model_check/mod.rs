@@ -39,6 +39,8 @@ enum Step {
     Exit(Pid),
     Says(Generation, Notification),
     SpawnFails(SpawnFailure),
+    /// The new process gets the number of an adopted worker that has just ended.
+    SpawnReuses(Pid),
 }
 
 impl State {
@@ -48,6 +50,8 @@ impl State {
             steps.push(Step::Timer);
             steps.push(Step::SpawnFails(SpawnFailure::Transient));
             steps.push(Step::SpawnFails(SpawnFailure::Permanent));
+            let adopted = self.world.workers.iter().filter(|(_, w)| w.adopted);
+            steps.extend(adopted.map(|(pid, _)| Step::SpawnReuses(*pid)));
         }
         steps.extend(self.world.workers.keys().map(|pid| Step::Exit(*pid)));
         if self.world.may_ask() {
@@ -68,7 +72,8 @@ impl State {
         if rules.worker_watchdog.is_some() {
             words.extend([Notification::Ping, Notification::Stuck]);
         }
-        for generation in self.world.workers.values().map(|w| w.generation) {
+        let heard = self.world.workers.values().filter(|w| !w.adopted);
+        for generation in heard.map(|w| w.generation) {
             steps.extend(words.iter().map(|word| Step::Says(generation, *word)));
         }
         steps
@@ -76,7 +81,7 @@ impl State {
 
     fn take(&self, step: Step) -> State {
         let mut next = self.clone();
-        let mut failure = None;
+        let (mut failure, mut reused) = (None, None);
         let event = match step {
             Step::Hup => Event::Hup,
             Step::Ask(until) => Event::ReloadRequested(self.world.next_request(until)),
@@ -85,32 +90,39 @@ impl State {
             Step::Checked(false) => Event::CheckFailed,
             Step::Term => Event::Stop(Signal::TERM),
             Step::Int => Event::Stop(Signal::INT),
-            Step::Exit(pid) => Event::Exited(pid, 256),
+            Step::Exit(pid) => self.world.end_of(pid, 256),
             Step::Says(generation, word) => Event::Notified(generation, word),
             Step::Moment => {
                 next.now += Duration::from_millis(1);
                 Event::Tick
             }
-            Step::Timer | Step::SpawnFails(_) => {
+            Step::Timer | Step::SpawnFails(_) | Step::SpawnReuses(_) => {
                 next.now = next.now.max(next.machine.deadline().unwrap_or_default());
                 if let Step::SpawnFails(why) = step {
                     failure = Some(why);
                 }
+                if let Step::SpawnReuses(pid) = step {
+                    reused = Some(pid);
+                }
                 Event::Tick
             }
         };
-        next.feed(event, failure);
+        next.feed(event, failure, reused);
         next
     }
 
-    fn feed(&mut self, event: Event, failure: Option<SpawnFailure>) {
+    fn feed(&mut self, event: Event, failure: Option<SpawnFailure>, reused: Option<Pid>) {
         let mut events = vec![event];
         while let Some(event) = events.pop() {
             self.world.before(&event, self.now);
             let rules = self.machine.rules.clone();
             for action in self.machine.handle(event, self.now) {
-                if let Some(answer) = self.world.watch(action, failure, &rules, self.now) {
-                    events.push(answer);
+                let Some(answer) = self.world.watch(action, failure, &rules, self.now) else {
+                    continue;
+                };
+                match reused.filter(|pid| self.world.workers.contains_key(pid)) {
+                    Some(pid) => events.extend([Event::Spawned(pid), Event::AdoptedExited(pid)]),
+                    None => events.push(answer),
                 }
             }
         }
@@ -136,6 +148,23 @@ fn explore_from(name: &str, rules: Rules, requests: u64, depth: usize) -> usize 
         now: Time::ZERO,
         world: Invariants::with_requests(requests),
     };
+    explore(name, first, depth)
+}
+
+/// With two workers of a supervisor that was killed.
+fn explore_takeover(name: &str, rules: Rules, requests: u64, depth: usize) -> usize {
+    let workers = [(3, 93), (5, 95)];
+    let last = 6;
+    let adopted = workers.map(|(generation, pid)| (generation, pid, Time::ZERO));
+    let first = State {
+        machine: Machine::new(rules).taking_over(adopted, last),
+        now: Time::ZERO,
+        world: Invariants::with_requests(requests).adopted(&workers, last),
+    };
+    explore(name, first, depth)
+}
+
+fn explore(name: &str, first: State, depth: usize) -> usize {
     let mut seen = HashSet::from([first.clone()]);
     let mut frontier = vec![first];
     for _ in 0..depth {
@@ -315,4 +344,34 @@ fn with_everything() {
         ..rules()
     };
     assert!(model_check("everything", everything, DEPTH) > 10_000);
+}
+
+/// The adopted workers multiply the orders, too.
+const DEPTH_OF_TAKEOVER: usize = 7;
+
+#[test]
+fn takeover() {
+    let limits = Rules {
+        start_attempts: 2,
+        first_start_attempts: 2,
+        stop_timeout: Some(Duration::from_secs(2)),
+        ..rules()
+    };
+    assert!(explore_takeover("takeover", limits, 1, DEPTH_OF_TAKEOVER) > 10_000);
+}
+
+#[test]
+fn takeover_by_word_with_a_delay_and_a_watchdog() {
+    let notify = Rules {
+        readiness: Readiness::Notify,
+        first_start_attempts: 1,
+        worker_watchdog: Some(Duration::from_secs(4)),
+        live_settings: LiveSettings {
+            auto_restart: Some(Duration::from_secs(9)),
+            kill_old_delay: Duration::from_secs(3),
+        },
+        ..rules()
+    };
+    let states = explore_takeover("takeover, notify", notify, 0, DEPTH_OF_TAKEOVER);
+    assert!(states > 10_000);
 }

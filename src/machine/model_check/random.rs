@@ -76,12 +76,17 @@ struct Life {
 }
 
 impl Life {
-    fn new(rules: Rules, now: Time) -> Life {
+    /// With so many workers of a supervisor that was killed.
+    fn new(rules: Rules, adopted: u64, now: Time) -> Life {
+        let workers: Vec<_> = (1..=adopted).map(|n| (n, 100 + n as Pid)).collect();
+        let since = workers
+            .iter()
+            .map(|(generation, pid)| (*generation, *pid, now));
         Life {
-            machine: Machine::new(rules.clone()),
+            machine: Machine::new(rules.clone()).taking_over(since, adopted),
             rules,
             now,
-            world: Invariants::with_requests(RequestId::MAX),
+            world: Invariants::with_requests(RequestId::MAX).adopted(&workers, adopted),
             failure: None,
         }
     }
@@ -177,12 +182,12 @@ impl Life {
             }
             Step::Leaves(place) => {
                 if let Some(pid) = self.choose(place, |w| w.signalled) {
-                    self.feed(Event::Exited(pid, 0));
+                    self.feed(self.world.end_of(pid, 0));
                 }
             }
             Step::Dies(place) => {
                 if let Some(pid) = self.choose(place, |_| true) {
-                    self.feed(Event::Exited(pid, 256));
+                    self.feed(self.world.end_of(pid, 256));
                 }
             }
             Step::Says(place, word) => {
@@ -199,7 +204,7 @@ impl Life {
             Step::Hope => self.clone().hope(),
         }
         if self.world.exit.is_some() {
-            *self = Life::new(self.rules.clone(), self.now);
+            *self = Life::new(self.rules.clone(), 0, self.now);
         }
     }
 
@@ -238,7 +243,7 @@ impl Life {
         while self.world.exit.is_none() && !self.all_is_well() {
             let starting = self.choose(0, |w| !w.ready && !w.signalled && !w.said);
             if let Some(pid) = self.choose(0, |w| w.signalled) {
-                self.feed(Event::Exited(pid, 0));
+                self.feed(self.world.end_of(pid, 0));
             } else if self.world.checking {
                 self.feed(Event::CheckPassed);
             } else if let Some(pid) = starting {
@@ -263,8 +268,8 @@ impl Life {
     }
 }
 
-fn play(rules: &Rules, steps: &[Step]) {
-    let mut life = Life::new(rules.clone(), Duration::from_secs(1000));
+fn play(rules: &Rules, adopted: u64, steps: &[Step]) {
+    let mut life = Life::new(rules.clone(), adopted, Duration::from_secs(1000));
     life.due();
     for step in steps {
         life.take(*step);
@@ -364,12 +369,12 @@ fn step(wild: bool) -> impl Strategy<Value = Step> {
 }
 
 /// A story, as it would stand in a test.
-struct Story((Rules, Vec<Step>));
+struct Story((Rules, u64, Vec<Step>));
 
 impl fmt::Display for Story {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Story((rules, steps)) = self;
-        writeln!(f, "{rules:#?}")?;
+        let Story((rules, adopted, steps)) = self;
+        writeln!(f, "{rules:#?}\n{adopted} adopted workers")?;
         steps.iter().try_for_each(|step| writeln!(f, "{step:?},"))
     }
 }
@@ -384,9 +389,9 @@ fn live(wild: bool) {
     if std::env::var_os("PROPTEST_CASES").is_none() {
         config.cases = CASES;
     }
-    let stories = (rules(), vec(step(wild), 1..LONGEST));
-    let outcome = TestRunner::new(config).run(&stories, |(rules, steps)| {
-        play(&rules, &steps);
+    let stories = (rules(), 0..4_u64, vec(step(wild), 1..LONGEST));
+    let outcome = TestRunner::new(config).run(&stories, |(rules, adopted, steps)| {
+        play(&rules, adopted, &steps);
         Ok(())
     });
     match outcome {

@@ -42,6 +42,8 @@ pub(super) enum Phase {
 pub(super) enum Cause {
     /// The supervisor has started. No worker has served yet.
     First,
+    /// The supervisor has started, and is to replace the workers of one that was killed.
+    Takeover,
     /// The current worker died.
     Replacement,
     /// A reload was requested, or the auto-restart interval has passed.
@@ -91,6 +93,13 @@ pub enum SupervisorState {
     Stopping,
 }
 
+impl Cause {
+    /// Whether no generation of this supervisor has been ready yet.
+    pub(super) fn is_first(self) -> bool {
+        matches!(self, Cause::First | Cause::Takeover)
+    }
+}
+
 impl MachineState {
     pub(super) fn new() -> MachineState {
         MachineState {
@@ -106,6 +115,20 @@ impl MachineState {
             requests: Requests::default(),
             restart_base: Time::ZERO,
             crashes: CrashLoop::default(),
+        }
+    }
+
+    /// The first generation follows `last_generation`, and is to replace these workers, which are in
+    /// the order of their generations, and have been ready since then.
+    pub(super) fn adopt(
+        &mut self,
+        workers: impl IntoIterator<Item = (Generation, Pid, Time)>,
+        last_generation: Generation,
+    ) {
+        for (generation, pid, ready_since) in workers {
+            self.workers.adopt(generation, pid, ready_since);
+            self.start.cause = Cause::Takeover;
+            self.last_generation = last_generation;
         }
     }
 

@@ -41,7 +41,8 @@ impl MachineState {
             Event::Notified(generation, notification) => {
                 self.on_notified(cx, generation, notification)
             }
-            Event::Exited(pid, status) => self.on_exited(cx, pid, status),
+            Event::Exited(pid, status) => self.on_exited(cx, pid, Some(status)),
+            Event::AdoptedExited(pid) => self.on_exited(cx, pid, None),
             Event::SettingsChanged(settings) => {
                 cx.rules.live_settings = settings;
                 self.phase
@@ -190,7 +191,7 @@ impl MachineState {
         }
     }
 
-    fn on_exited(&mut self, cx: &mut Context<'_>, pid: Pid, status: i32) -> Phase {
+    fn on_exited(&mut self, cx: &mut Context<'_>, pid: Pid, status: Option<i32>) -> Phase {
         let Some((dead, role)) = self.workers.remove(pid) else {
             return self.phase; // not a worker
         };

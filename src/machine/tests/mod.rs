@@ -6,6 +6,7 @@ mod ending;
 mod notifications;
 mod reloads;
 mod requests;
+mod takeover;
 
 use std::time::Duration;
 

@@ -66,7 +66,7 @@ fn who_never_says_ready_is_stopped_and_the_old_one_stays() {
     assert!(bench.reported(|r| *r
         == Report::StoppedWorker {
             pid: 102,
-            status: 9
+            status: Some(9)
         }));
     assert_eq!(bench.live(), [(1, 101)]);
 }

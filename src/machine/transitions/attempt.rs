@@ -41,7 +41,7 @@ impl MachineState {
         why: SpawnFailure,
     ) -> Phase {
         cx.report(Report::NotSpawned { generation });
-        if self.start.cause == Cause::First && why == SpawnFailure::Permanent {
+        if self.start.cause.is_first() && why == SpawnFailure::Permanent {
             return self.give_up(cx);
         }
         self.attempt_failed(cx)
@@ -53,7 +53,7 @@ impl MachineState {
         &mut self,
         cx: &mut Context<'_>,
         dead: &Worker,
-        status: i32,
+        status: Option<i32>,
     ) -> Phase {
         cx.report(Report::FailedToStart {
             generation: dead.generation,
@@ -98,13 +98,13 @@ impl MachineState {
     }
 
     /// `WaitingToStart` follows if another attempt is made. Otherwise the start is given up: if a
-    /// worker serves, `Serving` follows, or the start of the next reload if one is wanted; else
-    /// `Stopping` follows, or `Ended` if no worker is alive.
+    /// worker serves, `Serving` follows, or the start of the next reload if one is wanted; else, or if
+    /// only adopted workers serve, `Stopping` follows, or `Ended` if no other worker is alive.
     fn attempt_failed(&mut self, cx: &mut Context<'_>) -> Phase {
         self.start.failures = self.start.failures.saturating_add(1);
         let attempts = self.start.failures;
         let limit = match self.start.cause {
-            Cause::First => cx.rules.first_start_attempts,
+            Cause::First | Cause::Takeover => cx.rules.first_start_attempts,
             Cause::Replacement | Cause::Reload => cx.rules.start_attempts,
         };
         let kept = self.workers.current().map(|w| w.generation);
@@ -117,8 +117,8 @@ impl MachineState {
         }
         cx.report(Report::GaveUp { attempts, kept });
         match kept {
-            Some(_) => self.give_up_reload(cx, kept),
-            None => self.give_up(cx),
+            Some(_) if !self.start.cause.is_first() => self.give_up_reload(cx, kept),
+            _ => self.give_up(cx),
         }
     }
 
@@ -138,7 +138,7 @@ impl MachineState {
             cx.report(Report::Ready { generation, pid });
         }
         self.restart_base = cx.now;
-        if self.start.cause != Cause::Reload {
+        if let Cause::First | Cause::Replacement = self.start.cause {
             return self.succeed(cx, generation);
         }
         let old = self.workers.older_than(generation);

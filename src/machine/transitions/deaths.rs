@@ -16,7 +16,7 @@ impl MachineState {
         &mut self,
         cx: &mut Context<'_>,
         dead: &Worker,
-        status: i32,
+        status: Option<i32>,
         expedited: bool,
     ) -> Phase {
         let ready_since = dead.ready_since.unwrap_or(cx.now);
@@ -44,7 +44,7 @@ impl MachineState {
         &mut self,
         cx: &mut Context<'_>,
         dead: &Worker,
-        status: i32,
+        status: Option<i32>,
         was_current: bool,
     ) {
         cx.report(Report::OldDied {
@@ -61,7 +61,7 @@ impl MachineState {
         &mut self,
         cx: &mut Context<'_>,
         dead: &Worker,
-        status: i32,
+        status: Option<i32>,
     ) {
         let pid = dead.pid;
         cx.report(Report::StoppedWorker { pid, status });

@@ -32,7 +32,7 @@ impl MachineState {
         by: Trigger,
         until: Time,
     ) -> Phase {
-        if self.start.cause != Cause::First {
+        if !self.start.cause.is_first() {
             self.start.cause = Cause::Reload;
         }
         // Reported once per attempt: `spawn` resets it.

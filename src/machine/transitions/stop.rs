@@ -25,10 +25,11 @@ impl MachineState {
         self.stop_workers(cx, Some(received), signal, code)
     }
 
-    /// No worker serves, and no more attempts are made. `Stopping` follows, or `Ended` if no worker
-    /// is alive.
+    /// No worker of this supervisor serves, and no more attempts are made. Adopted workers live on.
+    /// `Stopping` follows, or `Ended` if no other worker is alive.
     pub(super) fn give_up(&mut self, cx: &mut Context<'_>) -> Phase {
-        self.requests.failed(cx, None);
+        let kept = self.workers.current().map(|w| w.generation);
+        self.requests.failed(cx, kept);
         self.stop_workers(cx, None, cx.rules.signal_on_term, GAVE_UP)
     }
 
@@ -40,7 +41,10 @@ impl MachineState {
         code: u8,
     ) -> Phase {
         self.requests.stopped(cx);
-        let workers = self.workers.pids();
+        let workers = match received {
+            Some(_) => self.workers.pids(),
+            None => self.workers.awaited(),
+        };
         if received.is_some() || !workers.is_empty() {
             cx.report(Report::Stopping {
                 received,
@@ -65,7 +69,7 @@ impl MachineState {
         &mut self,
         cx: &mut Context<'_>,
         dead: &Worker,
-        status: i32,
+        status: Option<i32>,
         code: u8,
     ) -> Phase {
         let pid = dead.pid;
@@ -74,10 +78,14 @@ impl MachineState {
         self.stopping(cx, code)
     }
 
-    /// `Ended` follows if no worker is alive, else `Stopping`.
+    /// `Ended` follows if no worker is alive that has been told to leave, else `Stopping`.
     fn stopping(&self, cx: &mut Context<'_>, code: u8) -> Phase {
-        if !self.workers.is_empty() {
+        if !self.workers.awaited().is_empty() {
             return Phase::Stopping { code };
+        }
+        let workers = self.workers.pids();
+        if !workers.is_empty() {
+            cx.report(Report::LeftBehind { workers });
         }
         cx.report(Report::Exiting);
         cx.act(Action::Exit(code));
