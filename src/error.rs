@@ -46,6 +46,13 @@ pub enum Error {
         /// The kind of file at the path.
         what: &'static str,
     },
+    /// A socket could not be had, for another process has the address.
+    AddressHeld {
+        /// What was tried.
+        source: Box<Error>,
+        /// Which process, and what to do.
+        hint: String,
+    },
     /// A file could not be used.
     File {
         /// The kind of file: "pid file", "status file", "log file".
@@ -139,6 +146,7 @@ impl fmt::Display for Error {
             Error::PathTaken { path, what } => {
                 write!(f, "refusing to replace {}: {what}", path.display())
             }
+            Error::AddressHeld { source, hint } => write!(f, "{source}: {hint}"),
             Error::File { what, path, source } => {
                 write!(
                     f,
@@ -172,6 +180,7 @@ impl std::error::Error for Error {
             | Error::Socket { source, .. }
             | Error::File { source, .. }
             | Error::System { source, .. } => Some(source),
+            Error::AddressHeld { source, .. } => Some(source),
             _ => None,
         }
     }

@@ -53,6 +53,7 @@ mod sockets;
 mod supervisor;
 mod sys;
 mod systemd;
+mod takeover;
 mod types;
 mod worker;
 

@@ -152,7 +152,8 @@ pub(super) struct Options {
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = FILES)]
     pub(super) pid_file: Option<PathBuf>,
 
-    /// File that lists the live workers, a line GENERATION:PID for each
+    /// File that lists the live workers, a line GENERATION:PID for each. By it the next start takes them
+    /// over if the supervisor is killed
     // Abbreviations that were this option's before there was a --status.
     #[arg(long, aliases = ["stat", "statu"], value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = FILES)]
     pub(super) status_file: Option<PathBuf>,

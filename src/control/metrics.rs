@@ -35,6 +35,10 @@ pub(super) fn text(status: &Status) -> String {
         ("{state=\"given_up\"}", count(WorkerState::GivenUp)),
     ];
     family("workers", "gauge", "Live workers by state.", &workers);
+    let adopted = status.workers.iter().filter(|worker| worker.adopted);
+    let adopted = [("", adopted.count() as f64)];
+    let help = "Live workers that were taken over from a supervisor that was killed.";
+    family("adopted_workers", "gauge", help, &adopted);
 
     if let Some(verdict) = &status.last_reload {
         let success = f64::from(u8::from(verdict.succeeded));

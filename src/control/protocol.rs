@@ -65,6 +65,8 @@ pub(crate) struct Worker {
     pub(crate) age: f64,
     #[serde(rename = "readyFor")]
     pub(crate) ready_for: Option<f64>,
+    #[serde(default)]
+    pub(crate) adopted: bool,
     pub(crate) says: Option<String>,
 }
 

@@ -80,7 +80,11 @@ fn text(status: &protocol::Status, now: u64) -> String {
             WorkerState::Draining => format!("draining, {} old", age(worker.age)),
             WorkerState::GivenUp => "never ready, being stopped".to_owned(),
         };
-        let _ = write!(text, "  generation {generation}: worker {pid}, {standing}");
+        let adopted = if worker.adopted { ", taken over" } else { "" };
+        let _ = write!(
+            text,
+            "  generation {generation}: worker {pid}{adopted}, {standing}"
+        );
         match &worker.says {
             Some(words) => drop(writeln!(text, ": {words}")),
             None => text.push('\n'),

@@ -65,7 +65,7 @@ fn status(path: &Path, data: &[u8]) {
         numbers.dedup();
         assert_eq!(generations, numbers);
     }
-    match StatusFile::prepare(path) {
+    match StatusFile::prepare(path, false) {
         Ok(_) => assert!(holds && !path.exists()),
         Err(_) => assert_eq!(
             (holds, fs::read(path).expect("the file")),

@@ -6,12 +6,14 @@ mod log_file;
 mod pid_file;
 mod removal;
 mod safe_open;
+mod stale_status;
 mod status_file;
 
 pub use log_file::LogFileSpec;
 pub(crate) use log_file::{LogFile, SavedCommand};
 pub(crate) use pid_file::{Held, Holder, PidFile, read_holder};
 pub(crate) use removal::RemovalWatch;
+pub(crate) use stale_status::{Entry, GREATEST, StaleStatus};
 pub(crate) use status_file::{StatusFile, read_status};
 
 use std::fs::{File, Metadata};

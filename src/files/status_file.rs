@@ -27,8 +27,9 @@ pub(crate) struct StatusFile {
 
 impl StatusFile {
     /// Makes sure that it can be written, and removes one that a dead supervisor left: until the
-    /// first worker is ready there is none. A file that is no status file is left alone.
-    pub(crate) fn prepare(path: &Path) -> Result<StatusFile, Error> {
+    /// first worker is ready there is none. With `keep` it stays until it is written anew, for its
+    /// workers live. A file that is no status file is left alone.
+    pub(crate) fn prepare(path: &Path, keep: bool) -> Result<StatusFile, Error> {
         let error = |source: io::Error| Error::file("status file", path, source);
         let stale = match read_stale(path) {
             Ok(Some(text)) if is_status(&text) => Ok(true),
@@ -42,7 +43,7 @@ impl StatusFile {
         let file = StatusFile::new(path);
         let (_, temporary) = file.write_temporary("").map_err(error)?;
         fs::remove_file(&temporary).map_err(error)?;
-        if stale {
+        if stale && !keep {
             fs::remove_file(path).map_err(error)?;
         }
         Ok(file)
@@ -76,12 +77,19 @@ impl StatusFile {
             let _ = writeln!(lines, "{generation}:{pid}");
         }
         let (file, temporary) = self.write_temporary(&lines)?;
+        // Held for our life: a supervisor that is started with the same file leaves our workers alone.
+        let _ = sys::fd::try_lock(&file, true);
         if let Err(error) = fs::rename(&temporary, &self.path) {
             let _ = fs::remove_file(&temporary);
             return Err(error);
         }
         self.ours = Some(file);
         Ok(())
+    }
+
+    /// Lets the file be: the workers in it live on.
+    pub(crate) fn leave(mut self) {
+        self.ours = None;
     }
 
     /// Under a name that nobody can foresee, and so take before us; and made anew, never through a

@@ -33,6 +33,8 @@ pub(super) const OVERDUE: &str = "8845a118174a4de98b208e7bd7752c7c";
 pub(super) const UPGRADED: &str = "f8e9cee1d51c4879bd7a61fc7f50d0ec";
 /// It could not.
 pub(super) const UPGRADE_REFUSED: &str = "8aa48060f717471d976719afa5545d17";
+/// Workers of a supervisor that was killed are taken over.
+pub(super) const TAKING_OVER: &str = "77ccb9e8ecf24ae48d28e0a4ed8f2ed8";
 /// The end.
 pub(super) const EXITING: &str = "380a281dc87a42b794f1416607c99e2c";
 
@@ -60,6 +62,7 @@ mod tests {
             OVERDUE,
             UPGRADED,
             UPGRADE_REFUSED,
+            TAKING_OVER,
             EXITING,
         ];
         for id in ids {

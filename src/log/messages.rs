@@ -9,7 +9,7 @@ use tracing::Level;
 
 use super::message_id as id;
 use crate::machine::{Generation, Report, Trigger};
-use crate::sys::process::{describe_status, exit_code, killed_by};
+use crate::sys::process::{describe_end, exit_code, killed_by};
 use crate::types::{Pid, Seconds};
 
 /// A line of the log, with its fields.
@@ -85,13 +85,15 @@ pub(crate) fn entry(report: &Report) -> Option<Entry> {
             status,
             pause,
         } => {
-            let how = describe_status(*status);
+            let how = describe_end(*status);
+            let status_text = status.map_or("unknown".to_owned(), |status| status.to_string());
             let pause = match pause.is_zero() {
                 true => String::new(),
                 false => format!("; after a pause of {} s", Seconds(*pause)),
             };
             Entry::error(format!(
-                "worker {pid} died unexpectedly with status:{status}, restarting ({how}{pause})"
+                "worker {pid} died unexpectedly with status:{status_text}, restarting \
+                 ({how}{pause})"
             ))
             .id(id::DIED_UNEXPECTEDLY)
             .worker(*generation, *pid)
@@ -183,6 +185,10 @@ pub(crate) fn entry(report: &Report) -> Option<Entry> {
             .id(id::OVERDUE)
             .worker(*generation, *pid)
         }
+        Report::LeftBehind { workers } => {
+            let workers = list(workers);
+            Entry::warn(format!("without a supervisor serve on:{workers}"))
+        }
         Report::Exiting => Entry::info("exiting").id(id::EXITING),
         Report::NotSpawned { .. } | Report::Settled => return None,
     };
@@ -204,6 +210,21 @@ pub(crate) fn upgraded(from: &str) -> Entry {
         "start_server (pid:{pid}) upgraded from {from} to {to}"
     ))
     .id(id::UPGRADED)
+}
+
+/// The entry for workers that are taken over from a supervisor that was killed.
+pub(crate) fn taking_over(workers: &[(Generation, Pid)]) -> Entry {
+    let s = if workers.len() == 1 { "" } else { "s" };
+    let list: Vec<String> = workers
+        .iter()
+        .map(|(generation, pid)| format!("{generation}:{pid}"))
+        .collect();
+    Entry::info(format!(
+        "taking over {} worker{s} of a supervisor that was killed: {}",
+        workers.len(),
+        list.join(" ")
+    ))
+    .id(id::TAKING_OVER)
 }
 
 /// The entry for an upgrade that was not made.
@@ -254,9 +275,9 @@ impl Entry {
         }
     }
 
-    fn ended(self, status: i32) -> Entry {
+    fn ended(self, status: Option<i32>) -> Entry {
         Entry {
-            wait_status: Some(status),
+            wait_status: status,
             ..self
         }
     }
@@ -306,16 +327,16 @@ fn list(pids: &[Pid]) -> String {
     pids.join(",")
 }
 
-/// `256 (exit code 1)`: the raw status, then what it means. Status 0 stands alone.
-struct Status(i32);
+/// `256 (exit code 1)`: the raw status, then what it means. Status 0 stands alone. `None` if it is not
+/// known.
+struct Status(Option<i32>);
 
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0)?;
-        if self.0 != 0 {
-            write!(f, " ({})", describe_status(self.0))
-        } else {
-            Ok(())
+        match self.0 {
+            Some(0) => f.write_str("0"),
+            Some(status) => write!(f, "{status} ({})", describe_end(self.0)),
+            None => write!(f, "unknown ({})", describe_end(None)),
         }
     }
 }
@@ -339,7 +360,7 @@ mod tests {
                 Report::FailedToStart {
                     generation,
                     pid,
-                    status: 256,
+                    status: Some(256),
                 },
                 "new worker 12 seems to have failed to start, exit status:256 (exit code 1)",
             ),
@@ -347,7 +368,7 @@ mod tests {
                 Report::DiedUnexpectedly {
                     generation,
                     pid,
-                    status: 9,
+                    status: Some(9),
                     pause: secs(0),
                 },
                 "worker 12 died unexpectedly with status:9, restarting (killed by KILL)",
@@ -357,7 +378,7 @@ mod tests {
                     was_current: false,
                     generation,
                     pid,
-                    status: 0,
+                    status: Some(0),
                 },
                 "old worker 12 died, status:0",
             ),
@@ -407,7 +428,10 @@ mod tests {
                 "received INT, sending TERM to all workers:3",
             ),
             (
-                Report::StoppedWorker { pid, status: 15 },
+                Report::StoppedWorker {
+                    pid,
+                    status: Some(15),
+                },
                 "worker 12 died, status:15 (killed by TERM)",
             ),
             (Report::Exiting, "exiting"),

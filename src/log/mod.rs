@@ -10,5 +10,5 @@ mod sink;
 pub use journal::LogTarget;
 pub(crate) use journal::{connect, stderr_is_the_journal};
 pub use layer::init;
-pub(crate) use messages::{entry, not_spawned, upgrade_refused, upgraded};
+pub(crate) use messages::{entry, not_spawned, taking_over, upgrade_refused, upgraded};
 pub(crate) use sink::{SavedLines, flush, into_pipe, linger, pending, resume, save, to_stderr};

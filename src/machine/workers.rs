@@ -50,7 +50,6 @@ pub(super) struct Worker {
     /// When SIGKILL is due; `None` if it is not, or has been sent.
     pub(super) kill: Option<Kill>,
     /// The worker was started by a supervisor that was killed.
-    #[serde(default)]
     pub(super) adopted: bool,
 }
 

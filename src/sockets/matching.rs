@@ -44,7 +44,7 @@ pub(super) fn shared(
 pub(super) fn refuse_clashes(list: &[Planned], left: &[Inherited]) -> Result<(), Error> {
     let taken = list.iter().filter_map(|planned| match &planned.source {
         Source::Inherited { socket, .. } => Some(socket),
-        Source::Bind(..) | Source::BindPath(_) => None,
+        Source::Bind(..) | Source::BindPath(_) | Source::Taken { .. } => None,
     });
     let inherited: Vec<&Inherited> = taken.chain(left).collect();
     let mut bound = HashMap::new();

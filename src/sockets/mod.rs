@@ -12,6 +12,7 @@ mod plan;
 mod reopen;
 mod saved;
 mod spec;
+mod taken;
 mod unix_path;
 
 pub(crate) use export::ListenFds;
@@ -20,6 +21,7 @@ pub(crate) use plan::Plan;
 pub(crate) use reopen::{Cause, Outcome, Reopener, ShutDown};
 pub(crate) use saved::SavedSocket;
 pub use spec::{AddressSpec, Host, PathSpec, PortSpec};
+pub(crate) use taken::{Offer, Wanted, WantedAddress};
 pub use unix_path::PathAccess;
 pub(crate) use unix_path::{SavedPath, UnixPath, bind as bind_path};
 
@@ -104,6 +106,19 @@ impl Sockets {
         let socket = self.list.get(index).filter(|socket| socket.stored)?;
         let kind = getsockopt(&socket.fd, sockopt::SockType).ok()?;
         Some((&socket.key, kind == SockType::Datagram, socket.fd.as_fd()))
+    }
+
+    /// Whether the files of unix sockets that were taken over stay when we go: as long as the start
+    /// may fail, or if their workers are left behind.
+    pub(crate) fn leave_taken_files(&mut self, stay: bool) {
+        for socket in &mut self.list {
+            if let Origin::Bound {
+                path: Some(path), ..
+            } = &mut socket.origin
+            {
+                path.set_stays(stay);
+            }
+        }
     }
 
     /// Whether one of them sits on standard input, as inetd(8) has it.

@@ -8,14 +8,14 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use super::inherit::Inherited;
 use super::matching::{own_key, refuse_clashes, shared, take_first, take_named};
 use super::spec::{AddressSpec, PathSpec, PortSpec};
-use super::unix_path::PathAccess;
-use super::{FIRST_FD, Origin, Socket, Sockets, bind, unix_path};
+use super::unix_path::{PathAccess, UnixPath};
+use super::{FIRST_FD, Origin, Socket, Sockets, bind, taken, unix_path};
 use crate::error::Error;
 use crate::sys;
 
 /// The sockets to be, in order, each with its number.
 pub(crate) struct Plan {
-    list: Vec<Planned>,
+    pub(super) list: Vec<Planned>,
     min_fd: RawFd,
     stale: Vec<OsString>,
 }
@@ -28,6 +28,13 @@ pub(super) struct Planned {
 pub(super) enum Source {
     Bind(AddressSpec, SocketAddr),
     BindPath(PathSpec),
+    /// It was bound by a supervisor that was killed.
+    Taken {
+        fd: OwnedFd,
+        key: OsString,
+        datagram: bool,
+        path: Option<UnixPath>,
+    },
     Inherited {
         socket: Inherited,
         key: OsString,
@@ -143,7 +150,7 @@ impl Plan {
             .iter()
             .filter_map(|planned| match &planned.source {
                 Source::Inherited { socket, .. } => Some(socket.fd.as_raw_fd()),
-                Source::Bind(..) | Source::BindPath(_) => None,
+                Source::Bind(..) | Source::BindPath(_) | Source::Taken { .. } => None,
             });
         inherited.collect()
     }
@@ -155,7 +162,7 @@ impl Plan {
     }
 
     /// The number that was asked for, else the lowest from 3 that nobody asked for.
-    fn numbers(&self) -> Vec<RawFd> {
+    pub(super) fn numbers(&self) -> Vec<RawFd> {
         let asked: HashSet<RawFd> = self.list.iter().filter_map(|p| p.asked).collect();
         let mut free = (FIRST_FD..).filter(|number| !asked.contains(number));
         self.list
@@ -210,6 +217,19 @@ impl Plan {
                         path: Some(made),
                     };
                     (spec.as_path().into(), OsString::new(), fd, origin)
+                }
+                Source::Taken {
+                    fd,
+                    key,
+                    datagram,
+                    path,
+                } => {
+                    tracing::info!("taking over socket {}", key.to_string_lossy());
+                    if !datagram {
+                        taken::listen_again(&fd, &key, backlog)?;
+                    }
+                    let origin = Origin::Bound { datagram, path };
+                    (key, OsString::new(), fd, origin)
                 }
                 Source::Inherited {
                     socket,

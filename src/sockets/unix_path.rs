@@ -25,6 +25,10 @@ pub(crate) struct UnixPath {
     path: PathBuf,
     device: u64,
     inode: u64,
+    /// It was made by a supervisor that was killed, and taken over.
+    taken: bool,
+    /// Workers that are not ours may still serve it: it stays.
+    stays: bool,
 }
 
 /// Who may connect to a unix socket: to connect(2) is to write to its file, unix(7).
@@ -84,6 +88,8 @@ pub(crate) fn bind(
         path: path.to_owned(),
         device: found.dev(),
         inode: found.ino(),
+        taken: false,
+        stays: false,
     };
     if access.user.is_some() || access.group.is_some() {
         // Of what we hold: another could have the name by now.
@@ -180,14 +186,33 @@ pub(crate) struct SavedPath {
     path: OsString,
     device: u64,
     inode: u64,
+    taken: bool,
 }
 
 impl UnixPath {
+    /// The file of a socket that a supervisor has bound that was killed. It stays, until
+    /// [`UnixPath::set_stays`] says otherwise.
+    pub(super) fn taken(path: &Path, device: u64, inode: u64) -> UnixPath {
+        UnixPath {
+            path: path.to_owned(),
+            device,
+            inode,
+            taken: true,
+            stays: true,
+        }
+    }
+
+    /// Whether a file that was taken over stays when this is dropped.
+    pub(super) fn set_stays(&mut self, stays: bool) {
+        self.stays = self.taken && stays;
+    }
+
     pub(crate) fn save(&self) -> SavedPath {
         SavedPath {
             path: self.path.clone().into(),
             device: self.device,
             inode: self.inode,
+            taken: self.taken,
         }
     }
 
@@ -196,6 +221,8 @@ impl UnixPath {
             path: saved.path.into(),
             device: saved.device,
             inode: saved.inode,
+            taken: saved.taken,
+            stays: false,
         }
     }
 
@@ -217,7 +244,7 @@ impl UnixPath {
 
 impl Drop for UnixPath {
     fn drop(&mut self) {
-        if self.is_there() {
+        if !self.stays && self.is_there() {
             let _ = fs::remove_file(&self.path);
         }
     }

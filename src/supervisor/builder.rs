@@ -16,6 +16,7 @@ use crate::sockets::{Reopener, Sockets};
 use crate::sys::signals::Signals;
 use crate::sys::timer::Timer;
 use crate::systemd::{Notifier, Timeouts};
+use crate::takeover::Adopted;
 use crate::worker::{Environment, NotifySockets, Parents, Spawner};
 
 /// What it is made of, besides its configuration.
@@ -33,6 +34,7 @@ pub(super) struct SupervisorBuilder {
     pub(super) pid_file: Option<PidFile>,
     pub(super) status_file: Option<StatusFile>,
     pub(super) control: Option<Server>,
+    pub(super) adopted: Adopted,
 }
 
 impl SupervisorBuilder {
@@ -75,6 +77,7 @@ impl SupervisorBuilder {
                 self.min_fd,
             ),
             sockets_shut_down: false,
+            adopted: self.adopted,
             sockets: self.sockets,
             pid_file: self.pid_file,
         }

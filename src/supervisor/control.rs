@@ -184,6 +184,7 @@ impl Supervisor {
                 state,
                 age: lifetime.map_or(0.0, |lifetime| span(lifetime.started)),
                 ready_for: lifetime.and_then(|lifetime| lifetime.ready).map(span),
+                adopted: self.machine.is_adopted(pid),
                 says: self.history.status_text(generation).map(str::to_owned),
             }
         });

@@ -10,6 +10,7 @@ mod check;
 mod control;
 mod reopen;
 mod start;
+mod taken_over;
 pub(crate) mod upgrade;
 mod wait;
 
@@ -25,7 +26,7 @@ use upgrade::Upgrade;
 
 use crate::config::LiveConfig;
 use crate::control::Server;
-use crate::error::{DisplayIoError, why};
+use crate::error::DisplayIoError;
 use crate::files::{LogFile, PidFile, StatusFile};
 use crate::history::History;
 use crate::log;
@@ -36,6 +37,7 @@ use crate::sys::daemon::Launcher;
 use crate::sys::signals::Signals;
 use crate::sys::timer::Timer;
 use crate::systemd::{Notifier, Status};
+use crate::takeover::Adopted;
 use crate::types::{Pid, Signal};
 use crate::worker::{Environment, NotifySockets, SpawnError, Spawner, StatusText};
 
@@ -77,6 +79,8 @@ struct Supervisor {
     check: Option<Pid>,
     upgrade: Upgrade,
     control: Option<Server>,
+    /// Workers of a supervisor that was killed.
+    adopted: Adopted,
     sockets: Sockets,
     reopener: Reopener,
     /// A socket has been shut down.
@@ -101,6 +105,7 @@ impl Supervisor {
             self.wait();
         };
         let now = self.now();
+        self.leave_behind();
         self.spawner.clean_up();
         self.kill_preflight();
         self.answer_stoppers();
@@ -205,6 +210,9 @@ impl Supervisor {
                 return Some(code);
             }
         }
+        if let Some(code) = self.adopted_ended() {
+            return Some(code);
+        }
         while let Some((generation, word)) = self.notify_sockets.next_notification() {
             if let Some(code) = self.handle(Event::Notified(generation, word)) {
                 return Some(code);
@@ -220,6 +228,7 @@ impl Supervisor {
     }
 
     fn child_died(&mut self, pid: Pid, status: i32) -> Option<u8> {
+        self.adopted.remove(pid);
         if let Some(generation) = self.machine.generation_of(pid) {
             if let Some(text) = self.notify_sockets.close(generation) {
                 self.set_status_text(text);
@@ -261,7 +270,12 @@ impl Supervisor {
         while let Some(event) = events.pop_front() {
             for action in self.machine.handle(event, self.now()) {
                 match action {
-                    Action::Spawn(generation) => events.push_front(self.spawn(generation)),
+                    Action::Spawn(generation) => {
+                        let spawned = self.spawn(generation);
+                        let ended = self.had_the_number(&spawned);
+                        events.push_front(spawned);
+                        ended.into_iter().for_each(|event| events.push_front(event));
+                    }
                     Action::Signal(pid, signal) => self.signal(pid, signal),
                     Action::PublishStatus => self.status_due = true,
                     Action::Check(generation) => {
@@ -313,15 +327,21 @@ impl Supervisor {
     }
 
     fn signal(&self, pid: Pid, signal: Signal) {
-        let sent = match self.machine.generation_of(pid) {
-            Some(generation) if signal == Signal::KILL => self.spawner.kill(generation, pid),
-            _ => sys::process::kill(pid, signal),
+        let sent = match (
+            self.adopted.kill(pid, signal),
+            self.machine.generation_of(pid),
+        ) {
+            (Some(sent), _) => sent,
+            (None, Some(generation)) if signal == Signal::KILL => {
+                self.spawner.kill(generation, pid).map_err(Into::into)
+            }
+            (None, _) => sys::process::kill(pid, signal).map_err(Into::into),
         };
-        if let Err(errno) = sent {
+        if let Err(e) = sent {
             tracing::error!(
                 worker_pid = pid,
                 "failed to send {signal} to worker {pid}: {}",
-                why(errno)
+                DisplayIoError(&e)
             );
         }
     }

@@ -10,15 +10,14 @@ use crate::config::Config;
 use crate::control::Server;
 use crate::error::Error;
 use crate::files::{LogFile, PidFile, StatusFile};
-use crate::history::History;
 use crate::log;
-use crate::machine::Machine;
 use crate::sockets::{self, FIRST_FD, Plan, Sockets};
 use crate::sys;
 use crate::sys::daemon::{LaunchResult, Side};
 use crate::sys::fd::StrayFds;
 use crate::sys::signals::Signals;
 use crate::systemd::{self, Notifier, Store};
+use crate::takeover::TakeOver;
 use crate::worker::{NotifySockets, Spawner};
 
 /// Runs a supervisor until it is told to stop, and returns its exit status: 0 stopped as asked, 1
@@ -96,8 +95,7 @@ pub fn run(config: Config) -> Result<u8, Error> {
 
 impl Supervisor {
     /// Binds and opens everything. After an error nothing is left behind.
-    fn start(config: Config, plan: Plan) -> Result<Supervisor, Error> {
-        let origin = sys::clock::monotonic();
+    fn start(config: Config, mut plan: Plan) -> Result<Supervisor, Error> {
         tracing::info!("start_server (pid:{}) starting now...", std::process::id());
         let min_fd = plan.min_fd();
         log::to_stderr(min_fd);
@@ -112,12 +110,14 @@ impl Supervisor {
         plan.stale()
             .iter()
             .for_each(|name| systemd::store::forget(name));
-        let mut sockets = plan.open(&config.path_access, config.backlog)?;
-        let status_file = config
-            .status_file
-            .as_deref()
-            .map(StatusFile::prepare)
-            .transpose()?;
+        let status_path = config.status_file.as_deref();
+        let mut found = TakeOver::find(status_path, &mut plan, min_fd);
+        let sockets = plan.open(&config.path_access, config.backlog);
+        let mut sockets = sockets.map_err(|error| found.explain(error))?;
+        found.tell();
+        let keep = !found.workers.is_empty();
+        let prepare = |path| StatusFile::prepare(path, keep);
+        let status_file = status_path.map(prepare).transpose()?;
         let spawner = Spawner::for_config(&config, &sockets)?;
         let owner = config.identity.as_ref();
         let notify_sockets = NotifySockets::prepare(
@@ -137,28 +137,36 @@ impl Supervisor {
         if let Some(file) = &mut pid_file {
             file.announce()?;
         }
-        let now = sys::clock::monotonic().saturating_sub(origin);
+        // Workers that were taken over have lived before.
+        let oldest = found.oldest();
+        let origin = sys::clock::monotonic().saturating_sub(oldest);
+        let now = oldest;
         let mut notifier = Notifier::new(timeouts(&config), now);
         if config.daemonize {
             finish_daemon(&sockets, &mut notifier)?;
         }
         let log = LogFile::open(config.log_file.as_ref(), min_fd, config.daemonize, now)?;
         let parts = SupervisorBuilder {
-            machine: Machine::new(config.rules()),
+            machine: found.machine(config.rules()),
             origin,
             min_fd,
             signals,
             spawner,
             notify_sockets,
             notifier,
-            history: History::new(),
+            history: found.history(),
             log,
             sockets,
             pid_file,
             status_file,
             control,
+            adopted: found.adopt(),
         };
-        Ok(parts.assemble(config))
+        let mut supervisor = parts.assemble(config);
+        if keep {
+            supervisor.publish_taken_over();
+        }
+        Ok(supervisor)
     }
 }
 

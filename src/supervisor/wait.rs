@@ -46,6 +46,7 @@ impl Supervisor {
         let clients = fds.len() - sockets;
         fds.push(readable(self.signals.as_fd()));
         fds.extend(self.timer.as_ref().map(|timer| readable(timer.as_fd())));
+        fds.extend(self.adopted.fds().map(readable));
         let shut_down = fds.len();
         fds.extend(self.reopener.fds().map(readable));
         let shut_down = shut_down..fds.len();

@@ -11,6 +11,13 @@ pub(crate) fn monotonic() -> Duration {
     time.map(Duration::from).unwrap_or_default() // Linux has always had it
 }
 
+/// The time since the machine was booted, sleep included, CLOCK_BOOTTIME: what /proc counts the start
+/// of a process by.
+pub(crate) fn since_boot() -> Duration {
+    let time = clock_gettime(ClockId::CLOCK_BOOTTIME);
+    time.map(Duration::from).unwrap_or_default() // Linux 2.6.39
+}
+
 /// Seconds since 1970.
 pub(crate) fn unix_time() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);

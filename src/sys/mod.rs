@@ -19,4 +19,5 @@ pub(crate) mod reexec;
 pub(crate) mod signal_state;
 pub(crate) mod signals;
 pub(crate) mod timer;
+pub(crate) mod unix_diag;
 pub(crate) mod xattr;

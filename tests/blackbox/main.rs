@@ -48,6 +48,8 @@ mod signals;
 mod spoofing;
 mod status_file;
 mod stop;
+mod takeover;
+mod takeover_impostors;
 mod under_load;
 mod upgrade;
 mod upgrade_refused;

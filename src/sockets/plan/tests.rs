@@ -32,7 +32,9 @@ fn keys(plan: &Plan) -> Vec<String> {
     let key = |planned: &Planned| match &planned.source {
         Source::Bind(spec, _) => format!("bind {spec}"),
         Source::BindPath(spec) => format!("bind {}", spec.as_path().display()),
-        Source::Inherited { key, .. } => key.to_string_lossy().into_owned(),
+        Source::Taken { key, .. } | Source::Inherited { key, .. } => {
+            key.to_string_lossy().into_owned()
+        }
     };
     plan.list.iter().map(key).collect()
 }

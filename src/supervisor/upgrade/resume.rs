@@ -20,6 +20,7 @@ use crate::sys::fd::StrayFds;
 use crate::sys::reexec;
 use crate::sys::signals::Signals;
 use crate::systemd::Notifier;
+use crate::takeover::Adopted;
 use crate::worker::{NotifySockets, Spawner};
 
 /// The preflight of an upgrade to this program: checks that this program understands the state of the
@@ -91,6 +92,7 @@ impl Supervisor {
         let control = state.control.map(|server| Server::resume(server, min_fd));
         let control = control.transpose()?;
         let launcher = state.launcher.map(Launcher::resume).transpose()?;
+        let adopted = Adopted::resume(state.adopted)?;
         let log = LogFile::resume(config.log_file.as_ref(), min_fd, state.log_command)?;
         // What is adopted is close-on-exec again. Descriptors that the first program inherited and did not
         // know may still be open.
@@ -117,6 +119,7 @@ impl Supervisor {
             pid_file,
             status_file,
             control,
+            adopted,
         };
         let mut supervisor = parts.assemble(config);
         supervisor.environment.resume(state.environment);

@@ -21,6 +21,7 @@ use crate::sys::daemon::Launcher;
 use crate::sys::reexec::FdSet;
 use crate::sys::signal_state::SignalState;
 use crate::systemd::NotifierState;
+use crate::takeover::SavedAdopted;
 use crate::types::Pid;
 use crate::worker::{SavedEnvironment, SavedNotifySockets};
 
@@ -60,6 +61,7 @@ pub(super) struct SavedState {
     pub(super) last_failure: Option<String>,
     pub(super) check: Option<Pid>,
     pub(super) control: Option<SavedServer>,
+    pub(super) adopted: Vec<SavedAdopted>,
 }
 
 impl SavedState {
@@ -114,6 +116,7 @@ impl Supervisor {
             last_failure: self.last_failure.clone(),
             check: self.check,
             control: self.control.as_ref().map(|server| server.save(fds)),
+            adopted: self.adopted.save(fds),
         }
     }
 }

@@ -1,0 +1,214 @@
+//! The status file of a supervisor that was killed: which workers it has left.
+//!
+//! These may be signalled, and their sockets taken. So the file is believed only if nobody but us can
+//! have written it, and only if no supervisor is alive that keeps it: that one would hold its lock.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read};
+use std::os::fd::RawFd;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::Path;
+use std::time::SystemTime;
+
+use nix::fcntl::OFlag;
+use nix::unistd::geteuid;
+
+use super::Identity;
+use crate::machine::Generation;
+use crate::sys;
+use crate::types::Pid;
+
+/// More is no status file of ours, in bytes: some thousand workers.
+const LONGEST: u64 = 32 << 10;
+
+/// No generation has so great a number, and there is room for more after it.
+pub(crate) const GREATEST: Generation = 1 << 53;
+
+/// A status file that no supervisor keeps. Its lock is held for as long as this lives, so that of two
+/// supervisors that are started at once one takes the workers over.
+#[derive(Debug)]
+pub(crate) struct StaleStatus {
+    _locked: File,
+    /// The youngest generation first.
+    pub(crate) entries: Vec<Entry>,
+    /// When it was written last.
+    pub(crate) written: SystemTime,
+}
+
+/// A line of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Entry {
+    pub(crate) generation: Generation,
+    pub(crate) pid: Pid,
+}
+
+impl StaleStatus {
+    /// Reads and locks it, on descriptor `min_fd` or higher. `None` if there is no file, or no worker
+    /// in it.
+    ///
+    /// # Errors
+    /// Why it is not believed.
+    pub(crate) fn read(path: &Path, min_fd: RawFd) -> io::Result<Option<StaleStatus>> {
+        let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+        let opened = OpenOptions::new()
+            .read(true)
+            .custom_flags(flags.bits())
+            .open(path);
+        let file = match opened {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(e) if e.raw_os_error() == Some(libc::ELOOP) => {
+                return Err(io::Error::other("it is a symbolic link"));
+            }
+            opened => File::from(sys::fd::raise(opened?.into(), min_fd)?),
+        };
+        let text = judge(&file)?;
+        let Some(entries) = parse(&text) else {
+            return Err(io::Error::other("it holds something else than a status"));
+        };
+        if entries.is_empty() {
+            return Ok(None);
+        }
+        let locked = sys::fd::try_lock(&file, true)?;
+        // The supervisor that had the lock may have replaced it since it was opened.
+        if !locked || Identity::of(&file) != Identity::at(path) {
+            return Err(io::Error::other("a running supervisor keeps it"));
+        }
+        let written = file.metadata()?.modified()?;
+        Ok(Some(StaleStatus {
+            _locked: file,
+            entries,
+            written,
+        }))
+    }
+}
+
+/// Refuses what another user can have written, or have put here; what there is to read otherwise.
+fn judge(file: &File) -> io::Result<String> {
+    let refuse = |why: &str| Err(io::Error::other(why.to_owned()));
+    let found = sys::fd::metadata(file)?;
+    if !found.is_file() {
+        return refuse("it is not a regular file");
+    }
+    if found.uid() != geteuid().as_raw() {
+        return refuse(&format!("it belongs to user {}", found.uid()));
+    }
+    if found.mode() & 0o022 != 0 {
+        return refuse("others can write to it");
+    }
+    if found.nlink() != 1 {
+        return refuse("it has another name (a hard link), or none");
+    }
+    let mut bytes = Vec::new();
+    file.take(LONGEST + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > LONGEST {
+        return refuse("it is too long");
+    }
+    String::from_utf8(bytes).or_else(|_| refuse("it holds something else than a status"))
+}
+
+/// The youngest generation first; none if this is no status.
+fn parse(text: &str) -> Option<Vec<Entry>> {
+    let line = |line: &str| {
+        let (generation, pid) = line.split_once(':')?;
+        let digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
+        if !digits(generation) || !digits(pid) {
+            return None; // a sign, which `parse` would take
+        }
+        let generation = generation.parse().ok().filter(|n| *n < GREATEST)?;
+        // Neither 0 nor process 1 is a worker.
+        let pid = pid.parse().ok().filter(|pid| *pid > 1)?;
+        Some(Entry { generation, pid })
+    };
+    let mut entries: Vec<Entry> = text.lines().map(line).collect::<Option<_>>()?;
+    entries.sort_unstable_by_key(|entry| std::cmp::Reverse((entry.generation, entry.pid)));
+    entries.dedup_by_key(|entry| entry.pid);
+    Some(entries)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    fn refused(path: &Path) -> String {
+        StaleStatus::read(path, 3).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn entries_come_with_the_youngest_generation_first() {
+        let entries = parse("2:70\n3:60\n10:50\n").unwrap();
+        let entries: Vec<_> = entries.iter().map(|e| (e.generation, e.pid)).collect();
+        assert_eq!(entries, [(10, 50), (3, 60), (2, 70)]);
+        assert_eq!(parse(""), Some(vec![]));
+    }
+
+    #[test]
+    fn text_that_is_no_status_has_no_entries() {
+        let wrong = [
+            "1",
+            "1:",
+            ":1",
+            "1:1",
+            "1:0",
+            "1:-5",
+            "+1:5",
+            " 1:5",
+            "1:5:6",
+            "1:99999999999",
+            "9007199254740992:5",
+            "1:5\n\n",
+            "1:5\nx",
+        ];
+        for text in wrong {
+            assert_eq!(parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_others_can_have_written_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("status");
+        assert!(StaleStatus::read(&path, 3).unwrap().is_none());
+        fs::write(&path, "1:100\n").unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
+        assert!(StaleStatus::read(&path, 3).unwrap().is_some());
+
+        fs::set_permissions(&path, Permissions::from_mode(0o664)).unwrap();
+        assert_eq!(refused(&path), "others can write to it");
+        fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
+
+        let link = dir.path().join("link");
+        symlink(&path, &link).unwrap();
+        assert_eq!(refused(&link), "it is a symbolic link");
+        fs::remove_file(&link).unwrap();
+        fs::hard_link(&path, &link).unwrap();
+        assert!(refused(&path).contains("hard link"));
+        assert_eq!(refused(dir.path()), "it is not a regular file");
+    }
+
+    #[test]
+    fn a_file_that_is_too_long_or_no_status_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("status");
+        for (content, why) in [
+            ("1:100\n".repeat(10_000).into_bytes(), "too long"),
+            (b"garbage".to_vec(), "something else"),
+            (vec![0xff; 10], "something else"),
+        ] {
+            fs::write(&path, content).unwrap();
+            assert!(refused(&path).contains(why), "{}", refused(&path));
+        }
+    }
+
+    #[test]
+    fn a_file_whose_lock_is_held_is_that_of_a_running_supervisor() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("status");
+        fs::write(&path, "1:100\n").unwrap();
+        let first = StaleStatus::read(&path, 3).unwrap();
+        assert_eq!(refused(&path), "a running supervisor keeps it");
+        drop(first);
+        assert!(StaleStatus::read(&path, 3).unwrap().is_some());
+    }
+}

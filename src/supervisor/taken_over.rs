@@ -1,0 +1,83 @@
+//! The workers of a supervisor that was killed, from the start of this one to their end.
+
+use std::time::Duration;
+
+use super::Supervisor;
+use crate::history::History;
+use crate::machine::{Event, Machine, Rules, Time};
+use crate::takeover::{Adopted, Orphan, TakeOver};
+
+impl TakeOver {
+    /// How long the oldest of them has lived; 0 if there is none.
+    pub(super) fn oldest(&self) -> Duration {
+        let ages = self.workers.iter().map(|worker| worker.age);
+        ages.max().unwrap_or_default()
+    }
+
+    /// When it was started, if the machine's time began with the oldest.
+    fn started(&self, worker: &Orphan) -> Time {
+        self.oldest().saturating_sub(worker.age)
+    }
+
+    pub(super) fn machine(&self, rules: Rules) -> Machine {
+        let workers = self.workers.iter();
+        let workers = workers.map(|worker| (worker.generation, worker.pid, self.started(worker)));
+        Machine::new(rules).taking_over(workers, self.last_generation)
+    }
+
+    pub(super) fn history(&self) -> History {
+        let mut history = History::new();
+        for worker in &self.workers {
+            history.adopt(worker.generation, self.started(worker));
+        }
+        history
+    }
+
+    pub(super) fn adopt(&mut self) -> Adopted {
+        Adopted::new(std::mem::take(&mut self.workers))
+    }
+}
+
+impl Supervisor {
+    /// Nothing can fail any more: the workers are ours, and so are the files of their sockets.
+    pub(super) fn publish_taken_over(&mut self) {
+        self.sockets.leave_taken_files(false);
+        self.status_due = true;
+        self.settle_status();
+    }
+
+    /// Takes in which of them have ended.
+    pub(super) fn adopted_ended(&mut self) -> Option<u8> {
+        while let Some(pid) = self.adopted.next_ended() {
+            let generation = self.machine.generation_of(pid);
+            let end = self.handle(Event::AdoptedExited(pid));
+            if let Some(generation) = generation {
+                self.history.forget(generation);
+            }
+            if end.is_some() {
+                return end;
+            }
+        }
+        None
+    }
+
+    /// If a new process has the number of one of them, that one has ended, and we have not seen it yet.
+    pub(super) fn had_the_number(&mut self, spawned: &Event) -> Option<Event> {
+        match spawned {
+            Event::Spawned(pid) if self.adopted.remove(*pid) => Some(Event::AdoptedExited(*pid)),
+            _ => None,
+        }
+    }
+
+    /// If workers live on when we go, so do the files by which the next supervisor finds them, and
+    /// clients their sockets.
+    pub(super) fn leave_behind(&mut self) {
+        if self.machine.live().next().is_none() {
+            return;
+        }
+        self.sockets.leave_taken_files(true);
+        if let Some(file) = self.status_file.take() {
+            file.leave();
+        }
+    }
+}
