@@ -3,7 +3,7 @@
 
 use serde::Serialize;
 
-use super::Supervisor;
+use super::{Flow, Supervisor};
 use crate::control::Server;
 use crate::control::protocol::{
     self, Awaited, Failure, LastReload, Leaving, Method, Progress, Status, Step, Upgraded, Worker,
@@ -13,8 +13,8 @@ use crate::machine::{Answer, Event, Report, Request, SupervisorState, Time, Unti
 use crate::types::{Pid, Signal};
 
 impl Supervisor {
-    /// Carries out the calls of clients. Returns the exit status at the end.
-    pub(super) fn serve_clients(&mut self) -> Option<u8> {
+    /// Carries out the calls of clients.
+    pub(super) fn serve_clients(&mut self) -> Flow {
         while let Some((call, method)) = self.control.as_mut().and_then(Server::next_call) {
             let event = match method {
                 Method::Status => {
@@ -44,18 +44,14 @@ impl Supervisor {
                     Event::Stop(Signal::TERM)
                 }
             };
-            if let Some(code) = self.handle(event) {
-                return Some(code);
-            }
+            self.handle(event)?;
         }
         // After the calls: a client may have disconnected right after its own.
         let disconnected = self.control.as_mut().map(Server::take_disconnected);
         for call in disconnected.unwrap_or_default() {
-            if let Some(code) = self.handle(Event::RequesterGone(call)) {
-                return Some(code);
-            }
+            self.handle(Event::RequesterGone(call))?;
         }
-        None
+        Flow::Continue(())
     }
 
     /// Replies to a request for a reload.
@@ -87,7 +83,7 @@ impl Supervisor {
         }
     }
 
-    /// Where people find what the last worker that failed has written.
+    /// The file or the command that shows the output of the last worker that failed.
     fn where_to_look(&self) -> Option<String> {
         if !self.log_name.is_empty() {
             return Some(self.log_name.clone());
@@ -108,7 +104,7 @@ impl Supervisor {
     }
 
     /// Replies to clients that wait for a reload or a stop with the step that this report is.
-    pub(super) fn tell_clients(&mut self, report: &Report) {
+    pub(super) fn report_to_clients(&mut self, report: &Report) {
         let (step, generation, pid) = match *report {
             Report::StoppedWorker { .. } | Report::Stopping { .. } => {
                 let workers = self.machine.workers().map(|(_, pid, _)| pid).collect();
@@ -140,17 +136,17 @@ impl Supervisor {
         self.progress(Awaited::Reload, &progress);
     }
 
-    pub(super) fn tell_of_check(&mut self) {
+    pub(super) fn report_check_to_clients(&mut self) {
         self.progress(Awaited::Reload, &Progress::at(Step::Checking));
     }
 
-    /// No worker is left.
-    pub(super) fn answer_stoppers(&mut self) {
+    /// Sends the last reply to clients that wait for the stop: no worker is left.
+    pub(super) fn answer_stops(&mut self) {
         let workers = Vec::new();
         self.finish(Awaited::Stop, Ok(&Leaving { workers }));
     }
 
-    /// This program has taken the place of another release.
+    /// Logs that this program has replaced release `from`, and tells clients that wait for it.
     pub(super) fn upgraded(&mut self, from: &str) {
         log::upgraded(from).write();
         let upgraded = Upgraded {

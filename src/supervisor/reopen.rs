@@ -1,19 +1,18 @@
 //! What follows when a worker has shut a listening socket down.
 
-use super::Supervisor;
+use super::{Flow, Supervisor};
 use crate::machine::{Event, WorkerState};
 use crate::sockets::{Cause, Outcome, ShutDown};
 use crate::systemd::Store;
 
 impl Supervisor {
-    /// Opens the sockets again that have been shut down or have lost their file. Returns the exit status if the
-    /// machine ends.
-    pub(super) fn reopen_sockets(&mut self) -> Option<u8> {
+    /// Opens the sockets again that have been shut down or have lost their file.
+    pub(super) fn reopen_sockets(&mut self) -> Flow {
         let reopened = self.reopener.reopen(&mut self.sockets);
         match self.take_in(reopened) {
             // The workers of now wait for connections on the old socket.
             true => self.handle(Event::SocketReplaced),
-            false => None,
+            false => Flow::Continue(()),
         }
     }
 

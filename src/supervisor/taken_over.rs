@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Supervisor;
+use super::{Flow, Supervisor};
 use crate::history::History;
 use crate::machine::{Event, Machine, Rules, Time};
 use crate::takeover::{Adopted, Orphan, TakeOver};
@@ -43,22 +43,20 @@ impl Supervisor {
     pub(super) fn publish_taken_over(&mut self) {
         self.sockets.leave_taken_files(false);
         self.status_due = true;
-        self.settle_status();
+        self.write_status_file();
     }
 
     /// Takes in which of them have ended.
-    pub(super) fn adopted_ended(&mut self) -> Option<u8> {
+    pub(super) fn adopted_ended(&mut self) -> Flow {
         while let Some(pid) = self.adopted.next_ended() {
             let generation = self.machine.generation_of(pid);
-            let end = self.handle(Event::AdoptedExited(pid));
+            let flow = self.handle(Event::AdoptedExited(pid));
             if let Some(generation) = generation {
                 self.history.forget(generation);
             }
-            if end.is_some() {
-                return end;
-            }
+            flow?;
         }
-        None
+        Flow::Continue(())
     }
 
     /// If a new process has the number of one of them, that one has ended, and we have not seen it yet.

@@ -123,7 +123,7 @@ impl Supervisor {
         };
         let mut supervisor = parts.assemble(config);
         supervisor.environment.resume(state.environment);
-        supervisor.tune(now);
+        supervisor.apply_settings(now);
         supervisor.launcher = launcher;
         supervisor.last_failure = state.last_failure;
         supervisor.status_retry = state.status_retry;

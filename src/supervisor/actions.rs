@@ -1,0 +1,177 @@
+//! Events go into the machine, and the actions that come out are carried out.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use super::{Flow, Supervisor};
+use crate::error::DisplayIoError;
+use crate::log;
+use crate::machine::{Action, Event, Generation, Notification, Report, Time};
+use crate::sys;
+use crate::systemd::Status;
+use crate::types::{Pid, Signal};
+use crate::worker::SpawnError;
+
+/// The pause before the status file is tried again after a failure (a full disk, for example).
+const STATUS_RETRY: Duration = Duration::from_secs(1);
+
+impl Supervisor {
+    /// Hands an event to the machine, and carries out its actions and those of the events that follow from
+    /// them.
+    pub(super) fn handle(&mut self, event: Event) -> Flow {
+        // A start and a kill-old-delay have to follow the envdir as it is now.
+        let settings = match event {
+            Event::Stop(_) => None,
+            Event::Notified(_, notification) if notification != Notification::Ready => None,
+            _ => self.environment.refresh(&self.live, self.now()),
+        };
+        let settings = settings.map(Event::SettingsChanged);
+        let mut events: VecDeque<Event> = settings.into_iter().chain([event]).collect();
+        while let Some(event) = events.pop_front() {
+            for action in self.machine.handle(event, self.now()) {
+                match action {
+                    // The machine has to get the result before any other event.
+                    Action::Spawn(generation) => {
+                        let spawned = self.spawn(generation);
+                        let ended = self.had_the_number(&spawned);
+                        events.push_front(spawned);
+                        ended.into_iter().for_each(|event| events.push_front(event));
+                    }
+                    Action::Check(generation) => {
+                        if let Some(failed) = self.start_check(generation) {
+                            events.push_front(failed);
+                        }
+                    }
+                    Action::EndCheck => self.kill_check(),
+                    Action::Signal(pid, signal) => self.signal(pid, signal),
+                    Action::PublishStatus => self.status_due = true,
+                    Action::Answer(request, answer) => {
+                        self.write_status_file();
+                        self.answer(request, answer);
+                    }
+                    Action::Report(report) => self.report(&report),
+                    Action::Exit(code) => return Flow::Break(code),
+                }
+            }
+        }
+        Flow::Continue(())
+    }
+
+    /// Applies the envdir's settings before the first event.
+    pub(super) fn apply_settings(&mut self, now: Time) {
+        if let Some(settings) = self.environment.refresh(&self.live, now) {
+            let event = Event::SettingsChanged(settings);
+            self.machine.handle(event, now); // returns no actions
+        }
+    }
+
+    fn spawn(&mut self, generation: Generation) -> Event {
+        let spawned = self
+            .notify_sockets
+            .open(generation)
+            .map_err(SpawnError::for_now)
+            .and_then(|socket| self.spawner.spawn(generation, &self.environment, socket));
+        match spawned {
+            Ok(pid) => {
+                self.notify_sockets.belongs_to(generation, pid);
+                Event::Spawned(pid)
+            }
+            Err(error) => {
+                self.notify_sockets.close(generation);
+                log::not_spawned(generation, &error.reason).write();
+                self.history.attempt_failed(&error.reason);
+                self.last_failure = Some(error.reason);
+                Event::SpawnFailed(error.kind)
+            }
+        }
+    }
+
+    fn signal(&self, pid: Pid, signal: Signal) {
+        let sent = match (
+            self.adopted.kill(pid, signal),
+            self.machine.generation_of(pid),
+        ) {
+            (Some(sent), _) => sent,
+            (None, Some(generation)) if signal == Signal::KILL => {
+                self.spawner.kill(generation, pid).map_err(Into::into)
+            }
+            (None, _) => sys::process::kill(pid, signal).map_err(Into::into),
+        };
+        if let Err(e) = sent {
+            tracing::error!(
+                worker_pid = pid,
+                "failed to send {signal} to worker {pid}: {}",
+                DisplayIoError(&e)
+            );
+        }
+    }
+
+    /// Writes the status file if it is out of date: once for all deaths of an iteration, but before
+    /// a client or systemd hears of the change.
+    pub(super) fn write_status_file(&mut self) {
+        if !std::mem::take(&mut self.status_due) {
+            return;
+        }
+        let Some(file) = &mut self.status_file else {
+            return;
+        };
+        let written = file.publish(self.machine.live());
+        if let (Err(e), None) = (&written, self.status_retry) {
+            tracing::error!(
+                "failed to write status file {file}, trying again: {}",
+                DisplayIoError(e)
+            );
+        }
+        self.status_retry = written.err().map(|_| self.now() + STATUS_RETRY);
+    }
+
+    /// Logs a report, and passes it to the history, to systemd, to clients and to the launcher.
+    fn report(&mut self, report: &Report) {
+        if matches!(report, Report::Ready { .. }) {
+            self.write_status_file();
+        }
+        let entry = log::entry(report);
+        if let Some(entry) = &entry {
+            entry.write();
+        }
+        let current = self.machine.current();
+        let generation = current.map(|(generation, _)| generation);
+        self.history.report(report, generation, self.now());
+        let history = &self.history;
+        self.notifier.report(report, Status { current, history });
+        self.report_to_clients(report);
+        match report {
+            Report::Ready { .. } => {
+                if let Some(launcher) = self.launcher.take() {
+                    launcher.tell(0, "");
+                }
+            }
+            Report::FailedToStart { generation, .. } | Report::NeverReady { generation, .. } => {
+                self.last_failure = entry.map(|entry| entry.line);
+                if let Some(text) = self.history.status_text(*generation) {
+                    tracing::error!(generation, "its last STATUS: {text}");
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Makes the control socket again if its file is gone.
+    pub(super) fn check_control_socket(&mut self) {
+        let now = self.now();
+        if let Some(server) = &mut self.control {
+            server.check_file(now);
+        }
+    }
+
+    pub(super) fn reopen_log(&self) {
+        match self.log.reopen() {
+            Ok(()) => tracing::debug!("log file reopened"),
+            Err(e) => tracing::error!(
+                "failed to reopen log file {}: {}",
+                self.log_name,
+                DisplayIoError(&e)
+            ),
+        }
+    }
+}
