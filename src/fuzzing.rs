@@ -1,11 +1,10 @@
-//! What the fuzz targets in `fuzz/` call, each with whatever bytes come along. There is nothing of it
-//! in the program: cargo fuzz builds with `--cfg fuzzing`.
+//! The functions that the fuzz targets in `fuzz/` call. They are compiled for tests and with
+//! `--cfg fuzzing`, which cargo fuzz sets, and are no part of the program.
 //!
-//! A target says more than "no panic": it reads the same bytes a second time, in a simpler way, and
-//! compares; or writes what it has read and reads that.
+//! A target checks more than the absence of panics. It parses the same bytes a second time, with
+//! simpler code, and compares the results; or it writes what it has parsed and parses that again.
 //!
-//! The inputs that are worth keeping are in `fuzz/corpus/`, and go through the same functions in every
-//! `cargo test`, without a fuzzer.
+//! `cargo test` calls the same functions with every input of `fuzz/corpus/`, without a fuzzer.
 
 pub use crate::control::fuzz::call;
 pub use crate::control::server::fuzz::connection;
@@ -16,8 +15,14 @@ pub use crate::types::fuzz::units;
 pub use crate::worker::environment::fuzz::envdir;
 pub use crate::worker::notify::fuzz::notification;
 
-/// A number in decimal digits with a sign, as `str::parse` takes it; none: it is none, or is beyond
-/// anybody's reach.
+/// The cases of an input: the bytes between ASCII record separators. A target is called once for each.
+/// An input of several cases keeps the corpus small.
+pub fn cases(data: &[u8]) -> impl Iterator<Item = &[u8]> {
+    data.split(|byte| *byte == 0x1e)
+}
+
+/// Parses a decimal number with an optional sign, as `str::parse` does. `None` if it is malformed, or
+/// does not fit 128 bits.
 pub(crate) fn integer(text: &[u8]) -> Option<i128> {
     let (negative, digits) = match text.split_first()? {
         (b'-', digits) => (true, digits),
@@ -41,7 +46,7 @@ mod tests {
 
     type Target = fn(&[u8]);
 
-    /// The targets of this crate; those of the other one are in `worker/src/fuzzing.rs`.
+    /// The targets of this crate. `worker/src/fuzzing.rs` has those of the worker crate.
     const TARGETS: [(&str, Target); 9] = [
         ("call", super::call),
         ("connection", super::connection),
@@ -54,10 +59,9 @@ mod tests {
         ("units", super::units),
     ];
 
-    /// As they are; and those made by hand cut short after every byte, too, for what is half there is
-    /// the commonest garbage.
+    /// Handwritten inputs are also cut after every byte: truncated input is the most common error.
     #[test]
-    fn the_kept_inputs() {
+    fn targets_accept_every_input_of_the_corpus() {
         let fuzz = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz");
         if !fuzz.exists() {
             return; // the published package has no corpus
@@ -67,15 +71,15 @@ mod tests {
             let inputs = fs::read_dir(corpus.join(name)).expect(name);
             let mut count = 0;
             for input in inputs.map(|input| input.unwrap().path()) {
-                println!("{}", input.display()); // seen if it fails
+                println!("{}", input.display()); // shown if the test fails
                 let bytes = fs::read(&input).unwrap();
-                target(&bytes);
-                let by_hand = input.file_name().unwrap().len() < 40; // else a digest
-                let ends = 0..if by_hand { bytes.len() } else { 0 };
+                super::cases(&bytes).for_each(target);
+                let is_handwritten = input.file_name().unwrap().len() < 40; // else a digest
+                let ends = 0..if is_handwritten { bytes.len() } else { 0 };
                 ends.for_each(|end| target(&bytes[..end]));
                 count += 1;
             }
-            assert!(count > 0, "{name}: there is nothing to try");
+            assert!(count > 0, "{name}: the corpus is empty");
         }
     }
 }

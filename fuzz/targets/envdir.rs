@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| server_starter::fuzzing::envdir(data));
+server_starter_fuzz::target!(server_starter::fuzzing::envdir);

@@ -1,7 +1,7 @@
-//! What the fuzz targets in `fuzz/` call, each with whatever bytes come along. There is nothing of it
-//! in the library: cargo fuzz builds with `--cfg fuzzing`. The same bytes are read a second time, in a
-//! simpler way, and both have to see the same. The inputs that are worth keeping go through the same
-//! functions in every `cargo test`.
+//! The functions that the fuzz targets in `fuzz/` call. They are compiled for tests and with
+//! `--cfg fuzzing`, which cargo fuzz sets, and are no part of the library. Each parses the same bytes
+//! a second time, with simpler code, and compares the results. `cargo test` calls the same functions
+//! with every input of `fuzz/corpus/`, without a fuzzer.
 
 use std::ffi::{OsStr, OsString};
 use std::os::fd::RawFd;
@@ -15,14 +15,14 @@ use crate::sys;
 /// A value of `SERVER_STARTER_PORT`.
 pub fn worker_port(data: &[u8]) {
     let value = OsStr::from_bytes(data);
-    let second: Option<Vec<(&[u8], RawFd)>> = match data {
+    let expected: Option<Vec<(&[u8], RawFd)>> = match data {
         b"" => Some(Vec::new()),
         _ => data
             .split(|byte| *byte == b';')
-            .map(second_reading)
+            .map(expected_entry)
             .collect(),
     };
-    let second = second.filter(|list| {
+    let expected = expected.filter(|list| {
         let mut numbers: Vec<RawFd> = list.iter().map(|(_, fd)| *fd).collect();
         numbers.sort_unstable();
         numbers.windows(2).all(|pair| pair[0] != pair[1])
@@ -30,15 +30,15 @@ pub fn worker_port(data: &[u8]) {
     match entries(value) {
         Ok(entries) => {
             let pair = |entry: &crate::environment::Entry| (entry.key.clone(), entry.fd);
-            let read: Vec<(OsString, RawFd)> = entries.iter().map(pair).collect();
-            let second = second.expect("a value that makes sense");
-            let second = second
+            let parsed: Vec<(OsString, RawFd)> = entries.iter().map(pair).collect();
+            let expected = expected.expect("a well-formed value");
+            let expected = expected
                 .into_iter()
                 .map(|(key, fd)| (OsStr::from_bytes(key).into(), fd));
-            assert_eq!(read, second.collect::<Vec<_>>());
+            assert_eq!(parsed, expected.collect::<Vec<_>>());
         }
         Err(error) => {
-            assert_eq!(second, None, "{error}");
+            assert_eq!(expected, None, "{error}");
             assert!(
                 error.to_string().starts_with("SERVER_STARTER_PORT: "),
                 "{error}"
@@ -47,7 +47,7 @@ pub fn worker_port(data: &[u8]) {
     }
 }
 
-fn second_reading(entry: &[u8]) -> Option<(&[u8], RawFd)> {
+fn expected_entry(entry: &[u8]) -> Option<(&[u8], RawFd)> {
     let mut parts = entry.splitn(2, |byte| *byte == b'=');
     let key = parts.next().filter(|key| !key.is_empty())?;
     let fd = number(parts.next()?)?;
@@ -55,7 +55,7 @@ fn second_reading(entry: &[u8]) -> Option<(&[u8], RawFd)> {
     (!matches!(fd, 1 | 2)).then_some((key, fd))
 }
 
-/// Digits alone; as far as anybody can count.
+/// Parses decimal digits. `None` if there is another byte, no digit, or more than 30 digits.
 fn number(digits: &[u8]) -> Option<u128> {
     let start = digits.iter().position(|byte| *byte != b'0');
     let significant = &digits[start.unwrap_or(digits.len())..];
@@ -67,8 +67,9 @@ fn number(digits: &[u8]) -> Option<u128> {
     })
 }
 
-/// `LISTEN_PID`, `LISTEN_FDS`, `LISTEN_FDNAMES` and `LISTEN_PIDFDID`, with a NUL between them; what is
-/// missing is not set. `self` is what it would be if we were meant.
+/// Values of `LISTEN_PID`, `LISTEN_FDS`, `LISTEN_FDNAMES` and `LISTEN_PIDFDID`, separated by NUL. A
+/// missing value means that the variable is not set. `self` stands for the pid, or the pidfd id, of
+/// this process.
 pub fn worker_listen_fds(data: &[u8]) {
     let values: Vec<&[u8]> = data.split(|byte| *byte == 0).collect();
     let own = process::id();
@@ -103,15 +104,15 @@ pub fn worker_listen_fds(data: &[u8]) {
         Ok(Passed::ToUs(passed)) => {
             assert!(for_us && pidfd_is_ours);
             assert_eq!(u128::try_from(passed.count).ok(), count);
-            // The first ones will do: there may be two billion.
-            let told = passed.fds().take(1000).map(|fd| {
+            // The first 1000 only: there may be two billion.
+            let named = passed.fds().take(1000).map(|fd| {
                 assert!(passed.contains(fd));
                 passed.name(fd).unwrap_or_default()
             });
-            let told: Vec<OsString> = told.collect();
+            let named: Vec<OsString> = named.collect();
             if let Some(names) = names {
-                let few = told.len() as u128 == passed.count as u128;
-                assert!(!few || told.join(OsStr::new(":")) == names);
+                let is_complete = named.len() as u128 == passed.count as u128;
+                assert!(!is_complete || named.join(OsStr::new(":")) == names);
             }
         }
         Err(error) => {
@@ -142,9 +143,9 @@ mod tests {
         ("worker_port", super::worker_port),
     ];
 
-    /// As they are; and those made by hand cut short after every byte, too.
+    /// Handwritten inputs are also cut after every byte: truncated input is the most common error.
     #[test]
-    fn the_kept_inputs() {
+    fn targets_accept_every_input_of_the_corpus() {
         let fuzz = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz");
         if !fuzz.exists() {
             return; // the published package has no corpus
@@ -154,15 +155,16 @@ mod tests {
             let inputs = fs::read_dir(corpus.join(name)).expect(name);
             let mut count = 0;
             for input in inputs.map(|input| input.unwrap().path()) {
-                println!("{}", input.display()); // seen if it fails
+                println!("{}", input.display()); // shown if the test fails
                 let bytes = fs::read(&input).unwrap();
-                target(&bytes);
-                let by_hand = input.file_name().unwrap().len() < 40; // else a digest
-                let ends = 0..if by_hand { bytes.len() } else { 0 };
+                let cases = bytes.split(|byte| *byte == 0x1e); // as in `fuzz/`
+                cases.for_each(target);
+                let is_handwritten = input.file_name().unwrap().len() < 40; // else a digest
+                let ends = 0..if is_handwritten { bytes.len() } else { 0 };
                 ends.for_each(|end| target(&bytes[..end]));
                 count += 1;
             }
-            assert!(count > 0, "{name}: there is nothing to try");
+            assert!(count > 0, "{name}: the corpus is empty");
         }
     }
 }
