@@ -7,15 +7,15 @@
 //! through (`model_check/` does).
 //!
 //! ```text
-//!                          +--------- failed, try again -----------+
-//!                          v                                       |
-//!    (start) ---> WaitingToStart --time--> Spawning --spawned--> Starting
-//!                          ^                  ^                    |   \--- failed too often ---> Serving
-//!      current worker died |     HUP, request |                    | ready              (or Stopping, if
-//!                          |   +--------------+                    v                     none is left)
-//!                        Serving <-----------time----------- KillOldDelay (kill-old-delay)
+//!                       +-------- failed, try again --------+
+//!                       v                                   |
+//!  (start) ---> WaitingToStart --time--> Spawning ---> Starting --failed too often--> Serving, or
+//!                       ^                    ^              |                         Stopping if
+//!  current worker died  |      HUP, request  |              | ready                   none serves
+//!                       |   +----------------+              v
+//!                    Serving <-----------time--------- KillOldDelay
 //!
-//!    TERM, INT, QUIT in every phase: Stopping --last worker died--> Ended
+//!  TERM, INT, QUIT in every phase: Stopping --last worker died--> Ended
 //! ```
 //!
 //! What makes a worker ready is a rule, [`Readiness`]: its notification, to have lived for the

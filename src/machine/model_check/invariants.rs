@@ -115,7 +115,7 @@ impl Invariants {
         }
     }
 
-    pub(super) fn may_ask(&self) -> bool {
+    pub(super) fn may_request(&self) -> bool {
         self.requests_left > 0
     }
 
@@ -138,7 +138,7 @@ impl Invariants {
     }
 
     /// Those who wait for an answer.
-    pub(super) fn askers(&self) -> impl Iterator<Item = RequestId> {
+    pub(super) fn requests(&self) -> impl Iterator<Item = RequestId> {
         self.asked.keys().copied()
     }
 

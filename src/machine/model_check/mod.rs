@@ -1,123 +1,159 @@
-//! Walks through every order of events, to a fixed depth, and checks in every state what must
-//! stay true, which is `invariants.rs`.
+//! Model checking: walks through every order of events, to a fixed depth, and checks in every state
+//! what must stay true, which is `invariants.rs`. The rules under which it walks are `rule_sets.rs`.
+//! What it has seen on the way becomes `docs/state-machine.md`. `random.rs` looks further ahead.
 
+mod document;
+mod fingerprint;
 mod invariants;
+mod observed;
 mod random;
+mod rule_sets;
 
-use std::collections::HashSet;
 use std::time::Duration;
 
 use super::*;
 use crate::types::Signal;
+use fingerprint::{FingerprintSet, fingerprint};
 use invariants::Invariants;
+use observed::{Observed, Transition, names};
 
-/// How many events in a row are tried.
-const DEPTH: usize = 10;
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct State {
+/// A machine at some moment, and what can be seen of it from outside.
+#[derive(Debug, Clone)]
+struct Node {
     machine: Machine,
     now: Time,
     world: Invariants,
 }
 
-/// What may happen next. `Spawn…` says how the next spawn will go.
+/// What may happen next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Step {
+enum Choice {
     Hup,
-    Ask(Until),
-    /// Who has asked goes without an answer.
-    Leave(RequestId),
-    /// The check that is running ends: nothing, or something, is wrong.
-    Checked(bool),
-    Term,
-    Int,
-    /// Time passes until the next deadline.
-    Timer,
+    Request(Until),
+    /// A client disconnects before it got its answer.
+    Disconnect(RequestId),
+    /// The check ends, and has passed or not.
+    CheckEnds {
+        passed: bool,
+    },
+    Stop(Signal),
+    /// Time passes until the next deadline. If a spawn follows, it succeeds.
+    Deadline,
+    /// Time passes until the next deadline. If a spawn follows, it fails.
+    DeadlineAndSpawnFails(SpawnFailure),
+    /// Time passes until the next deadline. If a spawn follows, the new process gets the number of an
+    /// adopted worker that has just ended.
+    DeadlineAndSpawnReuses(Pid),
     /// A moment passes, and a tick comes early.
-    Moment,
+    EarlyTick,
     Exit(Pid),
-    Says(Generation, Notification),
-    SpawnFails(SpawnFailure),
-    /// The new process gets the number of an adopted worker that has just ended.
-    SpawnReuses(Pid),
+    Notify(Generation, Notification),
 }
 
-impl State {
-    fn steps(&self) -> Vec<Step> {
-        let mut steps = vec![Step::Hup, Step::Term, Step::Int, Step::Moment];
-        if self.machine.deadline().is_some() {
-            steps.push(Step::Timer);
-            steps.push(Step::SpawnFails(SpawnFailure::Transient));
-            steps.push(Step::SpawnFails(SpawnFailure::Permanent));
-            let adopted = self.world.workers.iter().filter(|(_, w)| w.adopted);
-            steps.extend(adopted.map(|(pid, _)| Step::SpawnReuses(*pid)));
+impl Node {
+    /// The start of a walk, with this many clients' requests to come.
+    fn first(rules: Rules, requests: u64) -> Node {
+        Node {
+            machine: Machine::new(rules),
+            now: Time::ZERO,
+            world: Invariants::with_requests(requests),
         }
-        steps.extend(self.world.workers.keys().map(|pid| Step::Exit(*pid)));
-        if self.world.may_ask() {
-            steps.extend([Step::Ask(Until::Ready), Step::Ask(Until::Drained)]);
-        }
-        steps.extend(self.world.askers().map(Step::Leave));
-        if self.world.checking {
-            steps.extend([Step::Checked(true), Step::Checked(false)]);
-        }
-        let rules = &self.machine.rules;
-        let mut words = Vec::new();
-        if rules.readiness != Readiness::Alive {
-            words.extend([
-                Notification::Ready,
-                Notification::Extend(Duration::from_secs(7)),
-            ]);
-        }
-        if rules.worker_watchdog.is_some() {
-            words.extend([Notification::Ping, Notification::Stuck]);
-        }
-        let heard = self.world.workers.values().filter(|w| !w.adopted);
-        for generation in heard.map(|w| w.generation) {
-            steps.extend(words.iter().map(|word| Step::Says(generation, *word)));
-        }
-        steps
     }
 
-    fn take(&self, step: Step) -> State {
+    /// The same, with two workers of a supervisor that was killed.
+    fn takeover(rules: Rules, requests: u64) -> Node {
+        let workers = [(3, 93), (5, 95)];
+        let last = 6;
+        let adopted = workers.map(|(generation, pid)| (generation, pid, Time::ZERO));
+        let first = Node::first(rules, requests);
+        Node {
+            machine: first.machine.taking_over(adopted, last),
+            world: first.world.adopted(&workers, last),
+            ..first
+        }
+    }
+
+    fn choices(&self) -> Vec<Choice> {
+        let mut choices = vec![
+            Choice::Hup,
+            Choice::Stop(Signal::TERM),
+            Choice::Stop(Signal::INT),
+            Choice::EarlyTick,
+        ];
+        if self.machine.deadline().is_some() {
+            choices.push(Choice::Deadline);
+            choices.push(Choice::DeadlineAndSpawnFails(SpawnFailure::Transient));
+            choices.push(Choice::DeadlineAndSpawnFails(SpawnFailure::Permanent));
+            let adopted = self.world.workers.iter().filter(|(_, w)| w.adopted);
+            choices.extend(adopted.map(|(pid, _)| Choice::DeadlineAndSpawnReuses(*pid)));
+        }
+        choices.extend(self.world.workers.keys().map(|pid| Choice::Exit(*pid)));
+        if self.world.may_request() {
+            choices.extend([
+                Choice::Request(Until::Ready),
+                Choice::Request(Until::Drained),
+            ]);
+        }
+        choices.extend(self.world.requests().map(Choice::Disconnect));
+        if self.world.checking {
+            choices.extend([true, false].map(|passed| Choice::CheckEnds { passed }));
+        }
+        let notifications = notifications(&self.machine.rules);
+        let heard = self.world.workers.values().filter(|w| !w.adopted);
+        for generation in heard.map(|w| w.generation) {
+            choices.extend(notifications.iter().map(|n| Choice::Notify(generation, *n)));
+        }
+        choices
+    }
+
+    /// The node to which this choice leads.
+    fn take(&self, choice: Choice, observed: &mut Observed) -> Node {
         let mut next = self.clone();
         let (mut failure, mut reused) = (None, None);
-        let event = match step {
-            Step::Hup => Event::Hup,
-            Step::Ask(until) => Event::ReloadRequested(self.world.next_request(until)),
-            Step::Leave(id) => Event::RequesterGone(id),
-            Step::Checked(true) => Event::CheckPassed,
-            Step::Checked(false) => Event::CheckFailed,
-            Step::Term => Event::Stop(Signal::TERM),
-            Step::Int => Event::Stop(Signal::INT),
-            Step::Exit(pid) => self.world.end_of(pid, 256),
-            Step::Says(generation, word) => Event::Notified(generation, word),
-            Step::Moment => {
+        let event = match choice {
+            Choice::Hup => Event::Hup,
+            Choice::Request(until) => Event::ReloadRequested(self.world.next_request(until)),
+            Choice::Disconnect(id) => Event::RequesterGone(id),
+            Choice::CheckEnds { passed: true } => Event::CheckPassed,
+            Choice::CheckEnds { passed: false } => Event::CheckFailed,
+            Choice::Stop(signal) => Event::Stop(signal),
+            Choice::Exit(pid) => self.world.end_of(pid, 256),
+            Choice::Notify(generation, notification) => Event::Notified(generation, notification),
+            Choice::EarlyTick => {
                 next.now += Duration::from_millis(1);
                 Event::Tick
             }
-            Step::Timer | Step::SpawnFails(_) | Step::SpawnReuses(_) => {
+            Choice::Deadline
+            | Choice::DeadlineAndSpawnFails(_)
+            | Choice::DeadlineAndSpawnReuses(_) => {
                 next.now = next.now.max(next.machine.deadline().unwrap_or_default());
-                if let Step::SpawnFails(why) = step {
+                if let Choice::DeadlineAndSpawnFails(why) = choice {
                     failure = Some(why);
                 }
-                if let Step::SpawnReuses(pid) = step {
+                if let Choice::DeadlineAndSpawnReuses(pid) = choice {
                     reused = Some(pid);
                 }
                 Event::Tick
             }
         };
-        next.feed(event, failure, reused);
+        next.feed(event, failure, reused, observed);
         next
     }
 
-    fn feed(&mut self, event: Event, failure: Option<SpawnFailure>, reused: Option<Pid>) {
+    /// Hands an event to the machine, and those that follow from its actions.
+    fn feed(
+        &mut self,
+        event: Event,
+        failure: Option<SpawnFailure>,
+        reused: Option<Pid>,
+        observed: &mut Observed,
+    ) {
         let mut events = vec![event];
         while let Some(event) = events.pop() {
             self.world.before(&event, self.now);
-            let rules = self.machine.rules.clone();
-            for action in self.machine.handle(event, self.now) {
-                let Some(answer) = self.world.watch(action, failure, &rules, self.now) else {
+            for action in observed.handle(&mut self.machine, event, self.now) {
+                let rules = &self.machine.rules;
+                let Some(answer) = self.world.watch(action, failure, rules, self.now) else {
                     continue;
                 };
                 match reused.filter(|pid| self.world.workers.contains_key(pid)) {
@@ -129,7 +165,52 @@ impl State {
         self.world.check(&self.machine);
     }
 
-    /// An upgrade at this moment: put away and taken up again, it is the same machine.
+    /// Events that lead to no other state than those that the walk takes.
+    fn probe(&self, observed: &mut Observed) {
+        let mut on = |event| {
+            let mut machine = self.machine.clone();
+            let actions = observed.handle(&mut machine, event, self.now);
+            (machine, names(&actions))
+        };
+        let (by_hup, done_on_hup) = on(Event::Hup);
+        let (by_socket, done) = on(Event::SocketReplaced);
+        assert_eq!(done, done_on_hup, "{self:?}");
+        assert_eq!(by_socket.state.phase(), by_hup.state.phase(), "{self:?}");
+
+        let settings = LiveSettings {
+            auto_restart: Some(Duration::from_secs(99)),
+            kill_old_delay: Duration::ZERO,
+        };
+        let (settled, done) = on(Event::SettingsChanged(settings));
+        assert!(done.is_empty(), "{self:?}");
+        assert_eq!(settled.state, self.machine.state);
+    }
+
+    /// After the exit the caller hands over no more events. If it did, none would do harm.
+    fn probe_ended(&self, observed: &mut Observed) {
+        let request = self.world.next_request(Until::Ready);
+        let (id, code) = (request.id, 256);
+        let answer = vec![Action::Answer(request, Answer::Stopped)];
+        for (event, expected) in [
+            (Event::Hup, vec![]),
+            (Event::SocketReplaced, vec![]),
+            (Event::ReloadRequested(request), answer),
+            (Event::RequesterGone(id), vec![]),
+            (Event::Stop(Signal::TERM), vec![]),
+            (Event::Exited(1, code), vec![]),
+            (Event::Tick, vec![]),
+        ] {
+            let mut machine = self.machine.clone();
+            assert_eq!(observed.handle(&mut machine, event, self.now), expected);
+            assert_eq!(machine, self.machine);
+        }
+    }
+
+    fn fingerprint(&self) -> u64 {
+        fingerprint(&(&self.machine, self.now, &self.world))
+    }
+
+    /// Whether the machine is the same after it was saved and resumed, as at an upgrade.
     fn survives_an_upgrade(&self) -> bool {
         let saved = serde_json::to_vec(&self.machine.save()).unwrap();
         let saved = serde_json::from_slice(&saved).unwrap();
@@ -137,241 +218,62 @@ impl State {
     }
 }
 
-fn model_check(name: &str, rules: Rules, depth: usize) -> usize {
-    explore_from(name, rules, 0, depth)
+/// The notifications that matter under these rules.
+fn notifications(rules: &Rules) -> Vec<Notification> {
+    let mut notifications = Vec::new();
+    if rules.readiness != Readiness::Alive {
+        notifications.push(Notification::Ready);
+        notifications.push(Notification::Extend(Duration::from_secs(7)));
+    }
+    if rules.worker_watchdog.is_some() {
+        notifications.extend([Notification::Ping, Notification::Stuck]);
+    }
+    notifications
 }
 
-/// With so many requests among the events.
-fn explore_from(name: &str, rules: Rules, requests: u64, depth: usize) -> usize {
-    let first = State {
-        machine: Machine::new(rules),
-        now: Time::ZERO,
-        world: Invariants::with_requests(requests),
-    };
-    explore(name, first, depth)
+/// Where a walk has been.
+struct Walk {
+    /// The number of states.
+    states: usize,
+    observed: Observed,
 }
 
-/// With two workers of a supervisor that was killed.
-fn explore_takeover(name: &str, rules: Rules, requests: u64, depth: usize) -> usize {
-    let workers = [(3, 93), (5, 95)];
-    let last = 6;
-    let adopted = workers.map(|(generation, pid)| (generation, pid, Time::ZERO));
-    let first = State {
-        machine: Machine::new(rules).taking_over(adopted, last),
-        now: Time::ZERO,
-        world: Invariants::with_requests(requests).adopted(&workers, last),
-    };
-    explore(name, first, depth)
-}
-
-fn explore(name: &str, first: State, depth: usize) -> usize {
-    let mut seen = HashSet::from([first.clone()]);
-    let mut frontier = vec![first];
-    for _ in 0..depth {
-        let mut next = Vec::new();
-        for state in frontier {
-            for step in state.steps() {
-                let state = state.take(step);
-                if seen.insert(state.clone()) && state.world.exit.is_none() {
-                    assert!(state.survives_an_upgrade(), "{state:?}");
-                    next.push(state);
+impl Walk {
+    /// Walks through all orders of up to `depth` events.
+    fn from(first: Node, depth: usize) -> Walk {
+        let mut observed = Observed::default();
+        let mut seen = FingerprintSet::from_iter([first.fingerprint()]);
+        let mut machines = FingerprintSet::default();
+        let mut frontier = vec![first];
+        for _ in 0..depth {
+            let mut next = Vec::new();
+            for node in frontier {
+                for choice in node.choices() {
+                    let node = node.take(choice, &mut observed);
+                    if !seen.insert(node.fingerprint()) {
+                        continue;
+                    }
+                    let is_new_to_the_machine = machines.insert(fingerprint(&node.machine));
+                    if node.world.exit.is_some() {
+                        node.probe_ended(&mut observed);
+                        continue;
+                    }
+                    if is_new_to_the_machine {
+                        assert!(node.survives_an_upgrade(), "{node:?}");
+                        node.probe(&mut observed);
+                    }
+                    next.push(node);
                 }
             }
+            frontier = next;
         }
-        frontier = next;
+        Walk {
+            states: seen.len(),
+            observed,
+        }
     }
-    println!(
-        "{name}: {} states in all orders of up to {depth} events",
-        seen.len()
-    );
-    seen.len()
-}
 
-fn rules() -> Rules {
-    Rules {
-        interval: Duration::from_secs(1),
-        readiness: Readiness::Alive,
-        start_timeout: Duration::from_secs(5),
-        worker_watchdog: None,
-        signal_on_hup: Signal::TERM,
-        signal_on_term: Signal::QUIT,
-        start_attempts: 0,
-        first_start_attempts: 0,
-        check: None,
-        stop_timeout: None,
-        live_settings: LiveSettings {
-            auto_restart: None,
-            kill_old_delay: Duration::ZERO,
-        },
+    fn transitions(&self) -> impl Iterator<Item = &Transition> {
+        self.observed.transitions()
     }
-}
-
-#[test]
-fn plain() {
-    assert!(model_check("plain", rules(), DEPTH) > 10_000);
-}
-
-#[test]
-fn with_a_delay_before_the_old_are_killed() {
-    let live_settings = LiveSettings {
-        auto_restart: None,
-        kill_old_delay: Duration::from_secs(3),
-    };
-    assert!(
-        model_check(
-            "delay",
-            Rules {
-                live_settings,
-                ..rules()
-            },
-            DEPTH
-        ) > 10_000
-    );
-}
-
-#[test]
-fn with_a_limit_of_attempts() {
-    let limits = Rules {
-        start_attempts: 2,
-        first_start_attempts: 1,
-        ..rules()
-    };
-    assert!(model_check("attempts", limits, DEPTH) > 10_000);
-}
-
-/// What workers say multiplies the orders: fewer events in a row make as many states.
-const DEPTH_WITH_WORDS: usize = 8;
-
-#[test]
-fn ready_by_word_or_by_living() {
-    let auto = Rules {
-        readiness: Readiness::Auto,
-        ..rules()
-    };
-    assert!(model_check("auto", auto, DEPTH_WITH_WORDS) > 10_000);
-}
-
-#[test]
-fn ready_by_word_alone() {
-    let notify = Rules {
-        readiness: Readiness::Notify,
-        start_attempts: 2,
-        stop_timeout: Some(Duration::from_secs(2)),
-        ..rules()
-    };
-    assert!(model_check("notify", notify, DEPTH_WITH_WORDS) > 10_000);
-}
-
-#[test]
-fn ready_by_word_with_a_delay_before_the_old_are_killed() {
-    let notify = Rules {
-        readiness: Readiness::Notify,
-        live_settings: LiveSettings {
-            auto_restart: Some(Duration::from_secs(9)),
-            kill_old_delay: Duration::from_secs(3),
-        },
-        ..rules()
-    };
-    assert!(model_check("notify, delay", notify, DEPTH_WITH_WORDS) > 10_000);
-}
-
-#[test]
-fn with_a_watchdog() {
-    let watched = Rules {
-        worker_watchdog: Some(Duration::from_secs(4)),
-        live_settings: LiveSettings {
-            auto_restart: None,
-            kill_old_delay: Duration::from_secs(6),
-        },
-        ..rules()
-    };
-    assert!(model_check("watchdog", watched, DEPTH_WITH_WORDS) > 10_000);
-}
-
-/// Each of two requests multiplies the orders, too.
-const DEPTH_WITH_REQUESTS: usize = 8;
-
-#[test]
-fn with_requests() {
-    let limits = Rules {
-        start_attempts: 2,
-        first_start_attempts: 1,
-        ..rules()
-    };
-    assert!(explore_from("requests", limits, 2, DEPTH_WITH_REQUESTS) > 10_000);
-}
-
-#[test]
-fn with_requests_and_a_delay_before_the_old_are_killed() {
-    let delayed = Rules {
-        readiness: Readiness::Notify,
-        start_attempts: 1,
-        live_settings: LiveSettings {
-            auto_restart: None,
-            kill_old_delay: Duration::from_secs(3),
-        },
-        ..rules()
-    };
-    assert!(explore_from("requests, delay", delayed, 2, DEPTH_WITH_REQUESTS) > 10_000);
-}
-
-#[test]
-fn with_a_check_before_each_reload() {
-    let checked = Rules {
-        check: Some(Duration::from_secs(4)),
-        interval: Duration::ZERO,
-        start_attempts: 2,
-        live_settings: LiveSettings {
-            auto_restart: Some(Duration::from_secs(9)),
-            kill_old_delay: Duration::ZERO,
-        },
-        ..rules()
-    };
-    assert!(explore_from("requests, check", checked, 2, DEPTH_WITH_REQUESTS) > 10_000);
-}
-
-#[test]
-fn with_everything() {
-    let live_settings = LiveSettings {
-        auto_restart: Some(Duration::from_secs(9)),
-        kill_old_delay: Duration::from_secs(3),
-    };
-    let everything = Rules {
-        interval: Duration::ZERO,
-        start_attempts: 2,
-        stop_timeout: Some(Duration::from_secs(2)),
-        live_settings,
-        ..rules()
-    };
-    assert!(model_check("everything", everything, DEPTH) > 10_000);
-}
-
-/// The adopted workers multiply the orders, too.
-const DEPTH_OF_TAKEOVER: usize = 7;
-
-#[test]
-fn takeover() {
-    let limits = Rules {
-        start_attempts: 2,
-        first_start_attempts: 2,
-        stop_timeout: Some(Duration::from_secs(2)),
-        ..rules()
-    };
-    assert!(explore_takeover("takeover", limits, 1, DEPTH_OF_TAKEOVER) > 10_000);
-}
-
-#[test]
-fn takeover_by_word_with_a_delay_and_a_watchdog() {
-    let notify = Rules {
-        readiness: Readiness::Notify,
-        first_start_attempts: 1,
-        worker_watchdog: Some(Duration::from_secs(4)),
-        live_settings: LiveSettings {
-            auto_restart: Some(Duration::from_secs(9)),
-            kill_old_delay: Duration::from_secs(3),
-        },
-        ..rules()
-    };
-    let states = explore_takeover("takeover, notify", notify, 0, DEPTH_OF_TAKEOVER);
-    assert!(states > 10_000);
 }

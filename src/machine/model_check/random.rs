@@ -162,7 +162,7 @@ impl Life {
             Step::Hup => self.feed(Event::Hup),
             Step::Ask(until) => self.feed(Event::ReloadRequested(self.world.next_request(until))),
             Step::Leave(place) => {
-                let mut askers = self.world.askers();
+                let mut askers = self.world.requests();
                 if let Some(id) = askers.nth(usize::from(place)) {
                     drop(askers);
                     self.feed(Event::RequesterGone(id));

@@ -155,6 +155,11 @@ impl MachineState {
         served.map(|w| (w.generation, w.pid))
     }
 
+    #[cfg(test)]
+    pub(super) fn phase(&self) -> Phase {
+        self.phase
+    }
+
     pub(super) fn supervisor_state(&self) -> SupervisorState {
         match self.phase {
             Phase::Serving => SupervisorState::Serving,

@@ -134,7 +134,7 @@ impl MachineState {
 
     fn on_spawn_failed(&mut self, cx: &mut Context<'_>, why: SpawnFailure) -> Phase {
         match self.phase {
-            // -> WaitingToStart; given up: Serving, next reload, Stopping, Ended
+            // -> WaitingToStart; given up: Serving, Stopping, Ended
             Spawning { generation } => self.spawn_failed(cx, generation, why),
             // No process was asked for.
             phase @ (Serving
