@@ -1,36 +1,36 @@
-//! Garbage for both ends of the control socket; see [`crate::fuzzing`].
+//! Fuzz target `call`: messages of the control socket, see [`crate::fuzzing`].
 
 use serde_json::Value;
 
 use super::protocol::{Failure, NAME};
 use super::varlink::{Answer, Call, Meaning, message};
 
-/// One message, to the supervisor and from it.
+/// Parses one message as a call to the supervisor, and as an answer from it.
 pub fn call(data: &[u8]) {
     let value = serde_json::from_slice::<Value>(data).ok();
     let call = Call::parse(data);
     match &call {
         Some(call) => {
-            assert!(data.trim_ascii_start().starts_with(b"{"), "no call is this");
-            // What nobody wants to know is not looked at, and may be no good JSON.
+            assert!(data.trim_ascii_start().starts_with(b"{"), "not a call");
+            // `None` if a field that `Call` ignores is malformed.
             if let Some(value) = value {
                 assert_eq!(value["method"], *call.method);
             }
             let written = message(call);
             let (end, text) = written.split_last().expect("a message");
             assert!(*end == 0 && !text.contains(&0));
-            let read = Call::parse(text).expect("what we write is a call");
-            assert_eq!(message(&read), written);
-            assert_eq!(read.meaning(), call.meaning());
-            meaning(call);
+            let again = Call::parse(text).expect("the call that was written");
+            assert_eq!(message(&again), written);
+            assert_eq!(again.meaning(), call.meaning());
+            check_meaning(call);
         }
         None => assert!(!is_call(data, value.as_ref()), "a call is refused"),
     }
-    answer(data);
+    check_answer(data);
 }
 
-/// Our own methods, and nobody else's, are for the supervisor.
-fn meaning(call: &Call) {
+/// Only the methods of our interface reach the supervisor.
+fn check_meaning(call: &Call) {
     let ours = call.method.strip_prefix(NAME);
     let ours = ours.is_some_and(|method| [".Status", ".Reload", ".Stop"].contains(&method));
     match call.meaning() {
@@ -42,7 +42,8 @@ fn meaning(call: &Call) {
     }
 }
 
-/// As the specification has it. Where a name stands twice, no verdict is wrong.
+/// Whether the value is a call by the Varlink specification. False for a repeated name, where the
+/// specification leaves the result open.
 fn is_call(data: &[u8], value: Option<&Value>) -> bool {
     let Some(Value::Object(call)) = value else {
         return false;
@@ -51,20 +52,19 @@ fn is_call(data: &[u8], value: Option<&Value>) -> bool {
     let parameters = call.get("parameters");
     let names = ["method", "parameters", "more", "oneway"];
     let text = String::from_utf8_lossy(data);
-    let twice = names.iter().any(|name| text.matches(name).count() > 1) || text.contains('\\');
+    let is_repeated =
+        names.iter().any(|name| text.matches(name).count() > 1) || text.contains('\\');
     call.get("method").is_some_and(Value::is_string)
         && parameters.is_none_or(|p| p.is_object() || p.is_null())
         && is_bool("more")
         && is_bool("oneway")
-        && !twice
+        && !is_repeated
 }
 
-fn answer(data: &[u8]) {
+/// A failure means the same after writing and parsing it.
+fn check_answer(data: &[u8]) {
     if let Some(Answer::Results(_, _) | Answer::Other(_)) = Answer::parse(data) {
-        assert!(
-            data.trim_ascii_start().starts_with(b"{"),
-            "no reply is this"
-        );
+        assert!(data.trim_ascii_start().starts_with(b"{"), "not an answer");
     }
     let text = String::from_utf8_lossy(data).into_owned();
     let failure = Failure::ReloadFailed {
@@ -74,9 +74,9 @@ fn answer(data: &[u8]) {
     };
     let mut written = failure.to_message();
     assert_eq!(written.pop(), Some(0));
-    assert!(!written.contains(&0), "that would be two messages");
+    assert!(!written.contains(&0), "two messages");
     match Answer::parse(&written) {
-        Some(Answer::Failure(read)) => assert_eq!(read, failure),
+        Some(Answer::Failure(parsed)) => assert_eq!(parsed, failure),
         other => panic!("{other:?}"),
     }
 }

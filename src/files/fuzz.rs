@@ -1,4 +1,4 @@
-//! Garbage where the pid file and the status file should be; see [`crate::fuzzing`].
+//! Fuzz target `files`: a file at the path of the pid file or status file, see [`crate::fuzzing`].
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -7,16 +7,16 @@ use super::pid_file::{PidFile, parse};
 use super::status_file::{StatusFile, is_status, read_status};
 use crate::fuzzing::integer;
 
-/// A file that lies where ours is to be. What is not one of ours is left as it is.
+/// A file exists at the path of the pid file or status file. A file that is not ours is not changed.
 pub fn files(data: &[u8]) {
     let thread = format!("{:?}", std::thread::current().id());
     let name = format!("fuzz-files-{}-{thread}", std::process::id());
     let file = Temporary(std::env::temp_dir().join(name));
     let path = &file.0;
     fs::write(path, data).expect("a file");
-    pid(path, data);
+    check_pid_file(path, data);
     fs::write(path, data).expect("a file");
-    status(path, data);
+    check_status_file(path, data);
 }
 
 fn lines(data: &[u8]) -> impl Iterator<Item = &[u8]> {
@@ -24,10 +24,10 @@ fn lines(data: &[u8]) -> impl Iterator<Item = &[u8]> {
     lines.map(|line| line.strip_suffix(b"\r").unwrap_or(line))
 }
 
-fn pid(path: &Path, data: &[u8]) {
+fn check_pid_file(path: &Path, data: &[u8]) {
     let pid = parse(&File::open(path).expect("the file"));
     if let Some(pid) = pid {
-        assert!(pid > 0, "kill(2) takes 0 and less for many");
+        assert!(pid > 0, "kill(2) signals a group for 0 and below");
         let first = String::from_utf8_lossy(lines(data).next().unwrap_or_default());
         assert!(first.len() > 64 || integer(first.trim().as_bytes()) == Some(pid.into()));
     }
@@ -38,7 +38,7 @@ fn pid(path: &Path, data: &[u8]) {
             let first = text.trim_start().bytes().next();
             assert!(
                 first.is_none_or(|byte| byte.is_ascii_digit()),
-                "this was no pid file, and is empty now"
+                "truncated a file that is not a pid file"
             );
             drop(file);
             assert!(!path.exists());
@@ -47,15 +47,15 @@ fn pid(path: &Path, data: &[u8]) {
     }
 }
 
-fn status(path: &Path, data: &[u8]) {
-    let holds = std::str::from_utf8(data).is_ok_and(is_status);
-    if holds {
+fn check_status_file(path: &Path, data: &[u8]) {
+    let is_ours = std::str::from_utf8(data).is_ok_and(is_status);
+    if is_ours {
         let known = data.iter().all(|byte| b"0123456789:\r\n".contains(byte));
-        assert!(known, "this is no status");
+        assert!(known, "not a status file");
     }
     if let Ok(generations) = read_status(path, nix::unistd::geteuid().as_raw()) {
-        let rising = generations.windows(2).all(|pair| pair[0] < pair[1]);
-        assert!(rising, "{generations:?}");
+        let is_sorted = generations.windows(2).all(|pair| pair[0] < pair[1]);
+        assert!(is_sorted, "{generations:?}");
         let numbers = lines(data).filter_map(|line| {
             let colon = line.iter().position(|byte| *byte == b':')?;
             u64::try_from(integer(&line[..colon]).filter(|_| line[0] != b'-')?).ok()
@@ -66,14 +66,15 @@ fn status(path: &Path, data: &[u8]) {
         assert_eq!(generations, numbers);
     }
     match StatusFile::prepare(path, false) {
-        Ok(_) => assert!(holds && !path.exists()),
+        Ok(_) => assert!(is_ours && !path.exists()),
         Err(_) => assert_eq!(
-            (holds, fs::read(path).expect("the file")),
+            (is_ours, fs::read(path).expect("the file")),
             (false, data.into())
         ),
     }
 }
 
+/// A file that is removed on drop.
 struct Temporary(PathBuf);
 
 impl Drop for Temporary {

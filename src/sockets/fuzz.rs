@@ -1,4 +1,4 @@
-//! Garbage for the grammar of `--port` and `--path`, and for what we are told of inherited sockets;
+//! Fuzz targets `specs` and `inherited`: `--port`, `--path`, and the variables of inherited sockets,
 //! see [`crate::fuzzing`].
 
 use std::ffi::{OsStr, OsString};
@@ -10,12 +10,12 @@ use super::inherit::told_by;
 use super::{AddressSpec, FIRST_FD, Host, PathSpec, PortSpec};
 use crate::fuzzing::integer;
 
-/// `--port`, `--path`, and the names made of them.
+/// Parses the input as `--port` and as `--path`, and makes a descriptor name of it.
 pub fn specs(data: &[u8]) {
-    path(data);
+    check_path(data);
     let name = valid(OsStr::from_bytes(data));
-    let systemd_takes = name.bytes().all(|b| matches!(b, b' '..=b'~') && b != b':');
-    assert!(systemd_takes && name.len() <= 255, "{name:?}");
+    let is_fd_name = name.bytes().all(|b| matches!(b, b' '..=b'~') && b != b':');
+    assert!(is_fd_name && name.len() <= 255, "{name:?}");
     assert_eq!(valid(OsStr::new(&name)), name);
 
     let Ok(text) = std::str::from_utf8(data) else {
@@ -23,7 +23,7 @@ pub fn specs(data: &[u8]) {
     };
     let spec = text.parse::<PortSpec>();
     match &spec {
-        Ok(PortSpec::Address(spec)) => address(text, spec),
+        Ok(PortSpec::Address(spec)) => check_address(text, spec),
         Ok(PortSpec::FdName { name, fd }) => {
             assert!(!name.is_empty() && text.contains(name.as_str()));
             let again = match fd {
@@ -32,9 +32,9 @@ pub fn specs(data: &[u8]) {
             };
             assert_eq!(again.parse().as_ref(), Ok(spec.as_ref().expect("a spec")));
         }
-        Err(why) => assert!(!why.is_empty()),
+        Err(reason) => assert!(!reason.is_empty()),
     }
-    // What std takes for an address is one here.
+    // Every address that std parses is a valid `--port`.
     if let Ok(address) = text.parse::<SocketAddr>() {
         let Ok(PortSpec::Address(spec)) = spec else {
             panic!("{text:?} is refused: {spec:?}")
@@ -48,16 +48,16 @@ pub fn specs(data: &[u8]) {
     }
 }
 
-/// Nothing of the text is lost, and nothing is in the spec that cannot be told to workers.
-fn address(text: &str, spec: &AddressSpec) {
+/// The spec has all parts of the text, and its key has no byte that `SERVER_STARTER_PORT` reserves.
+fn check_address(text: &str, spec: &AddressSpec) {
     let key = spec.key(spec.port);
-    let key = key.to_str().expect("from text comes text");
+    let key = key.to_str().expect("UTF-8");
     assert!(!key.is_empty() && !key.contains([';', '=']) && !key.contains(char::is_whitespace));
     assert!(!matches!(spec.fd, Some(1 | 2)) && spec.fd.is_none_or(|fd| fd >= 0));
 
     let mut again = String::new();
     let port = match spec.port {
-        // The key has the real number, and not what was typed.
+        // The key has the port that the kernel has chosen.
         0 => "0",
         _ => key.rsplit(':').next().unwrap_or(key),
     };
@@ -71,36 +71,40 @@ fn address(text: &str, spec: &AddressSpec) {
     again += port;
     again += &spec.fd.map(|fd| format!("={fd}")).unwrap_or_default();
 
-    let squeezed: String = text.chars().filter(|c| !c.is_whitespace()).collect();
-    let bare = |text: &str| {
+    let compact: String = text.chars().filter(|c| !c.is_whitespace()).collect();
+    let normalized = |text: &str| {
         text.replace(['[', ']'], "")
             .replace("=0", "=")
             .replace(":0", ":")
     };
-    if spec.port != 0 && !squeezed.contains("=0") {
-        assert_eq!(bare(&squeezed), bare(&again), "{text:?}: {spec:?}");
+    if spec.port != 0 && !compact.contains("=0") {
+        assert_eq!(
+            normalized(&compact),
+            normalized(&again),
+            "{text:?}: {spec:?}"
+        );
     }
-    let read = again.parse::<PortSpec>();
-    let Ok(PortSpec::Address(read)) = read else {
-        panic!("{text:?}, written as {again:?}: {read:?}")
+    let parsed = again.parse::<PortSpec>();
+    let Ok(PortSpec::Address(parsed)) = parsed else {
+        panic!("{text:?}, written as {again:?}: {parsed:?}")
     };
     let parts = |spec: &AddressSpec| (spec.host.clone(), spec.port, spec.udp, spec.fd);
-    assert_eq!(parts(&read), parts(spec), "{text:?}: {again:?}");
+    assert_eq!(parts(&parsed), parts(spec), "{text:?}: {again:?}");
 }
 
-fn path(data: &[u8]) {
+fn check_path(data: &[u8]) {
     let fits = (1..=107).contains(&data.len()) && !data.iter().any(|b| b";=".contains(b));
     match PathSpec::new(OsStr::from_bytes(data)) {
         Ok(spec) => assert!(fits && spec.as_path().as_os_str().as_bytes() == data),
-        Err(why) => assert!(!fits && !why.is_empty()),
+        Err(reason) => assert!(!fits && !reason.is_empty()),
     }
 }
 
-/// How many descriptors are open, in this world.
+/// The number of descriptors, from 3 up, that count as open.
 const OPEN: i32 = 20;
 
-/// `LISTEN_PID`, `LISTEN_FDS` and `LISTEN_FDNAMES`, with a NUL between them; what is missing is not
-/// set. `self` is our own pid.
+/// Values of `LISTEN_PID`, `LISTEN_FDS` and `LISTEN_FDNAMES`, separated by NUL. A missing value means
+/// that the variable is not set. `self` stands for the pid of this process.
 pub fn inherited(data: &[u8]) {
     let values: Vec<&[u8]> = data.split(|byte| *byte == 0).collect();
     let own = std::process::id();
@@ -112,7 +116,7 @@ pub fn inherited(data: &[u8]) {
             value => Some(OsStr::from_bytes(value).to_owned()),
         }
     };
-    let told = told_by(value, |fd| (0..FIRST_FD + OPEN).contains(&fd));
+    let result = told_by(value, |fd| (0..FIRST_FD + OPEN).contains(&fd));
 
     let number = |name| {
         let value = value(name).filter(|value| !value.as_bytes().starts_with(b"-"))?;
@@ -120,16 +124,16 @@ pub fn inherited(data: &[u8]) {
     };
     let ours = number("LISTEN_PID") == Some(own.into()) && value("LISTEN_FDS").is_some();
     let count = number("LISTEN_FDS").filter(|count| (0..=OPEN.into()).contains(count));
-    match told {
+    match result {
         Ok(None) => assert!(!ours),
         Err(_) => assert!(ours && count.is_none()),
-        Ok(Some((told, names))) => {
+        Ok(Some((passed, names))) => {
             assert!(ours);
-            assert_eq!(i128::try_from(told).ok(), count);
+            assert_eq!(i128::try_from(passed).ok(), count);
             let value = value("LISTEN_FDNAMES").unwrap_or_default();
             let joined = names.join(OsStr::new(":"));
-            match names.len() == told {
-                true => assert!(joined == value || told == 0),
+            match names.len() == passed {
+                true => assert!(joined == value || passed == 0),
                 false => assert!(names.is_empty()),
             }
         }

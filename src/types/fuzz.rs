@@ -1,23 +1,26 @@
-//! Garbage for signals and spans of time; see [`crate::fuzzing`].
+//! Fuzz target `units`: signals and durations, see [`crate::fuzzing`].
 
 use std::time::Duration;
 
 use super::{Seconds, Signal, parse_seconds};
 
-/// What is read and written is read as the same.
+/// A signal or duration is the same after writing and parsing it again.
 pub fn units(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else {
         return;
     };
-    if let Ok(span) = parse_seconds(text) {
-        assert!(span <= Duration::from_secs(1_000_000_000), "{span:?}");
-        let written = Seconds(span).to_string();
-        assert_eq!(parse_seconds(&written), Ok(span), "{text:?}: {written}");
-        assert!(!text.contains(['-', '+']), "{text:?} is no span");
+    if let Ok(duration) = parse_seconds(text) {
+        assert!(
+            duration <= Duration::from_secs(1_000_000_000),
+            "{duration:?}"
+        );
+        let written = Seconds(duration).to_string();
+        assert_eq!(parse_seconds(&written), Ok(duration), "{text:?}: {written}");
+        assert!(!text.contains(['-', '+']), "{text:?} has a sign");
     }
     if let Ok(whole) = text.parse::<u32>() {
-        let plain = !text.starts_with('+') && whole <= 1_000_000_000;
-        let expected = plain.then(|| Duration::from_secs(whole.into()));
+        let is_valid = !text.starts_with('+') && whole <= 1_000_000_000;
+        let expected = is_valid.then(|| Duration::from_secs(whole.into()));
         assert_eq!(parse_seconds(text).ok(), expected, "{text:?}");
     }
     let millis = text

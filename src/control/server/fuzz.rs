@@ -1,4 +1,4 @@
-//! A client that sends garbage, in pieces; see [`crate::fuzzing`].
+//! Fuzz target `connection`: a client's bytes, in pieces, see [`crate::fuzzing`].
 
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
@@ -10,19 +10,20 @@ use super::connection::Connection;
 use super::{LONGEST, would_block};
 use crate::control::varlink::{Answer, Call, reply};
 
-/// The first byte says how large the pieces are. If it is the largest and the second one is
-/// small, so much white space goes before the rest that it is too long, or nearly. That is slow, and rare.
+/// Sends the input to a connection in pieces; the first byte gives their size. If it is 255 and the
+/// second byte is below 16, the client first sends as many spaces as make the message too long, or
+/// nearly so. That is slow, hence rare.
 pub fn connection(data: &[u8]) {
-    let [size, blanks, text @ ..] = data else {
+    let [size, spaces, text @ ..] = data else {
         return;
     };
-    let blanks = match (*size, *blanks) {
+    let spaces = match (*size, *spaces) {
         (u8::MAX, kibibytes @ ..16) => LONGEST + usize::from(kibibytes) * 1024 - 8192,
         _ => 0,
     };
-    let said = [vec![b' '; blanks].as_slice(), text].concat();
-    let piece = match blanks {
-        // Of many the fuzzer would see only few.
+    let sent = [vec![b' '; spaces].as_slice(), text].concat();
+    let piece = match spaces {
+        // At most 16 pieces: more would make the target slow.
         0 => (usize::from(*size) + 1).max(text.len() / 16),
         _ => 4096,
     };
@@ -33,27 +34,31 @@ pub fn connection(data: &[u8]) {
     }
     let mut client = Client {
         stream: theirs,
-        heard: Vec::new(),
+        received: Vec::new(),
     };
     let mut connection = Connection::new(ours);
     let mut taken = Vec::new();
-    for piece in said.chunks(piece) {
+    for piece in sent.chunks(piece) {
         if connection.is_over() {
             break;
         }
         client.stream.write_all(piece).expect("there is room");
         while is_readable(&connection) {
             connection.has_news(PollFlags::POLLIN);
-            assert!(connection.waiting() <= LONGEST + 4096, "it is bounded");
+            assert!(
+                connection.waiting() <= LONGEST + 4096,
+                "the buffer is bounded"
+            );
             answer_all(&mut connection, &mut taken);
             client.read();
         }
     }
-    expect(&said, &connection, &taken);
-    let wanted = taken.iter().filter(|oneway| !**oneway).count();
-    assert_eq!(client.answers(), wanted, "as many answers as are wanted");
+    check_taken(&sent, &connection, &taken);
+    let expected = taken.iter().filter(|oneway| !**oneway).count();
+    assert_eq!(client.count_answers(), expected, "one answer for each call");
 }
 
+/// Answers all calls that wait, one after the other. `taken` gets `oneway` of each.
 fn answer_all(connection: &mut Connection, taken: &mut Vec<bool>) {
     while let Some(call) = connection.next_call() {
         taken.push(call.oneway);
@@ -65,14 +70,14 @@ fn answer_all(connection: &mut Connection, taken: &mut Vec<bool>) {
     }
 }
 
-/// Whole messages, up to the first that is no call, or is too long.
-fn expect(said: &[u8], connection: &Connection, taken: &[bool]) {
-    let mut messages: Vec<&[u8]> = said.split(|byte| *byte == 0).collect();
+/// The connection has taken all whole messages before the first that is not a call, or too long.
+fn check_taken(sent: &[u8], connection: &Connection, taken: &[bool]) {
+    let mut messages: Vec<&[u8]> = sent.split(|byte| *byte == 0).collect();
     let rest = messages.pop().unwrap_or_default();
     let calls: Vec<Call> = messages.iter().map_while(|m| Call::parse(m)).collect();
     let oneway = calls.iter().map(|call| call.oneway);
     let all_are_calls = calls.len() == messages.len();
-    // Pieces end where they like: what is a little too long may or may not be.
+    // The limit is checked after each piece, so a message slightly above it may pass.
     let long = messages.iter().chain([&rest]).map(|m| m.len()).max();
     match long.unwrap_or_default() {
         n if n + 4096 <= LONGEST => {
@@ -91,7 +96,7 @@ fn is_readable(connection: &Connection) -> bool {
 
 struct Client {
     stream: UnixStream,
-    heard: Vec<u8>,
+    received: Vec<u8>,
 }
 
 impl Client {
@@ -100,23 +105,23 @@ impl Client {
         loop {
             match self.stream.read(&mut buffer) {
                 Ok(0) => return,
-                Ok(read) => self.heard.extend_from_slice(&buffer[..read]),
+                Ok(read) => self.received.extend_from_slice(&buffer[..read]),
                 Err(e) if would_block(&e) => return,
                 Err(e) => panic!("{e}"),
             }
         }
     }
 
-    fn answers(&mut self) -> usize {
+    fn count_answers(&mut self) -> usize {
         self.read();
-        let mut messages = self.heard.split(|byte| *byte == 0);
-        assert_eq!(messages.next_back(), Some(&[][..]), "each is whole");
-        let understood = |m: &[u8]| {
+        let mut messages = self.received.split(|byte| *byte == 0);
+        assert_eq!(messages.next_back(), Some(&[][..]), "whole messages");
+        let is_answer = |m: &[u8]| {
             matches!(
                 Answer::parse(m),
                 Some(Answer::Results(..) | Answer::Other(_))
             )
         };
-        messages.inspect(|m| assert!(understood(m))).count()
+        messages.inspect(|m| assert!(is_answer(m))).count()
     }
 }

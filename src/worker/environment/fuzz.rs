@@ -1,4 +1,4 @@
-//! Garbage for the envdir; see [`crate::fuzzing`].
+//! Fuzz target `envdir`: the files of an envdir, see [`crate::fuzzing`].
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -12,22 +12,23 @@ use crate::config::LiveConfig;
 use crate::machine::Time;
 use crate::sys::environment::is_set_for_workers;
 
-/// Between two files.
+/// Separates the files in the input.
 const SEPARATOR: u8 = 0x1c;
 
-/// A file a piece: its name is the first line. The first one of them had a value before.
+/// Writes the files of the input, at most 20, and reads the directory. The first line of each piece is
+/// the file's name. The variable of the first file has a value already.
 pub fn envdir(data: &[u8]) {
     let mut files: BTreeMap<&[u8], &[u8]> = BTreeMap::new();
     for piece in data.split(|byte| *byte == SEPARATOR).take(20) {
         let end = piece.iter().position(|byte| *byte == b'\n');
         let (name, content) = piece.split_at(end.unwrap_or(piece.len()));
-        let possible = !matches!(name, b"" | b"." | b"..") && name.len() <= 255;
-        if possible && !name.iter().any(|b| matches!(b, 0 | b'/')) {
+        let is_file_name = !matches!(name, b"" | b"." | b"..") && name.len() <= 255;
+        if is_file_name && !name.iter().any(|b| matches!(b, 0 | b'/')) {
             files.insert(name, content.get(1..).unwrap_or_default());
         }
     }
-    let had = files.keys().next().map(|name| OsStr::from_bytes(name));
-    let before = had.map(|name| (name.to_owned(), "before".into()));
+    let first = files.keys().next().map(|name| OsStr::from_bytes(name));
+    let before = first.map(|name| (name.to_owned(), "before".into()));
 
     let dir = Directory::new();
     for (name, content) in &files {
@@ -51,7 +52,7 @@ pub fn envdir(data: &[u8]) {
             _ if name.contains(&b'=') => bad += 1,
             Some(line) if line.contains(&0) => {
                 bad += 1;
-                expected.extend(before.clone().filter(|(had, _)| had == key));
+                expected.extend(before.clone().filter(|(name, _)| name == key));
             }
             Some(line) => drop(expected.insert(key.into(), OsStr::from_bytes(line).into())),
             None => {}
@@ -62,12 +63,12 @@ pub fn envdir(data: &[u8]) {
         (&expected, bad),
         "{complaints:?}"
     );
-    block(read.clone());
-    rules(&read, &dir);
+    check_block(read.clone());
+    check_settings(&read, &dir);
 }
 
-/// What execve(2) is given: each variable once, and none that is the spawner's.
-fn block(read: Variables) {
+/// The environment for execve(2) has each variable once, and none that is set for each worker.
+fn check_block(read: Variables) {
     let inherited = [("HOME", "/"), ("LISTEN_FDS", "1")].map(|(n, v)| (n.into(), v.into()));
     let mut expected = read.clone();
     for (name, value) in inherited.clone() {
@@ -96,8 +97,8 @@ fn block(read: Variables) {
     assert_eq!(pairs.collect::<Variables>(), expected);
 }
 
-/// Nonsense changes nothing.
-fn rules(read: &Variables, dir: &Directory) {
+/// Each malformed value is reported, and leaves its setting as configured.
+fn check_settings(read: &Variables, dir: &Directory) {
     let configured = LiveConfig {
         auto_restart: true,
         auto_restart_interval: Duration::from_secs(60),
@@ -124,7 +125,7 @@ fn rules(read: &Variables, dir: &Directory) {
     }
 }
 
-/// One for each process and each input; gone with this.
+/// A directory of its own for each thread, removed on drop.
 struct Directory(PathBuf);
 
 impl Directory {

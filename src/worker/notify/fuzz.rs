@@ -1,4 +1,4 @@
-//! Garbage for the notification socket; see [`crate::fuzzing`].
+//! Fuzz target `notification`: a worker's datagram, see [`crate::fuzzing`].
 
 use std::time::Duration;
 
@@ -6,30 +6,30 @@ use super::message::{Field, LONGEST, fields};
 use crate::fuzzing::integer;
 use crate::machine::Notification;
 
-/// One datagram.
+/// Parses one datagram, and compares its fields with those of `parse_line`.
 pub fn notification(data: &[u8]) {
     if data.len() > LONGEST {
-        return; // none, as for systemd
+        return; // refused before parsing, as by systemd
     }
-    let read: Vec<Field> = fields(data).collect();
+    let parsed: Vec<Field> = fields(data).collect();
     let mut lines = data.split(|byte| *byte == b'\n');
-    for field in &read {
-        let expected = lines.find_map(second_reading);
+    for field in &parsed {
+        let expected = lines.find_map(parse_line);
         match field {
-            Field::Status(text) => status(text, expected),
+            Field::Status(text) => check_status(text, expected),
             field => assert_eq!(Some(field), expected.as_ref()),
         }
     }
-    assert_eq!(lines.find_map(second_reading), None);
+    assert_eq!(lines.find_map(parse_line), None);
 
-    // No line has anything to do with another one.
+    // Each line is parsed independently of the others.
     if let Some(end) = data.iter().position(|byte| *byte == b'\n') {
         let apart: Vec<Field> = fields(&data[..end]).chain(fields(&data[end..])).collect();
-        assert_eq!(apart, read);
+        assert_eq!(apart, parsed);
     }
 }
 
-fn second_reading(line: &[u8]) -> Option<Field> {
+fn parse_line(line: &[u8]) -> Option<Field> {
     match line {
         b"READY=1" => return Some(Field::Notification(Notification::Ready)),
         b"WATCHDOG=1" => return Some(Field::Notification(Notification::Ping)),
@@ -43,7 +43,7 @@ fn second_reading(line: &[u8]) -> Option<Field> {
         let micros = u64::try_from(integer(micros)?)
             .ok()?
             .min(1_000_000_000_000_000);
-        let signed = line.contains(&b'-'); // not even -0
+        let signed = line.contains(&b'-'); // -0 is refused, too
         return (!signed)
             .then(|| Field::Notification(Notification::Extend(Duration::from_micros(micros))));
     }
@@ -51,15 +51,15 @@ fn second_reading(line: &[u8]) -> Option<Field> {
     Some(Field::Status(String::from_utf8_lossy(text).into_owned()))
 }
 
-/// One line that a terminal may see, and the beginning, at least, of what was said.
-fn status(shown: &str, said: Option<Field>) {
-    let Some(Field::Status(said)) = said else {
-        panic!("no STATUS was said: {shown:?}")
+/// The text is one line without control characters: the text that was sent, or its beginning.
+fn check_status(shown: &str, sent: Option<Field>) {
+    let Some(Field::Status(sent)) = sent else {
+        panic!("no STATUS was sent: {shown:?}")
     };
     assert!(shown.len() <= 300 + '…'.len_utf8() && !shown.contains(char::is_control));
-    let said: String = said.chars().filter(|c| !c.is_control()).collect();
+    let sent: String = sent.chars().filter(|c| !c.is_control()).collect();
     match shown.strip_suffix('…').filter(|_| shown.len() >= 300) {
-        Some(beginning) => assert!(said.starts_with(beginning)),
-        None => assert_eq!(shown, said),
+        Some(beginning) => assert!(sent.starts_with(beginning)),
+        None => assert_eq!(shown, sent),
     }
 }
