@@ -11,7 +11,7 @@ pub use crate::control::server::fuzz::connection;
 pub use crate::files::fuzz::files;
 pub use crate::sockets::fuzz::{inherited, specs};
 pub use crate::supervisor::upgrade::fuzz::state;
-pub use crate::types::fuzz::units;
+pub use crate::types::fuzz::values;
 pub use crate::worker::environment::fuzz::envdir;
 pub use crate::worker::notify::fuzz::notification;
 
@@ -56,7 +56,7 @@ mod tests {
         ("notification", super::notification),
         ("specs", super::specs),
         ("state", super::state),
-        ("units", super::units),
+        ("values", super::values),
     ];
 
     /// Handwritten inputs are also cut after every byte: truncated input is the most common error.

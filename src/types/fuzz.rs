@@ -1,11 +1,11 @@
-//! Fuzz target `units`: signals and durations, see [`crate::fuzzing`].
+//! Fuzz target `values`: signals and durations, see [`crate::fuzzing`].
 
 use std::time::Duration;
 
 use super::{Seconds, Signal, parse_seconds};
 
 /// A signal or duration is the same after writing and parsing it again.
-pub fn units(data: &[u8]) {
+pub fn values(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else {
         return;
     };

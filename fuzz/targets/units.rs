@@ -1,3 +1,0 @@
-#![no_main]
-
-server_starter_fuzz::target!(server_starter::fuzzing::units);
