@@ -1,9 +1,8 @@
-//! The way into the journal, for entries with fields: systemd.journal-fields(7).
+//! The journal: entries with fields, systemd.journal-fields(7).
 //!
-//! tracing-journald keeps its socket to itself, waits when the journal has stopped reading, and
-//! drops what it cannot send. A supervisor must not wait, and its lines are not to be lost: so we
-//! hold its socket once more, to see before each entry that the journal takes it. What the journal
-//! does not take goes to standard error.
+//! tracing-journald blocks when the journal does not read, and drops what it cannot send. A supervisor must
+//! not block, and its lines must not be lost. So this module has a duplicate of the socket, and checks
+//! before each entry that the journal takes it. Otherwise the entry goes to standard error.
 
 use std::io;
 use std::os::fd::AsRawFd;
@@ -18,18 +17,18 @@ use tracing_journald::{Layer, Priority, PriorityMappings};
 use crate::error::DisplayIoError;
 use crate::sys;
 
-/// Where journald listens, and where tracing-journald sends.
+/// The socket of journald, to which tracing-journald sends.
 const PATH: &str = "/run/systemd/journal/socket";
 
-/// Where the supervisor's own lines go.
+/// Where the supervisor's own log lines go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum LogTarget {
-    /// To the journal if that is where standard error goes, else to standard error.
+    /// To the journal if standard error leads there, else to standard error.
     #[default]
     Auto,
     /// To the journal.
     Journal,
-    /// To standard error, or where `--log-file` says.
+    /// To standard error, which `--log-file` may redirect.
     Stderr,
 }
 
@@ -51,15 +50,15 @@ static JOURNAL: OnceLock<Journal> = OnceLock::new();
 
 struct Journal {
     layer: Layer,
-    /// The layer's own socket, by another number.
+    /// A duplicate of the layer's socket.
     socket: UnixDatagram,
 }
 
-/// Sends what follows to the journal, if `to` says so, whenever there is one. `redirected`: standard
-/// error is about to be replaced by a log file. What is opened for that stays open, on the lowest
-/// free numbers: nobody must want those any more.
-pub(crate) fn connect(to: LogTarget, redirected: bool) {
-    let wanted = match to {
+/// From now on, entries go to the journal if `target` asks for it and journald runs. `redirected` tells that
+/// standard error is about to be replaced by a log file. The sockets get the lowest free numbers, so this must
+/// be called after all sockets for workers are on theirs.
+pub(crate) fn connect(target: LogTarget, redirected: bool) {
+    let wanted = match target {
         LogTarget::Auto => !redirected && stderr_is_the_journal(),
         LogTarget::Journal => true,
         LogTarget::Stderr => false,
@@ -77,13 +76,13 @@ pub(crate) fn connect(to: LogTarget, redirected: bool) {
     WANTED.store(true, Ordering::Relaxed);
 }
 
-/// The journal, if it is wanted and takes an entry now.
+/// The journal, if entries go there and it takes one now.
 pub(super) fn listening() -> Option<&'static Layer> {
     if !WANTED.load(Ordering::Relaxed) {
         return None;
     }
     if JOURNAL.get().is_none() {
-        let _ = JOURNAL.set(Journal::open().ok()?); // there was none, or it did not read
+        let _ = JOURNAL.set(Journal::open().ok()?); // it did not run, or did not read
     }
     let journal = JOURNAL.get()?;
     takes_more(&journal.socket).ok()?;
@@ -93,8 +92,9 @@ pub(super) fn listening() -> Option<&'static Layer> {
 impl Journal {
     fn open() -> io::Result<Journal> {
         let probe = UnixDatagram::unbound()?;
-        takes_more(&probe)?; // the layer greets it, and would wait
-        // The lowest free number: the layer's socket is the next to get it. There is one thread.
+        takes_more(&probe)?; // the new layer sends a message, and would block
+        // The layer does not give its socket away. The socket gets the lowest free number, which is the one
+        // of the closed probe: there is one thread.
         let number = probe.as_raw_fd();
         drop(probe);
         let layer = Layer::new()?
@@ -107,7 +107,7 @@ impl Journal {
     }
 }
 
-/// By default INFO becomes "notice" there.
+/// By default, tracing-journald sends INFO as "notice".
 const PRIORITIES: PriorityMappings = PriorityMappings {
     error: Priority::Error,
     warn: Priority::Warning,
@@ -116,8 +116,8 @@ const PRIORITIES: PriorityMappings = PriorityMappings {
     trace: Priority::Debug,
 };
 
-/// Fails unless one more datagram can be sent to the journal at once. It may be another one than
-/// before.
+/// Fails unless the journal takes one more datagram at once. Connects again, since journald may have been
+/// restarted.
 fn takes_more(socket: &UnixDatagram) -> io::Result<()> {
     socket.connect(PATH)?;
     match sys::datagram::takes_more(socket)? {
@@ -126,8 +126,8 @@ fn takes_more(socket: &UnixDatagram) -> io::Result<()> {
     }
 }
 
-/// `JOURNAL_STREAM` names the device and inode of the journal's end, systemd.exec(5); standard
-/// error may have been sent elsewhere since.
+/// Whether standard error leads to the journal: `JOURNAL_STREAM` has the device and inode of the stream,
+/// systemd.exec(5).
 pub(crate) fn stderr_is_the_journal() -> bool {
     let stream = std::env::var("JOURNAL_STREAM").unwrap_or_default();
     let Some((device, inode)) = stream.split_once(':') else {

@@ -1,5 +1,5 @@
-//! A tracing layer that prints an event's message, and nothing around it, or passes the event on to
-//! the journal.
+//! A tracing layer that prints the message of an event and nothing else, or passes the event to the
+//! journal.
 
 use std::fmt::{self, Write};
 
@@ -11,10 +11,10 @@ use tracing_subscriber::registry::{LookupSpan, Registry};
 
 use super::{journal, sink};
 
-/// Sends this process's tracing events of `level` and above to standard error, a line each. From
-/// `DEBUG` on, their fields follow the message: ` generation=2 pid=123`.
+/// Prints the tracing events of this process on standard error, a line each: those of `level` and those that
+/// are more important. With `DEBUG` and `TRACE`, fields follow the message: ` generation=2 pid=123`.
 ///
-/// For programs without a subscriber of their own. A second call does nothing.
+/// For programs without a tracing subscriber. A second call does nothing.
 pub fn init(level: LevelFilter) {
     let lines = Lines {
         fields: level >= LevelFilter::DEBUG,
@@ -56,7 +56,7 @@ impl Visit for Line {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         let _ = match field.name() {
             "message" => write!(self.message, "{value:?}"),
-            "MESSAGE_ID" => Ok(()), // for the journal's catalog
+            "MESSAGE_ID" => Ok(()), // of use in the journal only
             name => write!(self.fields, " {name}={value:?}"),
         };
     }

@@ -1,5 +1,4 @@
-//! The log: one stream of tracing events, printed as the lines that people grep for, or sent to the
-//! journal with all their fields.
+//! The log: tracing events, printed as lines or sent to the journal with their fields.
 
 mod journal;
 mod layer;
@@ -11,4 +10,4 @@ pub use journal::LogTarget;
 pub(crate) use journal::{connect, stderr_is_the_journal};
 pub use layer::init;
 pub(crate) use messages::{entry, not_spawned, taking_over, upgrade_refused, upgraded};
-pub(crate) use sink::{SavedLines, flush, into_pipe, linger, pending, resume, save, to_stderr};
+pub(crate) use sink::{Queue, flush, into_pipe, linger, pending, resume, save, to_stderr};

@@ -1,9 +1,9 @@
-//! Where the supervisor's own lines go: standard error, which may be a pipe to a log command, or a
-//! socket: the journal's.
+//! The output of the supervisor's own lines: standard error, which may be a file, a terminal, a pipe to a log
+//! command or a socket of the journal.
 //!
-//! A reader that hangs must not stop the supervisor. So it writes to a pipe through a non-blocking
-//! description of its own, and to a socket in a way that does not wait (workers share the other
-//! description, which stays blocking), and keeps what does not fit.
+//! A reader that hangs must not stop the supervisor. So a write to a pipe or a terminal goes through a
+//! non-blocking file description of its own (workers share that of standard error, which stays blocking), and
+//! a write to a socket does not wait. What does not fit is queued.
 
 use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
@@ -21,34 +21,43 @@ use crate::sys;
 
 static SINK: Mutex<Sink> = Mutex::new(Sink::new());
 
-/// How much is kept for a log command that does not read. Half of it is only for warnings and
-/// errors.
+/// The size of the queue in bytes. One half is reserved for warnings and errors.
 const LIMIT: usize = 1 << 20;
 
 struct Sink {
-    outlet: Option<Outlet>,
+    /// `None` if standard error is a file, which takes everything.
+    output: Option<Output>,
+    queue: Queue,
+}
+
+/// The lines that a slow reader has still to get. Upgrades keep them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Queue {
     waiting: VecDeque<u8>,
+    /// How many lines did not fit.
     lost: u64,
 }
 
-/// What may have a reader that does not read.
+/// An output whose reader may be slow.
 #[derive(Clone)]
-struct Outlet {
+struct Output {
     file: Arc<File>,
     kind: Kind,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
-    /// A description of our own, which does not block.
+    /// A pipe or terminal with a file description of our own, which does not block.
     Own,
     Socket,
-    /// The description that workers have, too, and that blocks: to be asked before each write.
+    /// A pipe or terminal whose file description workers share. It blocks, so it is polled before each
+    /// write.
     Shared,
 }
 
-impl Outlet {
-    /// Writes what fits at once; `WouldBlock`: nothing does.
+impl Output {
+    /// Writes what fits at once. The error is `WouldBlock` if nothing does.
     fn write(&self, bytes: &[u8]) -> io::Result<usize> {
         match self.kind {
             Kind::Own => (&*self.file).write(bytes),
@@ -61,39 +70,22 @@ impl Outlet {
                 if poll(&mut fds, PollTimeout::ZERO)? == 0 {
                     return Err(io::ErrorKind::WouldBlock.into());
                 }
-                // What pipe(7) takes as a whole once it can be written to.
+                // A writable pipe takes this many bytes without blocking, pipe(7).
                 (&*self.file).write(bytes.get(..libc::PIPE_BUF).unwrap_or(bytes))
             }
         }
     }
 }
 
-impl Sink {
-    const fn new() -> Sink {
-        Sink {
-            outlet: None,
+impl Queue {
+    const fn new() -> Queue {
+        Queue {
             waiting: VecDeque::new(),
             lost: 0,
         }
     }
 
-    fn write(&mut self, line: &[u8], important: bool) {
-        let Some(outlet) = &self.outlet else {
-            let _ = io::stderr().write_all(line); // closed or full: there is nobody to tell
-            return;
-        };
-        if !self.waiting.is_empty() {
-            return self.keep(line, important);
-        }
-        match outlet.write(line) {
-            Ok(written) if written == line.len() => {}
-            Ok(written) => self.keep(line.get(written..).unwrap_or_default(), true),
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => self.keep(line, important),
-            Err(_) => {} // nobody will ever read it
-        }
-    }
-
-    fn keep(&mut self, line: &[u8], important: bool) {
+    fn push(&mut self, line: &[u8], important: bool) {
         let limit = if important { LIMIT } else { LIMIT / 2 };
         if self.waiting.len() + line.len() > limit {
             self.lost += 1;
@@ -101,24 +93,53 @@ impl Sink {
         }
         self.waiting.extend(line);
     }
+}
 
-    fn flush(&mut self) {
-        let Some(outlet) = self.outlet.clone() else {
+impl Sink {
+    const fn new() -> Sink {
+        Sink {
+            output: None,
+            queue: Queue::new(),
+        }
+    }
+
+    fn write(&mut self, line: &[u8], important: bool) {
+        let Some(output) = &self.output else {
+            let _ = io::stderr().write_all(line); // an error could not be logged
             return;
         };
-        while !self.waiting.is_empty() {
-            match outlet.write(self.waiting.as_slices().0) {
-                Ok(written) => drop(self.waiting.drain(..written)),
+        if !self.queue.waiting.is_empty() {
+            return self.queue.push(line, important);
+        }
+        match output.write(line) {
+            Ok(written) if written == line.len() => {}
+            // The rest of a line that has begun.
+            Ok(written) => self
+                .queue
+                .push(line.get(written..).unwrap_or_default(), true),
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => self.queue.push(line, important),
+            Err(_) => {} // the reader is gone
+        }
+    }
+
+    fn flush(&mut self) {
+        let Some(output) = self.output.clone() else {
+            return;
+        };
+        let queue = &mut self.queue;
+        while !queue.waiting.is_empty() {
+            match output.write(queue.waiting.as_slices().0) {
+                Ok(written) => drop(queue.waiting.drain(..written)),
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
-                Err(_) => self.waiting.clear(), // nobody will ever read it
+                Err(_) => queue.waiting.clear(), // the reader is gone
             }
         }
-        self.waiting.shrink_to_fit();
-        if self.lost > 0 {
-            let lost = std::mem::take(&mut self.lost);
-            let line = format!("{lost} lines lost: nobody read them\n");
-            self.keep(line.as_bytes(), true);
+        queue.waiting.shrink_to_fit();
+        if queue.lost > 0 {
+            let lost = std::mem::take(&mut queue.lost);
+            let line = format!("{lost} lines lost: the log was not read\n");
+            queue.push(line.as_bytes(), true);
         }
     }
 }
@@ -131,84 +152,71 @@ pub(super) fn write(line: &[u8], important: bool) {
     sink().write(line, important);
 }
 
-/// The lines that nobody has taken yet, and how many have been lost, for the next program in this
-/// process.
-pub(crate) fn save() -> SavedLines {
-    let sink = sink();
-    SavedLines {
-        waiting: sink.waiting.iter().copied().collect(),
-        lost: sink.lost,
-    }
+/// The lines that have not been written, for the next program in this process.
+pub(crate) fn save() -> Queue {
+    sink().queue.clone()
 }
 
-/// To be called when it is settled where lines go.
-pub(crate) fn resume(saved: SavedLines) {
+/// Goes on with the lines of the program before. Must be called after the output is set.
+pub(crate) fn resume(saved: Queue) {
     let mut sink = sink();
-    // In front of what may have come in since.
-    let since = std::mem::replace(&mut sink.waiting, saved.waiting.into());
-    sink.waiting.extend(since);
-    sink.lost += saved.lost;
+    // In front of lines that have been queued since.
+    let since = std::mem::replace(&mut sink.queue, saved);
+    sink.queue.waiting.extend(since.waiting);
+    sink.queue.lost += since.lost;
 }
 
-/// What a slow reader has still to get.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct SavedLines {
-    waiting: Vec<u8>,
-    lost: u64,
-}
-
-/// From now on lines go to this pipe (or terminal), without ever waiting for its reader. What is opened for that
-/// lives at descriptor `min_fd` or higher.
+/// From now on, lines go to this pipe or terminal, without waiting for its reader. What is opened for that
+/// is on descriptor `min_fd` or a higher one.
 pub(crate) fn into_pipe(write_end: impl AsFd, min_fd: RawFd) {
-    // Opened anew for a description of our own, whose O_NONBLOCK is seen by nobody else.
+    // Opening it again makes a file description of our own: O_NONBLOCK does not reach workers.
     let path = format!("/proc/self/fd/{}", write_end.as_fd().as_raw_fd());
     let opened = OpenOptions::new()
         .write(true)
         .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
         .open(path);
     match opened.and_then(|pipe| sys::fd::raise(pipe.into(), min_fd)) {
-        Ok(own) => set_outlet(Some(own), Kind::Own),
-        // Without /proc, or made by another user.
-        Err(_) => set_outlet(
+        Ok(own) => set_output(Some(own), Kind::Own),
+        // Without /proc, or if the pipe is another user's.
+        Err(_) => set_output(
             sys::fd::duplicate_above(write_end, min_fd).ok(),
             Kind::Shared,
         ),
     }
 }
 
-fn set_outlet(outlet: Option<OwnedFd>, kind: Kind) {
-    sink().outlet = outlet.map(|fd| Outlet {
+fn set_output(output: Option<OwnedFd>, kind: Kind) {
+    sink().output = output.map(|fd| Output {
         file: Arc::new(File::from(fd)),
         kind,
     });
 }
 
-/// From now on lines go to standard error, whatever that is now. If it is a pipe, a terminal or a
-/// socket we do not wait for its reader either. What a reader before has not taken by now is given up.
+/// From now on, lines go to standard error, without waiting if it has a reader. Lines that are still queued for
+/// the output before are dropped.
 pub(crate) fn to_stderr(min_fd: RawFd) {
     let mut sink = sink();
-    sink.outlet = None;
-    sink.waiting = VecDeque::new();
+    sink.output = None;
+    sink.queue.waiting = VecDeque::new();
     drop(sink);
     let stderr = io::stderr();
     match sys::fd::metadata(&stderr).map(|is| is.mode() & libc::S_IFMT) {
         Ok(libc::S_IFIFO) => into_pipe(stderr, min_fd),
         Ok(libc::S_IFCHR) if stderr.is_terminal() => into_pipe(stderr, min_fd), // Ctrl-S stops it
         Ok(libc::S_IFSOCK) => {
-            set_outlet(sys::fd::duplicate_above(stderr, min_fd).ok(), Kind::Socket);
+            set_output(sys::fd::duplicate_above(stderr, min_fd).ok(), Kind::Socket);
         }
         _ => {}
     }
 }
 
-/// Lets a slow reader of the last lines catch up, for at most `timeout`.
+/// Waits until a slow reader has got the queued lines, for at most `timeout`.
 pub(crate) fn linger(timeout: Duration) {
     let deadline = Instant::now() + timeout;
-    while let Some(pipe) = pending() {
+    while let Some(output) = pending() {
         let left = deadline.saturating_duration_since(Instant::now());
         let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO);
-        let mut fds = [PollFd::new(pipe.as_fd(), PollFlags::POLLOUT)];
+        let mut fds = [PollFd::new(output.as_fd(), PollFlags::POLLOUT)];
         if !matches!(poll(&mut fds, timeout), Ok(1..)) {
             return;
         }
@@ -216,23 +224,23 @@ pub(crate) fn linger(timeout: Duration) {
     }
 }
 
-/// The pipe or socket, if lines are waiting for it to take more.
+/// The output, if lines are queued for it.
 pub(crate) fn pending() -> Option<Pending> {
     let sink = sink();
-    if sink.waiting.is_empty() {
+    if sink.queue.waiting.is_empty() {
         None
     } else {
-        sink.outlet.clone().map(Pending)
+        sink.output.clone().map(Pending)
     }
 }
 
-/// Writes as much of the waiting lines as fits.
+/// Writes as many of the queued lines as fit.
 pub(crate) fn flush() {
     sink().flush();
 }
 
-/// To be polled for writing; then [`flush`].
-pub(crate) struct Pending(Outlet);
+/// An output to be polled for writing, before [`flush`] is called.
+pub(crate) struct Pending(Output);
 
 impl AsFd for Pending {
     fn as_fd(&self) -> BorrowedFd<'_> {
@@ -247,10 +255,10 @@ mod tests {
     use std::os::unix::net::UnixStream;
 
     #[test]
-    fn a_socket_that_is_not_read_keeps_nobody_waiting() {
+    fn socket_that_is_not_read_blocks_no_writer_and_loses_no_line() {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
         let mut sink = Sink::new();
-        sink.outlet = Some(Outlet {
+        sink.output = Some(Output {
             file: Arc::new(File::from(OwnedFd::from(ours))),
             kind: Kind::Socket,
         });
@@ -258,13 +266,16 @@ mod tests {
         for line in &lines {
             sink.write(line.as_bytes(), false);
         }
-        assert!(!sink.waiting.is_empty(), "more than fits into the socket");
+        assert!(
+            !sink.queue.waiting.is_empty(),
+            "more than fits into the socket"
+        );
 
         let reader = std::thread::spawn(move || {
             let mut text = String::new();
             theirs.read_to_string(&mut text).map(|_| text)
         });
-        while !sink.waiting.is_empty() {
+        while !sink.queue.waiting.is_empty() {
             sink.flush();
             std::thread::yield_now();
         }

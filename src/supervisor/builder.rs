@@ -1,4 +1,4 @@
-//! Putting a supervisor together, be it new or handed over.
+//! The parts of a supervisor, at a start or after an upgrade.
 
 use std::os::fd::RawFd;
 use std::path::Path;
@@ -19,7 +19,7 @@ use crate::systemd::{Notifier, Timeouts};
 use crate::takeover::Adopted;
 use crate::worker::{Environment, NotifySockets, Parents, Spawner};
 
-/// What it is made of, besides its configuration.
+/// The parts that are opened at a start, and resumed after an upgrade.
 pub(super) struct SupervisorBuilder {
     pub(super) machine: Machine,
     pub(super) origin: Duration,
@@ -84,15 +84,15 @@ impl SupervisorBuilder {
     }
 }
 
-/// The option that cannot do without what workers say.
-pub(super) fn needs_words(config: &Config) -> Option<&'static str> {
+/// The option that needs notifications of workers, if one does.
+pub(super) fn needs_notifications(config: &Config) -> Option<&'static str> {
     if config.readiness == Readiness::Notify {
         return Some("--ready=notify");
     }
     config.worker_watchdog.map(|_| "--worker-watchdog")
 }
 
-/// Where the directory for notification sockets may be made.
+/// Directories in which the directory of notification sockets may be made.
 pub(super) fn runtime_parents(config: &Config) -> Parents {
     let beside = config.control.as_deref().and_then(Path::parent);
     Parents {
@@ -103,7 +103,7 @@ pub(super) fn runtime_parents(config: &Config) -> Parents {
     }
 }
 
-/// How long a start and a stop may take, as far as the configuration bounds them.
+/// The time-outs that the notifier passes on to systemd.
 pub(super) fn timeouts(config: &Config) -> Timeouts {
     Timeouts {
         start: match config.readiness {
@@ -115,7 +115,7 @@ pub(super) fn timeouts(config: &Config) -> Timeouts {
     }
 }
 
-/// Refuses what makes no sense, before anything is touched.
+/// Refuses options that contradict each other. Must be called before anything is opened.
 pub(super) fn check(config: &Config) -> Result<(), Error> {
     let refuse = |message: &str| Err(Error::Usage(message.to_owned()));
     if config.daemonize && config.log_file.is_none() {

@@ -16,13 +16,12 @@ impl Supervisor {
     /// Carries out the calls of clients.
     pub(super) fn serve_clients(&mut self) -> Flow {
         while let Some((call, method)) = self.control.as_mut().and_then(Server::next_call) {
-            let event = match method {
+            match method {
                 Method::Status => {
                     let status = self.status();
                     if let Some(server) = &mut self.control {
                         server.finish(call, Ok(&status));
                     }
-                    continue;
                 }
                 Method::Reload(until) => {
                     let waits = !matches!(
@@ -32,19 +31,18 @@ impl Supervisor {
                     if let Some(server) = self.control.as_mut().filter(|_| waits) {
                         server.progress(call, &Progress::at(Step::Waiting));
                     }
-                    Event::ReloadRequested(Request { id: call, until })
+                    let request = Request { id: call, until };
+                    self.handle(Event::ReloadRequested(request))?;
                 }
                 Method::Upgrade => {
                     tracing::info!("asked to upgrade this program");
                     self.request_upgrade();
-                    continue;
                 }
                 Method::Stop => {
                     tracing::info!("asked to stop");
-                    Event::Stop(Signal::TERM)
+                    self.handle(Event::Stop(Signal::TERM))?;
                 }
-            };
-            self.handle(event)?;
+            }
         }
         // After the calls: a client may have disconnected right after its own.
         let disconnected = self.control.as_mut().map(Server::take_disconnected);
@@ -75,11 +73,10 @@ impl Supervisor {
         let Some(server) = &mut self.control else {
             return;
         };
-        match (answer, result) {
-            (Answer::Replaced(_), Ok(progress)) if until == Until::Drained => {
-                server.progress(id, &progress);
-            }
-            (_, result) => server.finish(id, result.as_ref()),
+        let more_follow = until == Until::Drained && matches!(answer, Answer::Replaced(_));
+        match result {
+            Ok(progress) if more_follow => server.progress(id, &progress),
+            result => server.finish(id, result.as_ref()),
         }
     }
 
@@ -88,12 +85,8 @@ impl Supervisor {
         if !self.log_name.is_empty() {
             return Some(self.log_name.clone());
         }
-        let unit = || {
-            self.history
-                .failed_worker()
-                .map(|pid| format!("journalctl _PID={pid}"))
-        };
-        log::stderr_is_the_journal().then(unit).flatten()
+        let pid = self.history.failed_worker()?;
+        log::stderr_is_the_journal().then(|| format!("journalctl _PID={pid}"))
     }
 
     fn older_than(&self, generation: u64) -> Vec<Pid> {

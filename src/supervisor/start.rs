@@ -1,10 +1,10 @@
-//! From a configuration to a running supervisor: everything is bound and opened here, in an order
-//! in which nothing is touched before it is certain to be ours, and nothing is left after an error.
+//! The start of a supervisor: everything is bound and opened. The order is such that files of another
+//! supervisor are not touched, and that nothing is left behind after an error.
 
 use std::io::Write;
 
 use super::Supervisor;
-use super::builder::{SupervisorBuilder, check, needs_words, runtime_parents, timeouts};
+use super::builder::{SupervisorBuilder, check, needs_notifications, runtime_parents, timeouts};
 use super::upgrade;
 use crate::config::Config;
 use crate::control::Server;
@@ -20,17 +20,17 @@ use crate::systemd::{self, Notifier, Store};
 use crate::takeover::TakeOver;
 use crate::worker::{NotifySockets, Spawner};
 
-/// Runs a supervisor until it is told to stop, and returns its exit status: 0 stopped as asked, 1
-/// gave up. With [`Config::daemonize`] it is the calling process that returns, once the first
-/// generation is ready or has failed.
+/// Runs a supervisor until it is told to stop. Returns its exit status: 0 if it was told to stop, 1 if it
+/// gave up. With [`Config::daemonize`] the calling process returns once the first generation is
+/// ready or has failed.
 ///
-/// This takes the whole process over: its signals (which stay blocked), its children, its standard
-/// streams with [`Config::log_file`], and every descriptor from 3 up. Call it from `main`, while there
-/// is one thread and before anything is opened, and leave when it returns.
+/// The supervisor takes the whole process over: its signals (which stay blocked), its children, its standard
+/// streams with [`Config::log_file`], and every descriptor from 3 up. Call this function from `main`, while
+/// there is one thread and before anything is opened, and exit when it returns.
 ///
 /// # Errors
-/// Everything that keeps the supervisor from starting; [`Error::exit_status`] goes with it. Once
-/// the first worker has been started there are no more errors: they are logged, and survived.
+/// Everything that keeps the supervisor from starting; exit with [`Error::exit_status`]. From the
+/// start of the first worker on, errors are logged, and the supervisor goes on.
 ///
 /// ```standalone_crate
 /// use server_starter::{Config, run};
@@ -58,7 +58,7 @@ pub fn run(config: Config) -> Result<u8, Error> {
         inherited,
         systemd::store::is_ours,
     )?;
-    // A daemon must not keep its caller's pipes and locks.
+    // A daemon must not keep the pipes and locks of its caller open.
     let strays = if config.daemonize {
         StrayFds::Close
     } else {
@@ -85,7 +85,7 @@ pub fn run(config: Config) -> Result<u8, Error> {
                 Ok(supervisor.run())
             }
             Err(error) => {
-                // The caller prints it, or could be gone before we have.
+                // The launching process prints the error: it would return before this process could.
                 launcher.tell(error.exit_status(), &format!("start_server: {error}"));
                 Ok(error.exit_status())
             }
@@ -94,17 +94,17 @@ pub fn run(config: Config) -> Result<u8, Error> {
 }
 
 impl Supervisor {
-    /// Binds and opens everything. After an error nothing is left behind.
+    /// Binds and opens everything.
     fn start(config: Config, mut plan: Plan) -> Result<Supervisor, Error> {
         tracing::info!("start_server (pid:{}) starting now...", std::process::id());
         let min_fd = plan.min_fd();
         log::to_stderr(min_fd);
-        // From here on a signal waits until we can do what it asks for.
+        // From here on, signals are pending until the loop runs.
         let signals = Signals::hear(min_fd).map_err(|source| Error::System {
             action: "read signals",
             source,
         })?;
-        // The lock comes first: what a running supervisor uses is not touched.
+        // The lock comes first: if another supervisor has it, its sockets and files are not touched.
         let lock = |path| PidFile::lock(path, min_fd);
         let mut pid_file = config.pid_file.as_deref().map(lock).transpose()?;
         plan.stale()
@@ -121,14 +121,14 @@ impl Supervisor {
         let spawner = Spawner::for_config(&config, &sockets)?;
         let owner = config.identity.as_ref();
         let notify_sockets = NotifySockets::prepare(
-            needs_words(&config),
+            needs_notifications(&config),
             owner,
             runtime_parents(&config),
             min_fd,
         )?;
         let control = config.control.as_deref();
         let control = control.map(|path| Server::open(path, min_fd)).transpose()?;
-        // Every number that sockets will ever want is taken now.
+        // All sockets are on their numbers now.
         log::connect(config.log_target, config.log_file.is_some());
         match Store::ours() {
             Some(store) => sockets.keep_bound(|bound| store.add(bound)),

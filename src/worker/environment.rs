@@ -16,7 +16,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::watch::Watch;
 use crate::config::LiveConfig;
@@ -45,18 +45,27 @@ pub(crate) struct Environment {
     watch: Option<Watch>,
     /// When it was last read.
     read_at: Time,
-    read: Variables,
-    /// The complaints of the latest reading, so that each is made once and not at every worker.
+    reading: Reading,
+}
+
+/// The latest reading of the envdir. Upgrades keep it: the envdir may not be there at that moment.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Reading {
+    #[serde(serialize_with = "to_pairs", deserialize_with = "from_pairs")]
+    variables: Variables,
+    /// What could not be read. A later reading with the same complaint does not log it again.
     complaints: Vec<String>,
 }
 
-/// What has been read of the envdir.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct SavedEnvironment {
-    /// Not a map, whose keys would have to be text.
-    read: Vec<(OsString, OsString)>,
-    complaints: Vec<String>,
+/// The keys of a JSON object would have to be text.
+fn to_pairs<S: Serializer>(variables: &Variables, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(variables)
+}
+
+fn from_pairs<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Variables, D::Error> {
+    let pairs = Vec::<(OsString, OsString)>::deserialize(deserializer)?;
+    Ok(pairs.into_iter().collect())
 }
 
 impl Environment {
@@ -75,22 +84,17 @@ impl Environment {
             watch: dir.as_deref().and_then(Watch::new),
             read_at: Time::ZERO,
             dir,
-            read: BTreeMap::new(),
-            complaints: Vec::new(),
+            reading: Reading::default(),
         }
     }
 
-    /// For the next program in this process: what the envdir last said, which may not be there just now.
-    pub(crate) fn save(&self) -> SavedEnvironment {
-        SavedEnvironment {
-            read: self.read.clone().into_iter().collect(),
-            complaints: self.complaints.clone(),
-        }
+    /// The reading that the next program in this process resumes.
+    pub(crate) fn reading(&self) -> &Reading {
+        &self.reading
     }
 
-    pub(crate) fn resume(&mut self, saved: SavedEnvironment) {
-        self.read = saved.read.into_iter().collect();
-        self.complaints = saved.complaints;
+    pub(crate) fn resume(&mut self, reading: Reading) {
+        self.reading = reading;
     }
 
     /// Reads the envdir anew and says what it makes of the rules that it may change; none: there
@@ -102,12 +106,16 @@ impl Environment {
             watch.renew(); // before reading: what changes meanwhile is news
         }
         let mut complaints = Vec::new();
-        self.read = read_dir(dir, std::mem::take(&mut self.read), &mut complaints);
-        let live_settings = overlay(configured, &self.read, dir, &mut complaints).live_settings();
-        for complaint in complaints.iter().filter(|c| !self.complaints.contains(c)) {
+        let before = std::mem::take(&mut self.reading);
+        let variables = read_dir(dir, before.variables, &mut complaints);
+        let live_settings = overlay(configured, &variables, dir, &mut complaints).live_settings();
+        for complaint in complaints.iter().filter(|c| !before.complaints.contains(c)) {
             tracing::warn!("{complaint}");
         }
-        self.complaints = complaints;
+        self.reading = Reading {
+            variables,
+            complaints,
+        };
         Some(live_settings)
     }
 
@@ -138,8 +146,8 @@ impl Environment {
     /// `NAME=VALUE` for each variable.
     pub(crate) fn block(&self) -> Vec<CString> {
         let own = self.inherited.iter().map(|(name, value)| (name, value));
-        let own = own.filter(|(name, _)| !self.read.contains_key(*name));
-        own.chain(&self.read)
+        let own = own.filter(|(name, _)| !self.reading.variables.contains_key(*name));
+        own.chain(&self.reading.variables)
             .filter(|(name, _)| !sys::environment::is_set_for_workers(name))
             .filter_map(|(name, value)| {
                 let mut variable = name.clone();

@@ -6,7 +6,7 @@ pub(crate) mod notify;
 mod tree;
 mod watch;
 
-pub(crate) use environment::{Environment, SavedEnvironment};
+pub(crate) use environment::{Environment, Reading};
 pub(crate) use notify::{NotifySockets, Parents, SavedNotifySockets, StatusText};
 
 use std::ffi::{CString, OsStr, OsString};

@@ -1,4 +1,4 @@
-//! Where the next release of this program will be.
+//! The file of the program, in which the next release will be.
 
 use std::ffi::OsStr;
 use std::fs::{self, Metadata};
@@ -9,15 +9,15 @@ use std::path::{Path, PathBuf};
 
 use crate::sys;
 
-/// What the kernel runs as us.
+/// A link to the file that the kernel has executed.
 const OURSELVES: &str = "/proc/self/exe";
 
-/// The file that this program was started from. By the name it was called by, for that may be a link
-/// to the release of the day; it is looked up anew each time.
+/// The path of the program: the name by which it was started, which may be a link that leads to the latest
+/// release. It is looked up again at each upgrade.
 #[derive(Debug)]
 pub(super) struct Executable(PathBuf);
 
-/// What was there at some time, so that it is seen when it is replaced.
+/// A version of the file. Another file, and changed contents, are another version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Version {
     device: u64,
@@ -27,10 +27,10 @@ pub(super) struct Version {
 }
 
 impl Executable {
-    /// `called_as` is the first argument, which may say anything: it counts if it leads to us. By then
-    /// somebody may have replaced our file already, or the link to it, and nothing does. So what the
-    /// kernel was told to execute comes next; what it executes would be a file that has gone, or that
-    /// of the release before.
+    /// `called_as` is the first argument, which may be anything: it is the path if it leads to the file that
+    /// the kernel has executed. It does not if the file, or the link to it, has been replaced since exec.
+    /// So the path that was given to exec comes next. The file itself, which comes last, may be deleted or
+    /// be that of the release before.
     pub(super) fn find(called_as: &OsStr) -> Executable {
         Executable::find_by(called_as, executed_as())
     }
@@ -39,7 +39,7 @@ impl Executable {
         let ours = fs::metadata(OURSELVES).ok();
         let is_ours = |path: &PathBuf| match (&ours, fs::metadata(path)) {
             (Some(ours), Ok(found)) => same(ours, &found),
-            (None, found) => found.is_ok(), // no /proc: its name has to do
+            (None, found) => found.is_ok(), // without /proc the name alone decides
             (Some(_), Err(_)) => false,
         };
         let by_name = candidates(called_as).into_iter().find(is_ours);
@@ -52,7 +52,7 @@ impl Executable {
         &self.0
     }
 
-    /// What is there now.
+    /// The version that is at the path now.
     pub(super) fn version(&self) -> io::Result<Version> {
         let found = fs::metadata(&self.0)?;
         Ok(Version {
@@ -64,27 +64,28 @@ impl Executable {
     }
 }
 
-/// None: it was a descriptor, or whatever this very process ran, and no name that lasts.
+/// The path that was given to exec. `None` if the path is that of a descriptor or in /proc: it would be another
+/// file in the next program.
 fn executed_as() -> Option<PathBuf> {
     let path = std::path::absolute(sys::reexec::executed_as()?).ok()?;
-    let passing = ["/proc", "/dev/fd"].iter().any(|of| path.starts_with(of));
-    (!passing).then_some(path)
+    let transient = ["/proc", "/dev/fd"].iter().any(|dir| path.starts_with(dir));
+    (!transient).then_some(path)
 }
 
 fn same(one: &Metadata, other: &Metadata) -> bool {
     (one.dev(), one.ino()) == (other.dev(), other.ino())
 }
 
-/// Where a shell would have looked: at the path itself, or along `$PATH`.
+/// The paths at which a shell would look: the path itself, or those along `$PATH`.
 fn candidates(called_as: &OsStr) -> Vec<PathBuf> {
     let absolute = |path: PathBuf| std::path::absolute(path).ok();
     if called_as.as_bytes().contains(&b'/') {
         return absolute(called_as.into()).into_iter().collect();
     }
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let places = std::env::split_paths(&path);
-    places
-        .filter_map(|place| absolute(place.join(called_as)))
+    let directories = std::env::split_paths(&path);
+    directories
+        .filter_map(|directory| absolute(directory.join(called_as)))
         .collect()
 }
 
@@ -93,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn by_its_name_if_that_leads_to_it() {
+    fn executable_is_found_by_its_name() {
         let ours = std::env::current_exe().unwrap();
         assert_eq!(Executable::find(ours.as_os_str()).path(), ours);
         let dir = tempfile::tempdir().unwrap();
@@ -103,16 +104,15 @@ mod tests {
     }
 
     #[test]
-    fn else_by_what_the_kernel_says() {
+    fn executable_is_found_by_proc_if_its_name_is_false() {
         let ours = std::env::current_exe().unwrap();
-        for lie in ["/bin/sh", "sh", "a login name", ""] {
-            assert_eq!(Executable::find(OsStr::new(lie)).path(), ours, "{lie}");
+        for name in ["/bin/sh", "sh", "a login name", ""] {
+            assert_eq!(Executable::find(OsStr::new(name)).path(), ours, "{name}");
         }
     }
 
-    /// Between exec and this.
     #[test]
-    fn by_the_name_it_was_executed_by_when_its_file_has_been_replaced() {
+    fn executable_that_was_replaced_after_exec_is_found_by_the_path_of_exec() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("program");
         fs::write(&path, "the next release").unwrap();
@@ -121,14 +121,14 @@ mod tests {
     }
 
     #[test]
-    fn the_kernel_knows_by_what_name_it_was_executed() {
+    fn path_of_exec_leads_to_the_executable() {
         let path = executed_as().unwrap();
         let ours = std::env::current_exe().unwrap();
         assert_eq!(fs::canonicalize(path).unwrap(), ours);
     }
 
     #[test]
-    fn another_file_is_another_version() {
+    fn replaced_file_is_another_version() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("program");
         fs::write(&path, "one").unwrap();

@@ -79,7 +79,7 @@ impl Supervisor {
         state.signal_state.resume();
         let sockets = Sockets::resume(state.sockets)?;
         let owner = config.identity.as_ref();
-        let needed = builder::needs_words(&config).is_some();
+        let needed = builder::needs_notifications(&config).is_some();
         let parents = builder::runtime_parents(&config);
         let notify_sockets =
             NotifySockets::resume(state.notify_sockets, needed, owner, parents, min_fd)?;
@@ -101,7 +101,7 @@ impl Supervisor {
         log::to_stderr(min_fd);
         let spawner = Spawner::for_config(&config, &sockets).map_err(io::Error::other)?;
         log::connect(config.log_target, config.log_file.is_some());
-        log::resume(state.log_lines);
+        log::resume(state.log_queue);
         let now = sys::clock::monotonic().saturating_sub(state.origin);
         let mut notifier = Notifier::new(builder::timeouts(&config), now);
         notifier.resume(state.notifier);
@@ -122,7 +122,7 @@ impl Supervisor {
             adopted,
         };
         let mut supervisor = parts.assemble(config);
-        supervisor.environment.resume(state.environment);
+        supervisor.environment.resume(state.envdir);
         supervisor.apply_settings(now);
         supervisor.launcher = launcher;
         supervisor.last_failure = state.last_failure;

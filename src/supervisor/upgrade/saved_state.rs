@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::control::SavedServer;
 use crate::files::SavedCommand;
 use crate::history::History;
-use crate::log::{self, SavedLines};
+use crate::log;
 use crate::machine::{MachineState, Time};
 use crate::sockets::SavedSocket;
 use crate::supervisor::Supervisor;
@@ -23,7 +23,7 @@ use crate::sys::signal_state::SignalState;
 use crate::systemd::NotifierState;
 use crate::takeover::SavedAdopted;
 use crate::types::Pid;
-use crate::worker::{SavedEnvironment, SavedNotifySockets};
+use crate::worker::{Reading, SavedNotifySockets};
 
 /// The format of the state. Another number is refused.
 const FORMAT: u32 = 1;
@@ -49,14 +49,14 @@ pub(super) struct SavedState {
     pub(super) history: History,
     pub(super) sockets: Vec<SavedSocket>,
     pub(super) notify_sockets: SavedNotifySockets,
-    pub(super) environment: SavedEnvironment,
+    pub(super) envdir: Reading,
     pub(super) notifier: NotifierState,
     pub(super) pid_file: Option<RawFd>,
     /// The status file that this supervisor has written, if it has.
     pub(super) status_file: Option<RawFd>,
     pub(super) status_retry: Option<Time>,
     pub(super) log_command: Option<SavedCommand>,
-    pub(super) log_lines: SavedLines,
+    pub(super) log_queue: log::Queue,
     pub(super) launcher: Option<RawFd>,
     pub(super) last_failure: Option<String>,
     pub(super) check: Option<Pid>,
@@ -105,13 +105,13 @@ impl Supervisor {
             history: self.history.clone(),
             sockets: self.sockets.save(fds),
             notify_sockets: self.notify_sockets.save(fds),
-            environment: self.environment.save(),
+            envdir: self.environment.reading().clone(),
             notifier: self.notifier.state().clone(),
             pid_file: self.pid_file.as_ref().map(|file| file.save(fds)),
             status_file: self.status_file.as_ref().and_then(|file| file.save(fds)),
             status_retry: self.status_retry,
             log_command: self.log.save(fds),
-            log_lines: log::save(),
+            log_queue: log::save(),
             launcher: self.launcher.as_ref().map(|line: &Launcher| line.save(fds)),
             last_failure: self.last_failure.clone(),
             check: self.check,

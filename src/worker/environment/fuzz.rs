@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{Environment, Variables, overlay, read_dir};
+use super::{Environment, Reading, Variables, overlay, read_dir};
 use crate::config::LiveConfig;
 use crate::machine::Time;
 use crate::sys::environment::is_set_for_workers;
@@ -80,8 +80,10 @@ fn check_block(read: Variables) {
         dir: None,
         watch: None,
         read_at: Time::ZERO,
-        read,
-        complaints: Vec::new(),
+        reading: Reading {
+            variables: read,
+            complaints: Vec::new(),
+        },
     };
     let block = environment.block();
     let pairs = block.iter().map(|variable| {
