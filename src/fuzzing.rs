@@ -11,6 +11,7 @@ pub use crate::control::server::fuzz::connection;
 pub use crate::files::fuzz::files;
 pub use crate::sockets::fuzz::{inherited, specs};
 pub use crate::supervisor::upgrade::fuzz::state;
+pub use crate::takeover::fuzz::takeover;
 pub use crate::types::fuzz::values;
 pub use crate::worker::environment::fuzz::envdir;
 pub use crate::worker::notify::fuzz::notification;
@@ -47,7 +48,7 @@ mod tests {
     type Target = fn(&[u8]);
 
     /// The targets of this crate. `worker/src/fuzzing.rs` has those of the worker crate.
-    const TARGETS: [(&str, Target); 9] = [
+    const TARGETS: [(&str, Target); 10] = [
         ("call", super::call),
         ("connection", super::connection),
         ("envdir", super::envdir),
@@ -56,6 +57,7 @@ mod tests {
         ("notification", super::notification),
         ("specs", super::specs),
         ("state", super::state),
+        ("takeover", super::takeover),
         ("values", super::values),
     ];
 

@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use super::pid_file::{PidFile, parse};
+use super::stale_status;
 use super::status_file::{StatusFile, is_status, read_status};
 use crate::fuzzing::integer;
 
@@ -64,6 +65,14 @@ fn check_status_file(path: &Path, data: &[u8]) {
         numbers.sort_unstable();
         numbers.dedup();
         assert_eq!(generations, numbers);
+    }
+    if let Some(entries) = std::str::from_utf8(data).ok().and_then(stale_status::parse) {
+        assert!(holds, "this is no status");
+        assert_eq!(
+            entries.len(),
+            lines(data).filter(|line| !line.is_empty()).count()
+        );
+        assert!(entries.iter().all(|entry| entry.pid > 1));
     }
     match StatusFile::prepare(path, false) {
         Ok(_) => assert!(is_ours && !path.exists()),

@@ -3,6 +3,8 @@
 //! These may be signalled, and their sockets taken. So the file is believed only if nobody but us can
 //! have written it, and only if no supervisor is alive that keeps it: that one would hold its lock.
 
+use std::cmp::Reverse;
+use std::collections::HashSet;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
 use std::os::fd::RawFd;
@@ -107,7 +109,7 @@ fn judge(file: &File) -> io::Result<String> {
 }
 
 /// The youngest generation first; none if this is no status.
-fn parse(text: &str) -> Option<Vec<Entry>> {
+pub(super) fn parse(text: &str) -> Option<Vec<Entry>> {
     let line = |line: &str| {
         let (generation, pid) = line.split_once(':')?;
         let digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
@@ -120,9 +122,12 @@ fn parse(text: &str) -> Option<Vec<Entry>> {
         Some(Entry { generation, pid })
     };
     let mut entries: Vec<Entry> = text.lines().map(line).collect::<Option<_>>()?;
-    entries.sort_unstable_by_key(|entry| std::cmp::Reverse((entry.generation, entry.pid)));
-    entries.dedup_by_key(|entry| entry.pid);
-    Some(entries)
+    entries.sort_unstable_by_key(|entry| Reverse((entry.generation, entry.pid)));
+    let mut pids = HashSet::new();
+    entries
+        .iter()
+        .all(|entry| pids.insert(entry.pid))
+        .then_some(entries)
 }
 
 #[cfg(test)]
@@ -157,6 +162,7 @@ mod tests {
             "1:5:6",
             "1:99999999999",
             "9007199254740992:5",
+            "1:5\n2:5\n",
             "1:5\n\n",
             "1:5\nx",
         ];

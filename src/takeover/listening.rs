@@ -24,7 +24,7 @@ pub(super) fn inodes(wanted: &WantedAddress) -> Vec<u64> {
     }
 }
 
-fn of_address(table: &str, wanted: SocketAddr, udp: bool) -> Vec<u64> {
+pub(super) fn of_address(table: &str, wanted: SocketAddr, udp: bool) -> Vec<u64> {
     /// TCP_LISTEN, and TCP_CLOSE, which is what an unconnected UDP socket is in.
     const STATES: [&str; 2] = ["0A", "07"];
     let state = STATES[usize::from(udp)];
@@ -57,7 +57,7 @@ fn address(text: &str) -> Option<(IpAddr, u16)> {
 }
 
 /// The kernel has the path as it was given to bind(2).
-fn of_path(table: &str, wanted: &Path) -> Vec<u64> {
+pub(super) fn of_path(table: &str, wanted: &Path) -> Vec<u64> {
     /// `__SO_ACCEPTCON`: it listens.
     const LISTENS: u32 = 1 << 16;
     let absolute = std::path::absolute(wanted).ok();

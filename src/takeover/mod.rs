@@ -18,6 +18,8 @@
 
 mod adopted;
 mod environ;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod holders;
 mod listening;
 mod process;

@@ -1,0 +1,3 @@
+#![no_main]
+
+server_starter_fuzz::target!(server_starter::fuzzing::takeover);
