@@ -20,6 +20,7 @@
 //! | `supervisor/` | **the loop**: turns what the kernel reports into events, carries out the actions; `upgrade/` replaces the program by its next release |
 //! | `sockets/` | what `--port` and `--path` mean; inherited sockets; binding; the variables that tell workers of their sockets |
 //! | `worker/` | how a worker is started; its environment; its notification socket |
+//! | `takeover/` | the workers of a supervisor that was killed: which processes they are, and their sockets |
 //! | `files/` | pid file, status file, log file |
 //! | `systemd/` | notifications to systemd; its fd store |
 //! | `log/` | the log's messages, printed as lines or sent to the journal with their fields |

@@ -67,7 +67,7 @@ fn check_status_file(path: &Path, data: &[u8]) {
         assert_eq!(generations, numbers);
     }
     if let Some(entries) = std::str::from_utf8(data).ok().and_then(stale_status::parse) {
-        assert!(holds, "this is no status");
+        assert!(is_ours, "not a status file");
         assert_eq!(
             entries.len(),
             lines(data).filter(|line| !line.is_empty()).count()

@@ -149,6 +149,15 @@ impl Endpoint {
         self.kind == Some(SockType::Stream) && same && is_there()
     }
 
+    /// Whether this is a unix stream socket that was bound to this very path, be its file there or not. A
+    /// relative path means another one in another directory.
+    pub(super) fn was_bound_to(&self, path: &Path) -> bool {
+        let Address::Path(own) = &self.address else {
+            return false;
+        };
+        self.kind == Some(SockType::Stream) && own.is_absolute() && own == path
+    }
+
     /// The key of a socket that no option named: `P` for IPv4's "every address", `HOST:P`,
     /// `[V6]:P`, a path, `@ABSTRACT`; none if it has no such address.
     pub(super) fn key(&self) -> Option<OsString> {

@@ -9,7 +9,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::address::Endpoint;
-use super::plan::{Plan, Source};
+use super::plan::{Plan, Planned, Source};
 use super::unix_path::UnixPath;
 use crate::error::Error;
 use crate::sys;
@@ -38,6 +38,8 @@ pub(crate) enum Offer {
     Taken,
     /// The plan has that very socket.
     Known,
+    /// An option asks for its address, but what is at that path by now is not its file.
+    Unlinked,
     /// No option asks for it.
     NotOurs,
 }
@@ -97,7 +99,14 @@ impl Plan {
             Some((at, key, datagram, path))
         });
         let Some((at, key, datagram, path)) = taken else {
-            return Offer::NotOurs;
+            let is_bound_to = |planned: &Planned| match &planned.source {
+                Source::BindPath(spec) => endpoint.was_bound_to(spec.as_path()),
+                _ => false,
+            };
+            return match self.list.iter().any(is_bound_to) {
+                true => Offer::Unlinked,
+                false => Offer::NotOurs,
+            };
         };
         // Numbers below belong to the sockets to be.
         let Ok(fd) = sys::fd::raise(fd, self.min_fd()) else {
@@ -225,7 +234,7 @@ mod tests {
         fs::remove_file(&path).unwrap();
         let second = UnixListener::bind(&path).unwrap();
         let mut plan = plan(&[], &[&path]);
-        assert_eq!(plan.offer(first.into()), Offer::NotOurs);
+        assert_eq!(plan.offer(first.into()), Offer::Unlinked);
         assert_eq!(plan.offer(second.into()), Offer::Taken);
 
         drop(plan);

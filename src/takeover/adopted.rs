@@ -11,6 +11,7 @@ use crate::sys;
 use crate::sys::pidfd::PidFd;
 use crate::sys::reexec::FdSet;
 use crate::types::{Pid, Signal};
+use crate::worker::ProcessTree;
 
 /// Those that have not ended.
 #[derive(Default)]
@@ -65,11 +66,18 @@ impl Adopted {
         self.0.len() < before
     }
 
-    /// Sends a signal to the process that had this pid when it was taken over. `None` if there is none
-    /// with it. One that has just ended needs no signal.
+    /// Sends a signal to the process that had this pid when it was taken over; KILL, to all that it has
+    /// started, too. `None` if there is none with this pid. A process that has just ended needs no signal.
     pub(crate) fn kill(&self, pid: Pid, signal: Signal) -> Option<io::Result<()>> {
         let held = self.0.iter().find(|held| held.pid == pid)?;
-        Some(match held.process.kill(signal) {
+        let tree = (signal == Signal::KILL).then(|| ProcessTree::of(pid));
+        // Else the tree may be that of another process, with the same number.
+        let tree = tree.filter(|_| !held.process.has_ended());
+        let sent = held.process.kill(signal);
+        if let Some(tree) = tree {
+            tree.signal_descendants(Signal::KILL);
+        }
+        Some(match sent {
             Err(e) if e.raw_os_error() == Some(libc::ESRCH) => Ok(()),
             sent => sent,
         })

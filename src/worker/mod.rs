@@ -26,7 +26,7 @@ use crate::sys::limits::Allowance;
 use crate::sys::process::{self, ChildError, ChildStep, Program};
 use crate::types::{Identity, Pid, Signal};
 use cgroup::Cgroups;
-use tree::ProcessTree;
+pub(crate) use tree::ProcessTree;
 
 /// What every worker is made of.
 pub(crate) struct Spawner {

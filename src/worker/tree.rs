@@ -25,7 +25,8 @@ pub(crate) struct ProcessTree {
 }
 
 impl ProcessTree {
-    /// The tree below `root`, a child of this process that has not been reaped.
+    /// The tree below `root`: a child of this process that has not been reaped, or a process that the
+    /// caller holds by a pidfd and knows to live afterwards.
     pub(crate) fn of(root: Pid) -> ProcessTree {
         let mut tree = ProcessTree {
             members: vec![(root, PidFd::open(root).ok())],

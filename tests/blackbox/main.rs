@@ -50,6 +50,7 @@ mod status_file;
 mod stop;
 mod takeover;
 mod takeover_impostors;
+mod takeover_refused;
 mod under_load;
 mod upgrade;
 mod upgrade_refused;

@@ -1,27 +1,29 @@
 //! A supervisor that was killed, and another one that is started in its place: it takes the workers and their sockets
 //! over.
 
+use server_starter_testing::{Process, Supervisor};
+
+pub(crate) const PORT: &str = "--port=127.0.0.1:PORT";
+
+/// Waits for the end of a worker that was taken over: its wait status is not the supervisor's to know.
+#[track_caller]
+pub(crate) fn wait_old_died(s: &Supervisor, worker: Process) {
+    s.wait_line(&format!("old worker {worker} died, status:unknown"));
+}
+
 mod extensions {
     use std::process::{Command, Stdio};
 
     use nix::sys::signal::Signal;
 
-    use server_starter_testing::workers::{FAILS_ON_DEMAND, GRACEFUL, SLEEPS, STUBBORN};
+    use server_starter_testing::workers::{GRACEFUL, SLEEPS, STUBBORN};
     use server_starter_testing::{
-        Client, HttpLoad, Process, Supervisor, control, exports, other_user_is_available, skipped,
+        Client, HttpLoad, OTHER_USER, PidNamespace, Process, Supervisor, control, expect, exports,
+        other_user_is_available, skipped,
     };
 
-    use crate::fixtures::{
-        CONTROL, NOTIFY, UPGRADE, bare_supervisor, start, start_hello, supervisor,
-    };
-
-    const PORT: &str = "--port=127.0.0.1:PORT";
-
-    /// Neither the parent of an orphan nor its wait status is ours.
-    #[track_caller]
-    fn wait_old_died(s: &Supervisor, worker: Process) {
-        s.wait_line(&format!("old worker {worker} died, status:unknown"));
-    }
+    use super::{PORT, wait_old_died};
+    use crate::fixtures::{CONTROL, NOTIFY, UPGRADE, start, start_hello, supervisor};
 
     /// Kills the supervisor, whose only worker is this one, starts it again, and waits for the new generation.
     #[track_caller]
@@ -156,65 +158,6 @@ mod extensions {
     }
 
     #[test]
-    fn workers_serve_on_when_the_first_generation_fails_and_the_next_start_takes_them_over() {
-        let options = [
-            PORT,
-            "--path=DIR/a.sock",
-            "--interval=0.3",
-            "--start-attempts=2",
-            "--stop-timeout=1",
-        ];
-        let mut s = start(&options, FAILS_ON_DEMAND);
-        let old = s.wait_generation(1);
-        s.kill();
-        s.write("fail", "");
-        s.start_again();
-        s.wait_line("giving up after 2 attempts, generation 1 keeps serving");
-        s.wait_line(&format!("without a supervisor serve on:{old}"));
-        assert_eq!(s.wait_exit().code(), Some(1));
-        assert!(old.is_alive());
-        assert_eq!(s.status(), [(1, old)]);
-        assert!(s.path("a.sock").exists());
-
-        std::fs::remove_file(s.path("fail")).unwrap();
-        s.start_again();
-        s.wait_generation(2);
-        wait_old_died(&s, old);
-        s.stop();
-        assert!(!s.path("a.sock").exists());
-    }
-
-    #[test]
-    fn a_start_that_cannot_be_made_leaves_the_workers_and_their_files_alone() {
-        let mut s = start(&[PORT, "--path=DIR/a.sock"], SLEEPS);
-        let old = s.wait_generation(1);
-        s.kill();
-        let options = ["--status-file=DIR/status", PORT, "--path=DIR/a.sock"];
-        for (more, worker, why) in [
-            (
-                "--interval=0",
-                "/nonexistent",
-                "failed to exec /nonexistent",
-            ),
-            (
-                "--control=/nonexistent/control",
-                "/bin/true",
-                "/nonexistent/control",
-            ),
-        ] {
-            let arguments = [&options[..], &[more, "--", worker]].concat();
-            s.command(&arguments).expect(1, &[why]);
-            assert!(old.is_alive());
-            assert_eq!(s.status(), [(1, old)]);
-            assert!(s.path("a.sock").exists());
-        }
-        s.start_again();
-        s.wait_generation(2);
-        wait_old_died(&s, old);
-        s.stop();
-    }
-
-    #[test]
     fn the_status_says_which_workers_were_taken_over() {
         let mut s = supervisor(&[PORT, CONTROL, NOTIFY[0], NOTIFY[1]])
             .sh(SLEEPS)
@@ -257,6 +200,8 @@ mod extensions {
         s.command(&UPGRADE).expect(0, &[]);
         let status = control::status(s.path("control")).unwrap();
         assert_eq!(status["workers"][0]["adopted"], true, "{status}");
+        let second = s.command(&["--status-file=DIR/status", PORT, "--", "sleep", "1000"]);
+        second.expect(1, &["a running supervisor keeps it"]);
         notify.send("READY=1");
         wait_old_died(&s, old);
         s.wait_generation(2);
@@ -329,84 +274,76 @@ mod extensions {
     }
 
     #[test]
-    fn a_worker_that_has_closed_the_socket_is_left_alone() {
-        let mut s = start(&[PORT], "exec 3<&-; up; exec sleep 1000");
-        let old = s.wait_generation(1);
-        s.kill_and_start_again();
-        s.wait_line(&format!(
-            "process {old}, generation 1 in the status file, is left alone: it listens on no address"
-        ));
-        s.wait_generation(1);
-        assert!(old.is_alive());
-        s.hup();
-        s.wait_generation(2);
-        assert!(old.is_alive());
-        old.signal(Signal::SIGKILL);
-        s.stop();
-    }
-
-    #[test]
-    fn a_worker_that_was_not_ready_yet_is_left_alone_and_named() {
-        let mut s = supervisor(&[PORT, NOTIFY[0], NOTIFY[1]]).sh(SLEEPS).spawn();
-        s.wait_notifying(1).1.send("READY=1");
-        let old = s.wait_generation(1);
-        s.hup();
-        let lost = s.wait_up(2);
-        s.settle();
-        s.kill_and_start_again();
-        s.wait_line_starting("taking over 1 worker of a supervisor that was killed: 1:");
-        s.wait_line(&format!(
-            "process {lost} (sleep) holds a socket that was taken over, and"
-        ));
-        s.wait_notifying(3).1.send("READY=1");
-        wait_old_died(&s, old);
-        s.wait_generation(3);
-        assert!(lost.is_alive());
-        lost.signal(Signal::SIGKILL);
-        s.stop();
-    }
-
-    #[test]
-    fn without_a_status_file_the_error_names_who_holds_the_address() {
-        let mut s = bare_supervisor(&["--interval=0", PORT]).sh(SLEEPS).spawn();
-        let old = s.wait_up(1);
-        s.settle();
-        s.kill_and_start_again();
-        s.wait_line_starting("start_server: failed to bind to 127.0.0.1:");
-        assert_eq!(s.wait_exit().code(), Some(1));
-        let held =
-            format!("held by process {old} (sleep): a worker of a supervisor that was killed.");
-        assert!(s.log().contains(&held), "{}", s.log());
-        assert!(
-            s.log().contains(&format!("kill -TERM {old}")),
-            "{}",
-            s.log()
-        );
-        assert!(old.is_alive());
-    }
-
-    /// A worker of another user, and a supervisor without CAP_SYS_PTRACE; Yama and seccomp say no in the same way.
-    #[test]
-    fn what_the_kernel_forbids_is_left_alone_and_the_error_names_it() {
+    fn workers_of_another_user_are_taken_over_by_root() {
         if !other_user_is_available() {
             return;
         }
         let mut s = supervisor(&[PORT, "--user=4242", "--group=4242"])
-            .before("set -- setpriv --bounding-set=-sys_ptrace \"$@\"")
             .program(["--", "sleep", "1000"])
             .start();
-        let old = s.wait_generation(1);
-        s.kill_and_start_again();
-        s.wait_line_starting("start_server: failed to bind to 127.0.0.1:");
-        assert_eq!(s.wait_exit().code(), Some(1));
-        for words in [
-            "cannot be taken over (",
-            "Permission denied)",
-            &format!("kill -TERM {old}"),
-        ] {
-            assert!(s.log().contains(words), "{words}: {}", s.log());
+        take_over(&mut s, 1);
+        s.stop();
+    }
+
+    #[test]
+    fn a_supervisor_that_is_not_root_takes_over() {
+        if !other_user_is_available() {
+            return;
         }
-        assert!(old.is_alive());
-        assert_eq!(s.status(), [(1, old)]);
+        let mut s = supervisor(&[PORT, "--path=DIR/a.sock"])
+            .shared_directory("")
+            .as_user(OTHER_USER)
+            .program(["--", "sleep", "1000"])
+            .start();
+        take_over(&mut s, 1);
+        s.stop();
+    }
+
+    #[test]
+    fn the_children_of_a_worker_are_killed_with_it() {
+        let worker = "trap '' TERM; up; sh -c 'trap \"\" TERM; echo $$ >child; exec sleep 1000'";
+        let mut s = start(&[PORT, "--stop-timeout=0.2"], worker);
+        let old = s.wait_generation(1);
+        let child = || s.read("child").trim().parse().ok().map(Process);
+        let child = expect("it has a child", child);
+        s.kill_and_start_again();
+        wait_old_died(&s, old);
+        s.eventually("the child is dead", || !child.is_alive());
+        s.wait_generation(2);
+        s.stop();
+    }
+
+    #[test]
+    fn a_worker_is_recognised_by_a_path_whose_file_is_gone() {
+        let mut s = start(&["--path=DIR/a.sock"], SLEEPS);
+        let old = s.wait_generation(1);
+        s.kill();
+        std::fs::remove_file(s.path("a.sock")).unwrap();
+        s.start_again();
+        wait_old_died(&s, old);
+        let new = s.wait_generation(2);
+        assert_ne!(old.descriptors().get(&3), new.descriptors().get(&3));
+        assert!(s.path("a.sock").exists(), "it is bound anew");
+        s.stop();
+    }
+
+    /// The first supervisor is a child of process 1, which becomes the second one.
+    #[test]
+    fn a_worker_that_is_a_child_nevertheless_has_a_wait_status() {
+        if !PidNamespace::is_available() {
+            return;
+        }
+        let first = r#"set -- sh -c '"$@" & until [ -s "$DIR/status" ]; do sleep 0.02; done
+            kill -9 $!; wait $!; exec "$@"' sh "$@""#;
+        let s = supervisor(&[PORT])
+            .before(first)
+            .process_1()
+            .program(["--", "sleep", "1000"])
+            .spawn();
+        let old = s.wait_line_starting("taking over 1 worker of a supervisor that was killed: 1:");
+        s.wait_line(&format!(
+            "old worker {old} died, status:15 (killed by TERM)"
+        ));
+        s.stop();
     }
 }
