@@ -33,7 +33,7 @@ impl Supervisor {
                     // The machine has to get the result before any other event.
                     Action::Spawn(generation) => {
                         let spawned = self.spawn(generation);
-                        let ended = self.had_the_number(&spawned);
+                        let ended = self.end_of_pid_owner(&spawned);
                         events.push_front(spawned);
                         ended.into_iter().for_each(|event| events.push_front(event));
                     }

@@ -113,7 +113,7 @@ impl Supervisor {
             self.wait();
         };
         let now = self.now();
-        self.leave_behind();
+        self.keep_files_of_live_workers();
         self.spawner.clean_up();
         self.kill_preflight();
         self.answer_stops();

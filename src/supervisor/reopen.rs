@@ -1,4 +1,4 @@
-//! What follows when a worker has shut a listening socket down.
+//! Listening sockets that a worker has shut down, or whose file is gone, are opened again.
 
 use super::{Flow, Supervisor};
 use crate::machine::{Event, WorkerState};
@@ -9,21 +9,21 @@ impl Supervisor {
     /// Opens the sockets again that have been shut down or have lost their file.
     pub(super) fn reopen_sockets(&mut self) -> Flow {
         let reopened = self.reopener.reopen(&mut self.sockets);
-        match self.take_in(reopened) {
-            // The workers of now wait for connections on the old socket.
+        match self.note_reopened(reopened) {
+            // Live workers wait for connections on the old socket.
             true => self.handle(Event::SocketReplaced),
             false => Flow::Continue(()),
         }
     }
 
-    /// Tries those again whose file could not be made. A generation that gets them is about to start.
+    /// Tries those again whose file could not be made, before a generation starts that gets them.
     pub(super) fn retry_lost_sockets(&mut self) {
         let reopened = self.reopener.retry(&mut self.sockets);
-        self.take_in(reopened);
+        self.note_reopened(reopened);
     }
 
-    /// Logs what was done. Returns whether there are new sockets.
-    fn take_in(&mut self, reopened: Vec<ShutDown>) -> bool {
+    /// Logs and stores reopened sockets. Returns whether some are new sockets.
+    fn note_reopened(&mut self, reopened: Vec<ShutDown>) -> bool {
         for reopened in &reopened {
             self.log_reopened(reopened);
             if reopened.outcome == Outcome::Replaced {
@@ -56,7 +56,7 @@ impl Supervisor {
         }
     }
 
-    /// The generations that are told to leave, which are the ones to look at.
+    /// The generations that drain: one of them is likely to have done it.
     fn leaving(&self) -> String {
         let workers = self.machine.workers();
         let leaving = workers.filter(|(_, _, state)| *state == WorkerState::Draining);
@@ -69,7 +69,7 @@ impl Supervisor {
         }
     }
 
-    /// The fd store holds the old socket under this name.
+    /// Replaces the socket in the fd store.
     fn store_again(&self, index: usize) {
         let stored = self.sockets.stored(index);
         if let (Some((key, datagram, fd)), Some(store)) = (stored, Store::ours()) {

@@ -1,4 +1,4 @@
-//! The workers of a supervisor that was killed, from the start of this one to their end.
+//! Workers of a supervisor that was killed, from the start of this supervisor until they end.
 
 use std::time::Duration;
 
@@ -8,13 +8,13 @@ use crate::machine::{Event, Machine, Rules, Time};
 use crate::takeover::{Adopted, Orphan, TakeOver};
 
 impl TakeOver {
-    /// How long the oldest of them has lived; 0 if there is none.
+    /// The age of the oldest worker; 0 if there is none.
     pub(super) fn oldest(&self) -> Duration {
         let ages = self.workers.iter().map(|worker| worker.age);
         ages.max().unwrap_or_default()
     }
 
-    /// When it was started, if the machine's time began with the oldest.
+    /// When a worker was started. Time 0 of the machine is the start of the oldest.
     fn started(&self, worker: &Orphan) -> Time {
         self.oldest().saturating_sub(worker.age)
     }
@@ -39,14 +39,15 @@ impl TakeOver {
 }
 
 impl Supervisor {
-    /// Nothing can fail any more: the workers are ours, and so are the files of their sockets.
+    /// Lists the workers in the status file, and makes the files of their sockets ours. Must be called when
+    /// the start cannot fail any more.
     pub(super) fn publish_taken_over(&mut self) {
         self.sockets.leave_taken_files(false);
         self.status_due = true;
         self.write_status_file();
     }
 
-    /// Takes in which of them have ended.
+    /// Processes the ends of adopted workers.
     pub(super) fn adopted_ended(&mut self) -> Flow {
         while let Some(pid) = self.adopted.next_ended() {
             let generation = self.machine.generation_of(pid);
@@ -59,17 +60,17 @@ impl Supervisor {
         Flow::Continue(())
     }
 
-    /// If a new process has the number of one of them, that one has ended, and we have not seen it yet.
-    pub(super) fn had_the_number(&mut self, spawned: &Event) -> Option<Event> {
+    /// The end of an adopted worker whose pid a new process has got.
+    pub(super) fn end_of_pid_owner(&mut self, spawned: &Event) -> Option<Event> {
         match spawned {
             Event::Spawned(pid) if self.adopted.remove(*pid) => Some(Event::AdoptedExited(*pid)),
             _ => None,
         }
     }
 
-    /// If workers live on when we go, so do the files by which the next supervisor finds them, and
-    /// clients their sockets.
-    pub(super) fn leave_behind(&mut self) {
+    /// If workers live on at the end of this supervisor, keeps the files by which the next supervisor finds
+    /// them, and those of their sockets.
+    pub(super) fn keep_files_of_live_workers(&mut self) {
         if self.machine.live().next().is_none() {
             return;
         }
