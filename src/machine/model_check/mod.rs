@@ -1,6 +1,7 @@
-//! Model checking: walks through every order of events, to a fixed depth, and checks in every state
-//! what must stay true, which is `invariants.rs`. The rules under which it walks are `rule_sets.rs`.
-//! What it has seen on the way becomes `docs/state-machine.md`. `random.rs` looks further ahead.
+//! Model checking: walks through every order of events, to a fixed depth, under a dozen sets of rules
+//! (`rule_sets.rs`). In every state the invariants must hold (`world.rs`, `invariants.rs`). The
+//! transitions that were seen on the way become `docs/state-machine.md` (`document.rs`). Random
+//! sequences look further ahead (`random/`).
 
 mod document;
 mod fingerprint;
@@ -8,21 +9,22 @@ mod invariants;
 mod observed;
 mod random;
 mod rule_sets;
+mod world;
 
 use std::time::Duration;
 
 use super::*;
 use crate::types::Signal;
 use fingerprint::{FingerprintSet, fingerprint};
-use invariants::Invariants;
 use observed::{Observed, Transition, names};
+use world::World;
 
 /// A machine at some moment, and what can be seen of it from outside.
 #[derive(Debug, Clone)]
 struct Node {
     machine: Machine,
     now: Time,
-    world: Invariants,
+    world: World,
 }
 
 /// What may happen next.
@@ -56,7 +58,7 @@ impl Node {
         Node {
             machine: Machine::new(rules),
             now: Time::ZERO,
-            world: Invariants::with_requests(requests),
+            world: World::with_requests(requests),
         }
     }
 
@@ -68,7 +70,7 @@ impl Node {
         let first = Node::first(rules, requests);
         Node {
             machine: first.machine.taking_over(adopted, last),
-            world: first.world.adopted(&workers, last),
+            world: first.world.adopt(&workers, last),
             ..first
         }
     }
@@ -94,7 +96,7 @@ impl Node {
                 Choice::Request(Until::Drained),
             ]);
         }
-        choices.extend(self.world.requests().map(Choice::Disconnect));
+        choices.extend(self.world.open_requests().map(Choice::Disconnect));
         if self.world.checking {
             choices.extend([true, false].map(|passed| Choice::CheckEnds { passed }));
         }
@@ -117,7 +119,7 @@ impl Node {
             Choice::CheckEnds { passed: true } => Event::CheckPassed,
             Choice::CheckEnds { passed: false } => Event::CheckFailed,
             Choice::Stop(signal) => Event::Stop(signal),
-            Choice::Exit(pid) => self.world.end_of(pid, 256),
+            Choice::Exit(pid) => self.world.death_of(pid, 256),
             Choice::Notify(generation, notification) => Event::Notified(generation, notification),
             Choice::EarlyTick => {
                 next.now += Duration::from_millis(1);
