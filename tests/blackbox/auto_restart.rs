@@ -34,7 +34,7 @@ fn never_restarts(s: &Supervisor) {
 }
 
 #[test]
-fn a_new_generation_every_interval() {
+fn new_generation_is_started_at_each_interval() {
     let options = [
         "--enable-auto-restart",
         "--auto-restart-interval=2",
@@ -44,7 +44,7 @@ fn a_new_generation_every_interval() {
 }
 
 #[test]
-fn the_environment_may_ask_for_it() {
+fn auto_restart_is_enabled_by_the_environment() {
     let builder = supervisor(&[])
         .env("ENABLE_AUTO_RESTART", "1")
         .env("AUTO_RESTART_INTERVAL", "2")
@@ -53,7 +53,7 @@ fn the_environment_may_ask_for_it() {
 }
 
 #[test]
-fn the_envdir_may_ask_for_it() {
+fn auto_restart_is_enabled_by_the_envdir() {
     let builder = supervisor(&["--envdir=DIR/env"])
         .file("env/ENABLE_AUTO_RESTART", "1\n")
         .file("env/AUTO_RESTART_INTERVAL", "2\n")
@@ -62,12 +62,12 @@ fn the_envdir_may_ask_for_it() {
 }
 
 #[test]
-fn the_interval_alone_does_nothing() {
+fn interval_without_auto_restart_has_no_effect() {
     never_restarts(&start(&["--auto-restart-interval=1"], SLEEPS));
 }
 
 #[test]
-fn zero_and_nothing_mean_no() {
+fn values_0_and_empty_disable_auto_restart() {
     for no in ["0", ""] {
         let builder = supervisor(&["--auto-restart-interval=1"]).env("ENABLE_AUTO_RESTART", no);
         never_restarts(&builder.sh(SLEEPS).start());
@@ -75,7 +75,7 @@ fn zero_and_nothing_mean_no() {
 }
 
 #[test]
-fn it_counts_from_the_last_readiness() {
+fn interval_counts_from_the_last_readiness() {
     let options = [
         "--enable-auto-restart",
         "--auto-restart-interval=5",
@@ -99,7 +99,7 @@ fn it_counts_from_the_last_readiness() {
 }
 
 #[test]
-fn the_delay_is_five_seconds_then() {
+fn kill_old_delay_defaults_to_five_seconds_with_auto_restart() {
     let options = ["--enable-auto-restart", "--auto-restart-interval=1000"];
     let s = start(&options, SLEEPS);
     let first = s.wait_generation(1);
@@ -114,7 +114,7 @@ fn the_delay_is_five_seconds_then() {
 }
 
 #[test]
-fn an_explicit_delay_of_0_wins() {
+fn explicit_kill_old_delay_of_0_is_kept_with_auto_restart() {
     let options = [
         "--enable-auto-restart",
         "--auto-restart-interval=1000",
@@ -128,7 +128,7 @@ fn an_explicit_delay_of_0_wins() {
 }
 
 #[test]
-fn an_old_worker_that_stays_forces_it_after_twice_the_interval() {
+fn auto_restart_is_forced_after_twice_the_interval_despite_an_old_worker() {
     let options = [
         "--enable-auto-restart",
         "--auto-restart-interval=1",
@@ -150,7 +150,7 @@ fn an_old_worker_that_stays_forces_it_after_twice_the_interval() {
 }
 
 #[test]
-fn the_interval_is_read_live() {
+fn changed_interval_in_the_envdir_takes_effect() {
     let options = [
         "--enable-auto-restart",
         "--kill-old-delay=0",
@@ -174,7 +174,7 @@ mod extensions {
     use crate::fixtures::{start, supervisor};
 
     #[test]
-    fn it_may_be_enabled_live() {
+    fn auto_restart_is_enabled_by_a_changed_envdir() {
         let s = supervisor(&["--envdir=DIR/env", "--auto-restart-interval=1"])
             .file("env/KILL_OLD_DELAY", "0\n")
             .sh(SLEEPS)
@@ -189,7 +189,7 @@ mod extensions {
     }
 
     #[test]
-    fn fractions_of_a_second_will_do() {
+    fn interval_may_be_a_fraction_of_a_second() {
         let options = [
             "--enable-auto-restart",
             "--auto-restart-interval=0.5",
@@ -203,7 +203,7 @@ mod extensions {
     }
 
     #[test]
-    fn a_crash_counts_as_a_start() {
+    fn interval_counts_from_the_restart_after_a_crash() {
         let options = [
             "--enable-auto-restart",
             "--auto-restart-interval=1000",

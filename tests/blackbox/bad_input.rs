@@ -3,7 +3,7 @@
 use crate::fixtures::{bare_supervisor, supervisor};
 
 #[test]
-fn a_port_that_is_none_is_named() {
+fn invalid_port_is_refused_and_named() {
     for spec in ["http", "127.0.0.1:", "80=x", "-1"] {
         let refused = supervisor(&[&format!("--port={spec}")])
             .program(["--", "true"])
@@ -14,7 +14,7 @@ fn a_port_that_is_none_is_named() {
 }
 
 #[test]
-fn an_interval_that_is_none_is_refused() {
+fn invalid_interval_is_refused() {
     bare_supervisor(&["--interval=soon"])
         .program(["--", "true"])
         .run()
@@ -43,7 +43,7 @@ mod extensions {
     }
 
     #[test]
-    fn ports() {
+    fn invalid_port_specs_are_refused() {
         let mut taken = Vec::new();
         for spec in [
             "",
@@ -99,14 +99,14 @@ mod extensions {
     }
 
     #[test]
-    fn standard_output_and_error_are_no_place_for_a_socket() {
+    fn socket_on_standard_output_or_error_is_refused() {
         for spec in ["127.0.0.1:PORT=1", "127.0.0.1:PORT=2", "PORT=2"] {
             refused(&["--port", spec], &["=", spec.rsplit('=').next().unwrap()]);
         }
     }
 
     #[test]
-    fn two_specs_on_one_descriptor() {
+    fn two_sockets_on_one_descriptor_are_refused() {
         refused(
             &["--port=127.0.0.1:PORT=5", "--port=127.0.0.1:PORT2=5"],
             &["5", "127.0.0.1:"],
@@ -118,7 +118,7 @@ mod extensions {
     }
 
     #[test]
-    fn the_same_spec_twice() {
+    fn repeated_socket_spec_is_refused() {
         refused(&["--port=8181", "--port=8181"], &["8181"]);
         refused(
             &["--port=127.0.0.1:8181", "--port= 127.0.0.1:8181 "],
@@ -133,7 +133,7 @@ mod extensions {
     }
 
     #[test]
-    fn paths() {
+    fn invalid_paths_are_refused() {
         refused(&["--path=DIR/a;b.sock"], &["a;b.sock"]);
         refused(&["--path=DIR/a=b.sock"], &["a=b.sock"]);
         refused(&["--path="], &["--path"]);
@@ -142,7 +142,7 @@ mod extensions {
     }
 
     #[test]
-    fn the_longest_path_there_is_will_do() {
+    fn path_of_the_greatest_length_is_bound() {
         let longest = "x".repeat(107);
         let s = supervisor(&["--path", &longest]).sh(SLEEPS).start();
         assert!(s.path(&longest).exists());
@@ -151,7 +151,7 @@ mod extensions {
     }
 
     #[test]
-    fn signals() {
+    fn unknown_signals_are_refused() {
         for option in ["--signal-on-hup", "--signal-on-term"] {
             for name in [
                 "",
@@ -172,7 +172,7 @@ mod extensions {
     }
 
     #[test]
-    fn seconds() {
+    fn invalid_times_are_refused() {
         let options = [
             "--interval",
             "--kill-old-delay",
@@ -190,7 +190,7 @@ mod extensions {
     }
 
     #[test]
-    fn numbers() {
+    fn invalid_numbers_are_refused() {
         for option in ["--backlog", "--start-attempts"] {
             for value in ["", "-1", "many", "1.5", "99999999999999999999"] {
                 refused(&[&format!("{option}={value}")], &[option]);
@@ -199,7 +199,7 @@ mod extensions {
     }
 
     #[test]
-    fn environment() {
+    fn invalid_environment_variables_are_refused() {
         for (name, value) in [
             ("KILL_OLD_DELAY", "soon"),
             ("KILL_OLD_DELAY", "-1"),
@@ -214,7 +214,7 @@ mod extensions {
     }
 
     #[test]
-    fn options() {
+    fn invalid_options_are_refused() {
         refused(&["--no-such-option"], &["--no-such-option"]);
         refused(&["-x"], &["-x"]);
         refused(&["--daemonize"], &["--log-file"]);

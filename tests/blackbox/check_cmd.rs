@@ -9,7 +9,7 @@ mod extensions {
     const RESTART: [&str; 2] = ["--restart", CONTROL];
 
     #[test]
-    fn a_failed_check_fails_the_reload_and_burns_no_generation() {
+    fn failed_check_fails_the_reload_and_uses_no_generation() {
         let check = "--check-cmd=echo checked >>checks; test ! -e bad || exit 3";
         let s = start(&[CONTROL, check], SLEEPS);
         s.wait_generation(1);
@@ -26,7 +26,7 @@ mod extensions {
     }
 
     #[test]
-    fn it_runs_where_and_with_what_a_worker_does() {
+    fn check_has_the_directory_and_the_environment_of_a_worker() {
         let check = "#!/bin/sh\n\
             echo $SERVER_STARTER_GENERATION $FROM_DIR $LISTEN_FDS $((LISTEN_PID == PPID)) \
             ${SERVER_STARTER_PORT##*=} ${NOTIFY_SOCKET:-none} $(pwd) >$DIR/seen\n";
@@ -49,7 +49,7 @@ mod extensions {
     }
 
     #[test]
-    fn a_check_that_hangs_is_killed_with_what_it_has_started() {
+    fn hanging_check_is_killed_with_its_children() {
         let check = "--check-cmd=sleep 1000 & echo $! >child; wait";
         let s = start(&[CONTROL, check, "--check-timeout=0.2"], SLEEPS);
         s.wait_generation(1);
@@ -63,7 +63,7 @@ mod extensions {
     }
 
     #[test]
-    fn a_stop_does_not_wait_for_a_check() {
+    fn stop_does_not_wait_for_a_check() {
         let s = start(&[CONTROL, "--check-cmd=echo >began; sleep 1000"], SLEEPS);
         s.hup();
         eventually("the check runs", || s.path("began").exists());

@@ -8,7 +8,7 @@ const WRITES_ARGUMENTS: &str =
     r#"for a; do echo "<$a>"; done >"$DIR/arguments"; up; exec sleep 1000"#;
 
 #[test]
-fn a_double_dash_ends_the_options() {
+fn double_dash_ends_the_options() {
     let arguments = ["--port=8080", "-x", "--", "--help", ""];
     let s = supervisor(&[])
         .sh(WRITES_ARGUMENTS)
@@ -22,7 +22,7 @@ fn a_double_dash_ends_the_options() {
 }
 
 #[test]
-fn values_follow_an_equals_sign_or_a_space() {
+fn option_values_follow_an_equals_sign_or_a_space() {
     let s = bare_supervisor(&[
         "--interval",
         "0",
@@ -56,7 +56,7 @@ fn options_may_be_abbreviated() {
 }
 
 #[test]
-fn the_last_of_a_repeated_option_wins() {
+fn last_of_a_repeated_option_wins() {
     let s = start(&["--signal-on-term=KILL", "--signal-on-term=INT"], SLEEPS);
     let worker = s.wait_generation(1);
     s.term();
@@ -67,7 +67,7 @@ fn the_last_of_a_repeated_option_wins() {
 }
 
 #[test]
-fn the_program_is_run_without_a_shell() {
+fn program_is_run_without_a_shell() {
     let s = supervisor(&[]).program(["--", "sleep", "1000"]).start();
     let worker = s.wait_generation(1);
     s.settle();
@@ -77,7 +77,7 @@ fn the_program_is_run_without_a_shell() {
 }
 
 #[test]
-fn first_and_last_line() {
+fn log_begins_with_starting_and_ends_with_exiting() {
     let s = start(&[], SLEEPS);
     s.wait_line(&format!(
         "start_server (pid:{}) starting now...",
@@ -125,7 +125,7 @@ fn version_goes_to_standard_output() {
 }
 
 #[test]
-fn an_unknown_option_is_refused() {
+fn unknown_option_is_refused() {
     bare_supervisor(&["--no-such-option"])
         .program(["--", "true"])
         .run()
@@ -133,7 +133,7 @@ fn an_unknown_option_is_refused() {
 }
 
 #[test]
-fn a_program_is_needed() {
+fn missing_program_is_a_usage_error() {
     bare_supervisor(&[])
         .run()
         .expect_failure(&["server program not specified"]);
@@ -148,7 +148,7 @@ mod extensions {
     use crate::fixtures::{bare_supervisor, supervisor};
 
     #[test]
-    fn the_program_name_ends_the_options() {
+    fn program_name_ends_the_options() {
         let script = "for a; do echo \"<$a>\"; done >\"$DIR/arguments\"; exec sleep 1000";
         let arguments = [
             "/bin/sh",
@@ -186,7 +186,7 @@ mod extensions {
     }
 
     #[test]
-    fn an_ambiguous_abbreviation_is_refused() {
+    fn ambiguous_abbreviation_is_refused() {
         bare_supervisor(&["--signal-on=TERM"])
             .program(["--", "true"])
             .run()
@@ -238,7 +238,7 @@ mod extensions {
     }
 
     #[test]
-    fn seconds_may_be_a_fraction_or_have_a_unit() {
+    fn times_may_be_fractions_or_have_a_unit() {
         for (value, told) in [
             ("300ms", "0.3"),
             ("0.5", "0.5"),
@@ -257,7 +257,7 @@ mod extensions {
     }
 
     #[test]
-    fn the_default_log_has_the_lines_and_nothing_around_them() {
+    fn default_log_has_the_plain_lines_only() {
         let s = supervisor(&[]).sh(SLEEPS).start();
         let first = s.wait_generation(1);
         s.hup();

@@ -47,7 +47,7 @@ fn restart_waits_for_the_old_generation_to_leave() {
 }
 
 #[test]
-fn restart_needs_both_files() {
+fn restart_without_both_files_is_a_usage_error() {
     for options in [
         &["--restart"][..],
         &["--restart", "--pid-file=pid"],
@@ -100,7 +100,7 @@ fn stop_waits_for_the_workers() {
 }
 
 #[test]
-fn stop_needs_the_pid_file() {
+fn stop_without_a_pid_file_is_a_usage_error() {
     bare_supervisor(&["--stop"])
         .run()
         .expect_failure(&["--stop", "--pid-file"]);
@@ -112,7 +112,7 @@ fn stop_without_a_supervisor_fails() {
 }
 
 #[test]
-fn a_daemon_is_restarted_and_stopped_like_any() {
+fn daemon_can_be_restarted_and_stopped() {
     let options = ["--daemonize", "--log-file=DIR/log", PID_FILE];
     let (_, s) = supervisor(&options).log("log").sh(SLEEPS).daemonize();
     s.wait_generation(1);
@@ -205,13 +205,13 @@ mod extensions {
     }
 
     #[test]
-    fn without_a_pid_file_nothing_runs() {
+    fn missing_pid_file_means_that_no_supervisor_runs() {
         bare_supervisor(&RESTART).run().expect(3, &["/pid"]);
         bare_supervisor(&STOP).run().expect(3, &["/pid"]);
     }
 
     #[test]
-    fn a_stale_pid_is_never_signalled() {
+    fn stale_pid_is_not_signalled() {
         let innocent = Innocent::new();
         for command in [&RESTART[..], &STOP] {
             let stale = bare_supervisor(command)
@@ -224,7 +224,7 @@ mod extensions {
     }
 
     #[test]
-    fn a_pid_file_that_says_nothing_signals_nobody() {
+    fn empty_or_invalid_pid_file_signals_no_process() {
         for content in [
             "",
             "\n",
@@ -248,7 +248,7 @@ mod extensions {
     }
 
     #[test]
-    fn after_a_crash_of_the_supervisor_nothing_is_signalled() {
+    fn pid_of_a_crashed_supervisor_is_not_signalled() {
         let s = start(&[PID_FILE], SLEEPS);
         s.settle();
         s.process().signal(Signal::SIGKILL);
@@ -292,7 +292,7 @@ mod extensions {
     }
 
     #[test]
-    fn a_restart_may_take_several_attempts() {
+    fn restart_succeeds_after_failed_attempts() {
         let worker = "up; if [ $SERVER_STARTER_GENERATION = 2 ]; then exit 1; fi; exec sleep 1000";
         let s = start(&[PID_FILE, "--interval=2"], worker);
         s.command(&RESTART).expect(0, &[]);
@@ -301,7 +301,7 @@ mod extensions {
     }
 
     #[test]
-    fn a_restart_that_does_not_come_to_an_end_times_out() {
+    fn restart_times_out_when_no_worker_becomes_ready() {
         let s = start(&[PID_FILE, "--interval=2"], FAILS_ON_DEMAND);
         let first = s.wait_generation(1);
         s.write("fail", "");
@@ -318,7 +318,7 @@ mod extensions {
     }
 
     #[test]
-    fn a_restart_that_waits_for_old_workers_times_out() {
+    fn restart_times_out_when_an_old_worker_stays() {
         let s = start(&[PID_FILE, "--signal-on-term=KILL"], STUBBORN);
         let restart = s.command(&[
             "--restart",
@@ -332,7 +332,7 @@ mod extensions {
     }
 
     #[test]
-    fn a_stop_times_out() {
+    fn stop_times_out_when_a_worker_stays() {
         let s = start(&[PID_FILE], STUBBORN);
         let worker = s.wait_generation(1);
         s.command(&["--stop", PID_FILE, "--timeout=0.5"])
@@ -343,7 +343,7 @@ mod extensions {
     }
 
     #[test]
-    fn a_restart_notices_that_the_supervisor_died() {
+    fn restart_fails_when_the_supervisor_dies() {
         let s = start(&[PID_FILE, "--interval=2"], FAILS_ON_DEMAND);
         s.write("fail", "");
         s.settle();
@@ -355,7 +355,7 @@ mod extensions {
     }
 
     #[test]
-    fn a_restart_notices_that_the_supervisor_is_stopped() {
+    fn restart_fails_when_the_supervisor_is_stopped() {
         let s = start(&[PID_FILE, "--interval=2"], FAILS_ON_DEMAND);
         s.write("fail", "");
         s.settle();
@@ -367,7 +367,7 @@ mod extensions {
     }
 
     #[test]
-    fn a_restart_that_was_given_up_is_a_failure() {
+    fn restart_fails_when_the_supervisor_gives_up() {
         let s = start(
             &[PID_FILE, "--interval=2", "--start-attempts=1"],
             FAILS_ON_DEMAND,
@@ -388,7 +388,7 @@ mod extensions {
     }
 
     #[test]
-    fn a_restart_during_a_reload_is_answered_by_a_start_of_its_own() {
+    fn restart_during_a_reload_waits_for_a_further_generation() {
         let s = start(&[PID_FILE, "--interval=2"], SLEEPS);
         s.wait_generation(1);
         s.hup();

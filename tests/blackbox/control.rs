@@ -27,7 +27,7 @@ mod extensions {
     }
 
     #[test]
-    fn a_restart_says_each_step_and_that_it_is_done() {
+    fn restart_reports_each_step_and_the_end() {
         let s = start(&[CONTROL], SLEEPS);
         let first = s.wait_generation(1);
         let words = [
@@ -44,7 +44,7 @@ mod extensions {
 
     /// On a terminal, which script(1) provides.
     #[test]
-    fn on_a_terminal_a_line_tells_of_the_wait_and_is_wiped_in_the_end() {
+    fn restart_on_a_terminal_shows_its_progress_and_clears_the_line() {
         let s = start(&[CONTROL, "--interval=0.3"], SLEEPS);
         s.wait_generation(1);
         let (program, socket) = (s.program().path(), s.path("control"));
@@ -65,7 +65,7 @@ mod extensions {
     }
 
     #[test]
-    fn until_ready_does_not_wait_for_the_old_ones() {
+    fn until_ready_does_not_wait_for_old_workers() {
         let s = start(&[CONTROL], STUBBORN);
         let first = s.wait_generation(1);
         s.settle();
@@ -80,7 +80,7 @@ mod extensions {
     }
 
     #[test]
-    fn a_broken_worker_fails_the_restart_and_the_old_one_serves_on() {
+    fn restart_with_a_failing_worker_fails_and_the_old_worker_stays() {
         let options = [CONTROL, "--interval=0.1", "--start-attempts=2"];
         let s = start(&options, FAILS_ON_DEMAND);
         s.wait_generation(1);
@@ -98,7 +98,7 @@ mod extensions {
     }
 
     #[test]
-    fn two_at_once_get_an_answer_each() {
+    fn two_concurrent_reload_calls_get_an_answer_each() {
         let options = [CONTROL, "--interval=0.3", "--start-attempts=1"];
         let s = start(&options, FAILS_ON_DEMAND);
         s.wait_generation(1);
@@ -137,7 +137,7 @@ mod extensions {
     }
 
     #[test]
-    fn a_program_that_cannot_be_run_is_named() {
+    fn restart_names_a_program_that_cannot_be_executed() {
         let options = [CONTROL, "--start-attempts=1", "--interval=0.1"];
         let builder = supervisor(&options).executable("worker", "#!/bin/sh\nexec sleep 1000\n");
         let s = builder.program(["--", "./worker"]).start();
@@ -159,7 +159,7 @@ mod extensions {
     }
 
     #[test]
-    fn who_waits_for_a_reload_is_told_of_a_stop() {
+    fn waiting_restart_is_told_of_a_stop() {
         let s = supervisor(&[CONTROL, "--interval=30"]).sh(SLEEPS).spawn();
         s.wait_up(1);
         let restart = s.spawn_command(&RESTART);
@@ -170,7 +170,7 @@ mod extensions {
     }
 
     #[test]
-    fn status_for_people_programs_and_prometheus() {
+    fn status_is_shown_as_text_json_and_metrics() {
         let s = start(&[CONTROL, "--port=127.0.0.1:PORT"], SLEEPS);
         let worker = s.wait_generation(1);
         let text = s.command(&["--status", CONTROL]);
@@ -195,7 +195,7 @@ mod extensions {
     }
 
     #[test]
-    fn without_a_supervisor_there_is_nobody_to_talk_to() {
+    fn commands_fail_without_a_supervisor() {
         for command in ["--restart", "--stop", "--status"] {
             let failed = bare_supervisor(&[command, CONTROL]).run();
             failed.expect(3, &["/control", "no such socket"]);
@@ -206,7 +206,7 @@ mod extensions {
     }
 
     #[test]
-    fn an_option_that_nothing_would_come_of_is_refused() {
+    fn option_without_effect_is_refused() {
         let cases = [
             (
                 &["--json", CONTROL][..],
@@ -236,7 +236,7 @@ mod extensions {
     }
 
     #[test]
-    fn only_its_user_and_root_may_connect() {
+    fn control_socket_is_for_its_user_and_root_only() {
         let s = start(&[CONTROL], SLEEPS);
         let mode = std::fs::metadata(s.path("control"))
             .unwrap()
@@ -247,7 +247,7 @@ mod extensions {
     }
 
     #[test]
-    fn a_second_supervisor_is_refused_and_the_first_keeps_its_socket() {
+    fn second_supervisor_is_refused_and_the_first_keeps_its_socket() {
         let s = start(&[CONTROL], SLEEPS);
         let second = s.command(&[CONTROL, "--", "true"]);
         second.expect(1, &["somebody listens on it"]);
@@ -256,7 +256,7 @@ mod extensions {
     }
 
     #[test]
-    fn nonsense_ends_the_connection_and_nothing_else() {
+    fn invalid_message_ends_only_its_connection() {
         let s = start(&[CONTROL], SLEEPS);
         for nonsense in ["GET / HTTP/1.1\r\n\r\n\0", "\0", "{}\0", "[[[[\0"] {
             let mut client = connect(&s);
@@ -280,7 +280,7 @@ mod extensions {
     }
 
     #[test]
-    fn all_calls_are_answered_even_if_no_more_will_come() {
+    fn all_calls_are_answered_after_the_client_has_shut_down_writing() {
         let s = start(&[CONTROL], SLEEPS);
         let info = "{\"method\":\"org.varlink.service.GetInfo\"}\0".to_owned();
         let status = call("Status", "{}", false);
@@ -300,7 +300,7 @@ mod extensions {
     }
 
     #[test]
-    fn a_crowd_that_says_nothing_or_reads_nothing_keeps_nobody_waiting() {
+    fn idle_and_slow_clients_do_not_delay_others() {
         let s = start(&[CONTROL], SLEEPS);
         s.wait_generation(1);
         let mut crowd: Vec<UnixStream> = (0..300).map(|_| connect(&s)).collect();

@@ -18,7 +18,7 @@ fn daemon(options: &[&str]) -> SupervisorBuilder {
 }
 
 #[test]
-fn it_runs_in_the_background() {
+fn daemon_runs_in_the_background() {
     let (caller, s) = daemon(&[]).sh(SLEEPS).daemonize();
     let worker = s.wait_generation(1);
     assert_ne!(s.process(), caller.pid());
@@ -32,7 +32,7 @@ fn it_runs_in_the_background() {
 }
 
 #[test]
-fn it_has_a_session_of_its_own_and_does_not_lead_it() {
+fn daemon_has_a_session_of_its_own_without_leading_it() {
     let (_, s) = daemon(&[]).sh(SLEEPS).daemonize();
     s.wait_generation(1);
     let mine = Process(std::process::id().try_into().unwrap()).session();
@@ -46,7 +46,7 @@ fn it_has_a_session_of_its_own_and_does_not_lead_it() {
 }
 
 #[test]
-fn standard_input_is_the_null_device() {
+fn standard_input_of_a_daemon_is_dev_null() {
     let builder = daemon(&[]).file("input", "").sh(SLEEPS);
     let input = std::fs::File::open(builder.path("input")).unwrap();
     let (_, s) = builder.stdin(input).daemonize();
@@ -57,7 +57,7 @@ fn standard_input_is_the_null_device() {
 }
 
 #[test]
-fn a_socket_on_descriptor_0_stays_there() {
+fn socket_on_descriptor_0_is_kept_by_a_daemon() {
     let (_, s) = daemon(&["--port=127.0.0.1:PORT=0"]).sh(SLEEPS).daemonize();
     let address = format!("127.0.0.1:{}", s.port(0));
     assert_eq!(
@@ -68,7 +68,7 @@ fn a_socket_on_descriptor_0_stays_there() {
 }
 
 #[test]
-fn output_goes_to_the_log() {
+fn output_of_a_daemon_goes_to_the_log() {
     let (caller, s) = daemon(&[])
         .sh("echo hello; up; exec sleep 1000")
         .daemonize();
@@ -79,7 +79,7 @@ fn output_goes_to_the_log() {
 }
 
 #[test]
-fn the_sockets_outlive_the_caller() {
+fn sockets_stay_open_after_the_caller_has_exited() {
     let (_, s) = daemon(&["--path=DIR/a.sock", "--port=127.0.0.1:PORT"])
         .sh(SLEEPS)
         .daemonize();
@@ -90,7 +90,7 @@ fn the_sockets_outlive_the_caller() {
 }
 
 #[test]
-fn it_replaces_a_crashed_worker() {
+fn daemon_replaces_a_crashed_worker() {
     let (_, s) = daemon(&[]).sh(SLEEPS).daemonize();
     let worker = s.wait_generation(1);
     s.settle();
@@ -103,7 +103,7 @@ fn it_replaces_a_crashed_worker() {
 }
 
 #[test]
-fn a_log_file_is_needed() {
+fn daemonize_without_a_log_file_is_refused() {
     bare_supervisor(&["--daemonize"])
         .program(["--", "true"])
         .run()
@@ -111,7 +111,7 @@ fn a_log_file_is_needed() {
 }
 
 #[test]
-fn a_start_that_fails_before_the_first_worker_tells_the_caller() {
+fn caller_fails_when_the_start_fails_before_the_first_worker() {
     let options = [
         "--daemonize",
         "--log-file=DIR/log",
@@ -144,7 +144,7 @@ mod extensions {
     }
 
     #[test]
-    fn a_log_file_is_needed_or_it_is_a_usage_error() {
+    fn daemonize_without_a_log_file_is_a_usage_error() {
         bare_supervisor(&["--daemonize"])
             .program(["--", "true"])
             .run()
@@ -152,7 +152,7 @@ mod extensions {
     }
 
     #[test]
-    fn the_caller_returns_when_the_first_generation_is_ready() {
+    fn caller_returns_when_the_first_generation_is_ready() {
         let start = Instant::now();
         let (_, s) = daemon(&["--interval=2"]).sh(SLEEPS).daemonize();
         assert!(
@@ -167,7 +167,7 @@ mod extensions {
     }
 
     #[test]
-    fn a_first_generation_that_fails_tells_the_caller() {
+    fn caller_fails_when_the_first_generation_fails() {
         let failed = daemon(&["--interval=2", "--path=DIR/a.sock"])
             .sh(FAILS)
             .run();
@@ -176,7 +176,7 @@ mod extensions {
     }
 
     #[test]
-    fn start_attempts_may_be_more_than_one() {
+    fn caller_waits_for_all_start_attempts() {
         let failed = daemon(&["--interval=2", "--start-attempts=2"])
             .sh(FAILS)
             .run();
@@ -191,7 +191,7 @@ mod extensions {
     }
 
     #[test]
-    fn a_second_attempt_may_succeed() {
+    fn caller_succeeds_when_the_second_attempt_succeeds() {
         let worker = "up; if [ $SERVER_STARTER_GENERATION = 1 ]; then exit 1; fi; exec sleep 1000";
         let (_, s) = daemon(&["--interval=2", "--start-attempts=2"])
             .sh(worker)
@@ -201,7 +201,7 @@ mod extensions {
     }
 
     #[test]
-    fn a_program_that_is_missing_tells_the_caller() {
+    fn caller_fails_when_the_program_is_missing() {
         let failed = daemon(&["--path=DIR/a.sock"])
             .program(["--", "/no/such/program"])
             .run();
@@ -210,7 +210,7 @@ mod extensions {
     }
 
     #[test]
-    fn a_locked_pid_file_tells_the_caller() {
+    fn caller_fails_when_the_pid_file_is_locked() {
         let (_, s) = daemon(&[]).sh(SLEEPS).daemonize();
         let second = s.command(&[
             "--daemonize",
@@ -232,7 +232,7 @@ mod extensions {
     }
 
     #[test]
-    fn the_callers_descriptors_are_let_go() {
+    fn daemon_closes_the_descriptors_of_its_caller() {
         let (_, s) = daemon(&[]).sh(SLEEPS).daemonize();
         let held = s.process().descriptors();
         let callers = |target: &String| {

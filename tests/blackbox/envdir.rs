@@ -16,7 +16,7 @@ fn value(worker: Process, name: &str) -> String {
 }
 
 #[test]
-fn a_file_sets_a_variable_to_its_first_line() {
+fn file_sets_a_variable_to_its_first_line() {
     let s = supervisor(&[OPTION])
         .file("env/PLAIN", "value\n")
         .file("env/UNTERMINATED", "value")
@@ -37,7 +37,7 @@ fn a_file_sets_a_variable_to_its_first_line() {
 }
 
 #[test]
-fn the_environment_may_name_the_directory() {
+fn envdir_is_named_by_the_environment() {
     let builder = supervisor(&[]).file("env/COLOR", "red\n");
     let directory = builder.path("env");
     let s = builder.env("ENVDIR", directory).sh(SLEEPS).start();
@@ -46,7 +46,7 @@ fn the_environment_may_name_the_directory() {
 }
 
 #[test]
-fn the_option_beats_the_environment() {
+fn option_overrides_the_environment() {
     let builder = supervisor(&[OPTION])
         .file("env/COLOR", "red\n")
         .file("other/COLOR", "green\n");
@@ -57,7 +57,7 @@ fn the_option_beats_the_environment() {
 }
 
 #[test]
-fn a_file_beats_the_environment() {
+fn file_overrides_the_environment() {
     let s = supervisor(&[OPTION])
         .file("env/COLOR", "red\n")
         .env("COLOR", "green")
@@ -86,7 +86,7 @@ fn dot_files_are_skipped() {
 }
 
 #[test]
-fn an_empty_file_is_ignored_and_a_blank_line_is_the_empty_string() {
+fn empty_file_is_ignored_and_a_blank_line_is_the_empty_string() {
     let s = supervisor(&[OPTION])
         .file("env/EMPTY", "")
         .file("env/KEPT", "")
@@ -105,7 +105,7 @@ fn an_empty_file_is_ignored_and_a_blank_line_is_the_empty_string() {
 }
 
 #[test]
-fn what_is_no_file_is_ignored() {
+fn entry_that_is_not_a_file_is_ignored() {
     let s = supervisor(&[OPTION])
         .file("env/SUB/file", "x\n")
         .file("env/COLOR", "red\n")
@@ -120,7 +120,7 @@ fn what_is_no_file_is_ignored() {
 }
 
 #[test]
-fn a_missing_directory_is_no_trouble() {
+fn missing_directory_is_ignored() {
     let s = start(&["--envdir=DIR/missing"], SLEEPS);
     s.hup();
     s.wait_generation(2);
@@ -128,7 +128,7 @@ fn a_missing_directory_is_no_trouble() {
 }
 
 #[test]
-fn it_is_read_anew_before_a_reload() {
+fn envdir_is_read_again_before_a_reload() {
     let s = supervisor(&[OPTION])
         .file("env/COLOR", "red\n")
         .sh(SLEEPS)
@@ -146,7 +146,7 @@ fn it_is_read_anew_before_a_reload() {
 }
 
 #[test]
-fn it_is_read_anew_after_a_crash() {
+fn envdir_is_read_again_after_a_crash() {
     let s = supervisor(&[OPTION])
         .file("env/COLOR", "red\n")
         .sh(SLEEPS)
@@ -160,7 +160,7 @@ fn it_is_read_anew_after_a_crash() {
 }
 
 #[test]
-fn path_decides_where_the_program_is_found() {
+fn path_in_the_envdir_is_used_to_find_the_program() {
     let server =
         |version| format!("#!/bin/sh\necho {version} >>\"$DIR/versions\"\nexec sleep 1000\n");
     let builder = supervisor(&[OPTION, "--signal-on-hup=KILL"])
@@ -178,7 +178,7 @@ fn path_decides_where_the_program_is_found() {
 }
 
 #[test]
-fn it_beats_the_command_line() {
+fn envdir_overrides_the_command_line() {
     let options = [OPTION, "--kill-old-delay=1000"];
     let s = supervisor(&options)
         .file("env/KILL_OLD_DELAY", "1\n")
@@ -193,7 +193,7 @@ fn it_beats_the_command_line() {
 }
 
 #[test]
-fn the_delay_is_read_live() {
+fn changed_kill_old_delay_takes_effect() {
     let s = supervisor(&[OPTION])
         .file("env/KILL_OLD_DELAY", "0\n")
         .sh(SLEEPS)
@@ -217,7 +217,7 @@ mod extensions {
     use crate::fixtures::supervisor;
 
     #[test]
-    fn a_removed_file_unsets_its_variable_or_restores_the_environments() {
+    fn removed_file_unsets_its_variable_or_restores_the_environment() {
         let s = supervisor(&[OPTION])
             .file("env/COLOR", "red\n")
             .file("env/SHAPE", "round\n")
@@ -242,7 +242,7 @@ mod extensions {
 
     /// Directories are swapped by renaming; a reload in between must not lose every variable.
     #[test]
-    fn a_directory_that_cannot_be_read_keeps_its_values() {
+    fn unreadable_directory_keeps_the_last_values() {
         let s = supervisor(&[OPTION])
             .file("env/COLOR", "red\n")
             .env("COLOR", "green")
@@ -259,7 +259,7 @@ mod extensions {
     }
 
     #[test]
-    fn a_removed_delay_is_the_command_lines_again() {
+    fn removed_kill_old_delay_restores_the_command_line() {
         let options = [OPTION, "--kill-old-delay=1"];
         let s = supervisor(&options)
             .file("env/KILL_OLD_DELAY", "0\n")
@@ -276,7 +276,7 @@ mod extensions {
     }
 
     #[test]
-    fn a_value_that_makes_no_sense_does_not_stop_the_service() {
+    fn invalid_value_does_not_stop_the_service() {
         let s = supervisor(&[OPTION])
             .file("env/COLOR", "red\n")
             .sh(SLEEPS)
@@ -289,7 +289,7 @@ mod extensions {
     }
 
     #[test]
-    fn a_name_with_an_equals_sign_does_not_stop_the_service() {
+    fn name_with_an_equals_sign_does_not_stop_the_service() {
         let s = supervisor(&[OPTION])
             .file("env/A=B", "c\n")
             .file("env/COLOR", "red\n")
@@ -300,7 +300,7 @@ mod extensions {
     }
 
     #[test]
-    fn the_workers_own_variables_cannot_be_overridden() {
+    fn variables_set_for_workers_cannot_be_overridden() {
         let builder = supervisor(&[OPTION, "--port=127.0.0.1:PORT"])
             .file("env/SERVER_STARTER_PORT", "80=3\n")
             .file("env/SERVER_STARTER_GENERATION", "99\n");

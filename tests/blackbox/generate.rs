@@ -32,7 +32,7 @@ mod extensions {
     }
 
     #[test]
-    fn the_manual_has_all_options() {
+    fn manual_lists_all_options() {
         let page = generated(&["--generate=man"], &[]);
         assert!(page.contains(".TH START_SERVER 1"), "{page}");
         for option in options() {
@@ -45,7 +45,7 @@ mod extensions {
     }
 
     #[test]
-    fn completions_have_all_options() {
+    fn completions_list_all_options() {
         for shell in ["bash", "zsh", "fish"] {
             let script = generated(&[&format!("--generate=complete-{shell}")], &[]);
             for option in options() {
@@ -60,7 +60,7 @@ mod extensions {
     }
 
     #[test]
-    fn bash_reads_its_completions() {
+    fn bash_accepts_its_completions() {
         let script = generated(&["--generate=complete-bash"], &[]);
         let complete = format!(
             "{script}\nCOMP_WORDS=(start_server --gen) COMP_CWORD=1 COMPREPLY=()\n\
@@ -74,7 +74,7 @@ mod extensions {
     }
 
     #[test]
-    fn units_come_from_the_other_options() {
+    fn units_are_generated_from_the_other_options() {
         let options = ["--generate=units", "--name=web", "--port=8080", "--int=2"];
         let units = generated(&options, &["--", "/srv/web/bin/web", "--price=5$"]);
         let (service, socket) = units.split_once("\n# --- web.socket\n").unwrap();
@@ -92,7 +92,7 @@ mod extensions {
     }
 
     #[test]
-    fn what_cannot_be_generated_is_refused() {
+    fn unknown_kind_is_refused() {
         for (options, why) in [
             (&["--generate=pdf"][..], "pdf"),
             (&["--generate=units", "--name=web"], "not specified"),
@@ -104,7 +104,7 @@ mod extensions {
     }
 
     #[test]
-    fn a_full_disk_is_noticed() {
+    fn full_disk_is_an_error() {
         let done = std::process::Command::new("sh")
             .args(["-c", "exec \"$0\" --generate=man >/dev/full"])
             .arg(program!().path())

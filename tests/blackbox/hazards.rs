@@ -42,7 +42,7 @@ mod extensions {
     }
 
     #[test]
-    fn a_program_that_is_missing_at_a_reload() {
+    fn missing_program_at_a_reload_leaves_the_old_worker() {
         let options = ["--pid-file=DIR/pid", "--path=DIR/a.sock"];
         let s = with_program(&options)
             .program(["--", "./bin/server"])
@@ -66,7 +66,7 @@ mod extensions {
     }
 
     #[test]
-    fn a_directory_that_is_missing_at_a_reload() {
+    fn missing_directory_at_a_reload_leaves_the_old_worker() {
         let options = ["--pid-file=DIR/pid", "--path=DIR/a.sock", "--dir=DIR/bin"];
         let s = with_program(&options).program(["--", "./server"]).start();
         let first = s.wait_generation(1);
@@ -85,7 +85,7 @@ mod extensions {
     }
 
     #[test]
-    fn a_program_that_is_missing_after_a_crash() {
+    fn missing_program_after_a_crash_is_tried_again() {
         let s = with_program(&["--pid-file=DIR/pid"])
             .program(["--", "./bin/server"])
             .start();
@@ -103,7 +103,7 @@ mod extensions {
     }
 
     #[test]
-    fn term_while_the_program_is_missing() {
+    fn term_stops_a_supervisor_whose_program_is_missing() {
         let s = with_program(&[]).program(["--", "./bin/server"]).start();
         let first = s.wait_generation(1);
         fs::remove_file(s.path("bin/server")).unwrap();
@@ -117,7 +117,7 @@ mod extensions {
     }
 
     #[test]
-    fn start_attempts_count_missing_programs_too() {
+    fn start_attempts_include_a_missing_program() {
         let options = [
             "--start-attempts=2",
             "--pid-file=DIR/pid",
@@ -169,7 +169,7 @@ mod extensions {
     }
 
     #[test]
-    fn no_more_processes_at_a_reload() {
+    fn failed_fork_at_a_reload_leaves_the_old_worker() {
         // root has no such limit: there, the supervisor becomes somebody else
         let root = nix::unistd::geteuid().is_root();
         let user = root.then_some(60_000 + std::process::id() % 5_000);
@@ -201,7 +201,7 @@ mod extensions {
     }
 
     #[test]
-    fn no_more_descriptors_at_a_reload() {
+    fn reload_survives_a_lack_of_descriptors() {
         let s = start(
             &[
                 "--pid-file=DIR/pid",
@@ -236,7 +236,7 @@ mod extensions {
     }
 
     #[test]
-    fn a_status_file_that_cannot_be_written_any_more() {
+    fn unwritable_status_file_does_not_stop_the_service() {
         let options = ["--status-file=DIR/run/status", "--pid-file=DIR/pid"];
         let s = bare_supervisor(&options)
             .file("run/x", "")
@@ -267,7 +267,7 @@ mod extensions {
     }
 
     #[test]
-    fn a_status_file_whose_place_was_taken() {
+    fn replaced_status_file_does_not_stop_the_service() {
         let options = ["--status-file=DIR/run/status", "--pid-file=DIR/pid"];
         let s = bare_supervisor(&options)
             .file("run/x", "")
@@ -292,7 +292,7 @@ mod extensions {
     }
 
     #[test]
-    fn children_that_are_not_workers_are_reaped_quietly() {
+    fn unknown_children_are_reaped_without_a_line() {
         // it inherits a child from the shell that became it
         let before =
             "mkfifo \"$DIR/gate\"; { read go <\"$DIR/gate\"; } & echo $! >\"$DIR/stranger\"";
@@ -313,7 +313,7 @@ mod extensions {
     }
 
     #[test]
-    fn a_standard_error_nobody_can_write_to() {
+    fn unwritable_standard_error_does_not_stop_the_service() {
         let dead_pipe = "mkfifo err; cat err >/dev/null & exec 2>err; kill $!; wait $! 2>/dev/null";
         for before in ["exec 2>/dev/full", "exec 2>&-", dead_pipe] {
             let s = supervisor(&["--path=DIR/a.sock"])
@@ -330,7 +330,7 @@ mod extensions {
     }
 
     #[test]
-    fn closed_standard_streams_are_not_taken_by_sockets() {
+    fn sockets_do_not_take_closed_standard_streams() {
         let s = supervisor(&["--port=127.0.0.1:PORT"])
             .before("exec 0<&- 1>&- 2>&-")
             .sh(SLEEPS)
@@ -348,7 +348,7 @@ mod extensions {
     }
 
     #[test]
-    fn its_own_binary_may_be_replaced() {
+    fn replaced_binary_of_the_supervisor_has_no_effect() {
         let s = supervisor(&["--pid-file=DIR/pid"])
             .sh(SLEEPS)
             .copied()

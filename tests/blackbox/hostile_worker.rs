@@ -13,7 +13,7 @@ mod extensions {
     use crate::fixtures::supervisor;
 
     #[test]
-    fn another_user_s_can_do_nothing_to_the_supervisor_or_its_files() {
+    fn worker_of_another_user_cannot_harm_the_supervisor_or_its_files() {
         if !other_user_is_available() {
             return;
         }
@@ -88,7 +88,7 @@ mod extensions {
     }
 
     #[test]
-    fn what_security_md_names_is_there() {
+    fn tests_named_in_security_md_exist() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let text = fs::read_to_string(root.join("SECURITY.md")).unwrap();
         // What is between backquotes is every second part.

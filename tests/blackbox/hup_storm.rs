@@ -27,7 +27,7 @@ mod extensions {
     }
 
     #[test]
-    fn a_thousand_at_once() {
+    fn thousand_hups_at_once_end_in_one_worker() {
         for interval in ["--interval=0", "--interval=0.1"] {
             let s = start(
                 &[interval, "--port=127.0.0.1:PORT", "--pid-file=DIR/pid"],
@@ -59,7 +59,7 @@ mod extensions {
     }
 
     #[test]
-    fn a_hundred_one_after_the_other() {
+    fn hundred_hups_in_a_row_are_all_served() {
         let s = start(&["--path=DIR/a.sock"], SLEEPS);
         s.settle();
         let descriptors = s.process().descriptors().len();
@@ -89,7 +89,7 @@ mod extensions {
     }
 
     #[test]
-    fn term_after_the_storm_is_the_end() {
+    fn term_after_many_hups_stops() {
         let s = start_hello(&["--port=127.0.0.1:PORT"]);
         for _ in 0..200 {
             s.process().signal(Signal::SIGHUP);
@@ -110,7 +110,7 @@ mod extensions {
     }
 
     #[test]
-    fn a_storm_of_crashes_and_hups_ends_in_one_worker() {
+    fn crashes_and_hups_end_in_one_worker() {
         let s = start(&["--interval=0.05"], SLEEPS);
         s.settle();
         let descriptors = s.process().descriptors().len();

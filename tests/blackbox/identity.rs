@@ -28,7 +28,7 @@ mod extensions {
     const SLEEP: [&str; 3] = ["--", "sleep", "1000"];
 
     #[test]
-    fn a_user_comes_with_its_groups_and_its_home() {
+    fn user_sets_groups_home_and_name() {
         if !is_root() {
             return;
         }
@@ -57,7 +57,7 @@ mod extensions {
     }
 
     #[test]
-    fn numbers_will_do() {
+    fn user_and_group_may_be_numbers() {
         if !is_root() {
             return;
         }
@@ -72,7 +72,7 @@ mod extensions {
     }
 
     #[test]
-    fn it_may_say_that_it_is_ready_and_others_may_not() {
+    fn worker_of_another_user_can_notify_and_third_users_cannot() {
         if !is_root() {
             return;
         }
@@ -120,7 +120,7 @@ mod extensions {
     }
 
     #[test]
-    fn its_socket_is_not_where_it_cannot_go() {
+    fn notification_socket_is_where_the_user_can_reach_it() {
         if !is_root() {
             return;
         }
@@ -142,7 +142,7 @@ mod extensions {
     }
 
     #[test]
-    fn who_could_rename_in_it_could_lead_us_astray() {
+    fn tmpdir_that_the_user_can_write_to_is_not_used() {
         let builder = supervisor(&[]).before("mkdir -m 777 \"$DIR/open\"; chmod 777 \"$DIR/open\"");
         let open = builder.path("open");
         let s = builder
@@ -157,7 +157,7 @@ mod extensions {
     }
 
     #[test]
-    fn a_directory_that_is_closed_to_it_is_an_error() {
+    fn directory_that_the_user_cannot_enter_is_an_error() {
         if !is_root() {
             return;
         }
@@ -169,7 +169,7 @@ mod extensions {
     }
 
     #[test]
-    fn unknown_names_are_refused_at_start() {
+    fn unknown_user_and_group_are_refused_at_start() {
         let refused = |option: &str| supervisor(&[option]).program(SLEEP).run();
         refused("--user=no-such-user").expect(2, &["--user=no-such-user: no such user"]);
         refused("--group=no-such-group").expect(2, &["--group=no-such-group: no such group"]);
@@ -177,7 +177,7 @@ mod extensions {
     }
 
     #[test]
-    fn who_is_not_root_cannot_do_it() {
+    fn user_without_root_is_refused() {
         let mut builder = supervisor(&["--user=nobody"]).program(SLEEP);
         if nix::unistd::geteuid().is_root() {
             builder = builder.before(

@@ -28,7 +28,7 @@ mod extensions {
         fi"#;
 
     #[test]
-    fn the_one_at_the_address_is_taken_and_the_rest_are_handed_on() {
+    fn inherited_socket_at_the_address_is_used_and_the_others_are_passed_on() {
         let s = supervisor(&["--port=127.0.0.1:PORT"])
             .before(OUTER)
             .sh(SLEEPS)
@@ -51,7 +51,7 @@ mod extensions {
     }
 
     #[test]
-    fn it_is_served() {
+    fn inherited_socket_is_served() {
         let s = supervisor(&["--port=127.0.0.1:PORT"])
             .before(OUTER)
             .program(["--".into(), hello().into_os_string()])
@@ -61,7 +61,7 @@ mod extensions {
     }
 
     #[test]
-    fn one_may_be_named() {
+    fn inherited_socket_is_chosen_by_name() {
         let s = supervisor(&["--port=fd:web=7"])
             .before(OUTER)
             .sh(SLEEPS)
@@ -73,7 +73,7 @@ mod extensions {
     }
 
     #[test]
-    fn a_name_that_is_not_there_is_an_error_that_lists_those_that_are() {
+    fn unknown_name_is_an_error_that_lists_the_known_names() {
         let s = supervisor(&["--port=fd:nope"])
             .before(OUTER)
             .sh(SLEEPS)
@@ -100,20 +100,20 @@ mod extensions {
     }
 
     #[test]
-    fn nonsense_is_refused() {
+    fn invalid_variables_are_refused() {
         for count in ["some", "-1", "''", "99999999999999999999", "1000000", "3.0"] {
             refused(&format!("LISTEN_FDS={count}"), &["LISTEN_FDS="]);
         }
     }
 
     #[test]
-    fn a_descriptor_that_is_not_open_is_named() {
+    fn closed_descriptor_is_named_in_the_error() {
         let closed = "LISTEN_FDS=20000";
         refused(closed, &["LISTEN_FDS=20000", "is not open"]);
     }
 
     #[test]
-    fn what_is_for_another_process_is_ignored_and_not_handed_on() {
+    fn variables_for_another_process_are_ignored_and_not_passed_on() {
         let s = supervisor(&[])
             .env("LISTEN_PID", "1")
             .env("LISTEN_FDS", "2")
@@ -127,7 +127,7 @@ mod extensions {
     }
 
     #[test]
-    fn a_listening_standard_input_is_taken() {
+    fn listening_standard_input_is_used() {
         let outer = r#"
             if [ -z "$INNER" ]; then
                 export INNER=1

@@ -29,12 +29,12 @@ fn takes_a_second(s: &Supervisor) {
 }
 
 #[test]
-fn the_old_generation_is_signalled_after_the_delay() {
+fn old_generation_is_signalled_after_the_delay() {
     takes_a_second(&start(&["--kill-old-delay=1"], SLEEPS));
 }
 
 #[test]
-fn the_environment_may_ask_for_it() {
+fn delay_is_set_by_the_environment() {
     takes_a_second(
         &supervisor(&[])
             .env("KILL_OLD_DELAY", "1")
@@ -44,7 +44,7 @@ fn the_environment_may_ask_for_it() {
 }
 
 #[test]
-fn the_option_beats_the_environment() {
+fn option_overrides_the_environment() {
     takes_a_second(
         &supervisor(&["--kill-old-delay=1"])
             .env("KILL_OLD_DELAY", "1000")
@@ -54,7 +54,7 @@ fn the_option_beats_the_environment() {
 }
 
 #[test]
-fn both_generations_serve_meanwhile() {
+fn both_generations_serve_during_the_delay() {
     let s = start(&["--kill-old-delay=5"], SLEEPS);
     let first = s.wait_generation(1);
     s.hup();
@@ -68,7 +68,7 @@ fn both_generations_serve_meanwhile() {
 }
 
 #[test]
-fn there_is_none_by_default() {
+fn delay_defaults_to_0() {
     let s = start(&[], SLEEPS);
     let first = s.wait_generation(1);
     s.hup();
@@ -86,7 +86,7 @@ mod extensions {
     use crate::fixtures::start;
 
     #[test]
-    fn a_new_generation_that_dies_in_the_delay_leaves_the_old_alone() {
+    fn old_generation_stays_when_the_new_one_dies_during_the_delay() {
         let s = start(&["--kill-old-delay=4"], SLEEPS);
         let first = s.wait_generation(1);
         s.hup();
@@ -110,7 +110,7 @@ mod extensions {
     }
 
     #[test]
-    fn hups_in_the_delay_count_together_as_one_more() {
+    fn hups_during_the_delay_cause_one_further_reload() {
         let s = start(&["--kill-old-delay=3"], SLEEPS);
         s.hup();
         s.wait_line("sleeping 3 secs before killing old workers");
@@ -128,7 +128,7 @@ mod extensions {
     }
 
     #[test]
-    fn term_in_the_delay_is_answered_at_once() {
+    fn term_during_the_delay_stops_at_once() {
         let s = start(&["--kill-old-delay=1000"], SLEEPS);
         let first = s.wait_generation(1);
         s.hup();
@@ -146,7 +146,7 @@ mod extensions {
     }
 
     #[test]
-    fn an_old_worker_that_dies_in_the_delay_is_no_reason_to_start_another() {
+    fn death_of_an_old_worker_during_the_delay_starts_no_worker() {
         let s = start(&["--kill-old-delay=3"], SLEEPS);
         let first = s.wait_generation(1);
         s.hup();
@@ -160,7 +160,7 @@ mod extensions {
     }
 
     #[test]
-    fn fractions_of_a_second_will_do() {
+    fn delay_may_be_a_fraction_of_a_second() {
         let s = start(&["--kill-old-delay=0.2"], SLEEPS);
         let first = s.wait_generation(1);
         s.hup();

@@ -9,7 +9,7 @@ use server_starter_testing::workers::{FAILS, SLEEPS, STUBBORN};
 use crate::fixtures::{bare_supervisor, start, supervisor};
 
 #[test]
-fn a_worker_is_ready_when_it_has_lived_for_the_interval() {
+fn worker_is_ready_after_it_has_lived_for_the_interval() {
     let begin = Instant::now();
     let s = start(&["--interval=2"], SLEEPS);
     assert!(
@@ -21,7 +21,7 @@ fn a_worker_is_ready_when_it_has_lived_for_the_interval() {
 }
 
 #[test]
-fn the_default_interval_is_one_second() {
+fn interval_defaults_to_one_second() {
     let begin = Instant::now();
     let s = bare_supervisor(&["--status-file=DIR/status"])
         .sh(SLEEPS)
@@ -36,7 +36,7 @@ fn the_default_interval_is_one_second() {
 }
 
 #[test]
-fn a_worker_that_dies_before_has_failed_and_another_is_tried() {
+fn worker_that_dies_during_the_interval_has_failed_and_another_is_started() {
     let begin = Instant::now();
     let s = supervisor(&["--interval=2"]).sh(FAILS).spawn();
     for generation in 1..=3 {
@@ -60,7 +60,7 @@ fn a_worker_that_dies_before_has_failed_and_another_is_tried() {
 }
 
 #[test]
-fn the_status_of_a_failed_worker_is_the_raw_one() {
+fn wait_status_of_a_failed_worker_is_logged_as_is() {
     for (script, status) in [
         ("up; exit 3", 768),
         ("up; kill -KILL $$", 9),
@@ -77,7 +77,7 @@ fn the_status_of_a_failed_worker_is_the_raw_one() {
 }
 
 #[test]
-fn a_start_that_succeeds_after_failures_is_one_generation_further() {
+fn each_failed_attempt_uses_a_generation() {
     let worker =
         "up; if [ \"$SERVER_STARTER_GENERATION\" -lt 3 ]; then exit 1; fi; exec sleep 1000";
     let s = start(&["--interval=2"], worker);
@@ -88,7 +88,7 @@ fn a_start_that_succeeds_after_failures_is_one_generation_further() {
 }
 
 #[test]
-fn a_crashed_worker_is_replaced() {
+fn crashed_worker_is_replaced() {
     let s = start(&[], SLEEPS);
     let mut worker = s.wait_generation(1);
     for generation in 2..=3 {
@@ -105,7 +105,7 @@ fn a_crashed_worker_is_replaced() {
 }
 
 #[test]
-fn a_worker_that_exits_is_replaced() {
+fn exited_worker_is_replaced() {
     let worker = "up; if [ $SERVER_STARTER_GENERATION = 1 ]; then read go <\"$DIR/gate\"; exit 0; fi; exec sleep 1000";
     let s = supervisor(&[])
         .before("mkfifo \"$DIR/gate\"")
@@ -122,7 +122,7 @@ fn a_worker_that_exits_is_replaced() {
 }
 
 #[test]
-fn any_signal_may_end_a_worker() {
+fn worker_ended_by_any_signal_is_replaced() {
     // real-time signals have no names
     for signal in [1, 2, 10, 14, 40, 64] {
         let worker = format!(
@@ -144,7 +144,7 @@ fn any_signal_may_end_a_worker() {
 }
 
 #[test]
-fn a_crashed_worker_is_replaced_while_an_old_one_drains() {
+fn crashed_worker_is_replaced_while_an_old_worker_drains() {
     let s = start(&[], STUBBORN);
     let first = s.wait_generation(1);
     s.hup();
@@ -172,7 +172,7 @@ mod extensions {
     use crate::fixtures::{start, supervisor};
 
     #[test]
-    fn a_program_that_is_missing_at_the_first_start_ends_it() {
+    fn missing_program_at_the_first_start_ends_the_supervisor() {
         let missing = supervisor(&["--port=127.0.0.1:0"])
             .program(["--", "/no/such/program"])
             .run();
@@ -193,7 +193,7 @@ mod extensions {
     }
 
     #[test]
-    fn a_directory_that_is_missing_at_the_first_start_ends_it() {
+    fn missing_directory_at_the_first_start_ends_the_supervisor() {
         let missing = supervisor(&["--dir=/no/such/directory"])
             .program(["--", "true"])
             .run();
@@ -204,7 +204,7 @@ mod extensions {
     }
 
     #[test]
-    fn start_attempts_end_a_first_start_that_keeps_failing() {
+    fn failing_first_start_ends_after_the_start_attempts() {
         let options = [
             "--interval=2",
             "--start-attempts=3",
@@ -221,7 +221,7 @@ mod extensions {
     }
 
     #[test]
-    fn start_attempts_end_it_when_no_worker_is_left() {
+    fn supervisor_without_a_worker_ends_after_the_start_attempts() {
         let s = start(&["--interval=2", "--start-attempts=2"], FAILS_ON_DEMAND);
         let first = s.wait_generation(1);
         s.write("fail", "");
@@ -234,7 +234,7 @@ mod extensions {
     }
 
     #[test]
-    fn crashes_are_answered_at_once_then_with_growing_pauses() {
+    fn crashed_worker_is_replaced_at_once_then_with_growing_pauses() {
         let s = start(&[], SLEEPS);
         let pauses = [0, 200, 400, 800].map(Duration::from_millis);
         for (generation, pause) in (1..).zip(pauses) {
@@ -256,7 +256,7 @@ mod extensions {
     }
 
     #[test]
-    fn the_status_file_is_empty_while_no_worker_lives() {
+    fn status_file_is_empty_while_no_worker_lives() {
         let s = start(&[], SLEEPS);
         // the fifth crash in a row is answered after a pause of 1.6 s
         (1..=5).for_each(|generation| s.wait_generation(generation).signal(Signal::SIGKILL));
@@ -270,7 +270,7 @@ mod extensions {
     }
 
     #[test]
-    fn a_hup_cuts_the_pause_short() {
+    fn hup_ends_the_pause() {
         let s = start(&[], SLEEPS);
         let begin = Instant::now();
         // uncut, the pauses would add up to 0.2 + 0.4 + … + 25.6 = 51 s
@@ -300,7 +300,7 @@ mod extensions {
     }
 
     #[test]
-    fn term_ends_the_pause_at_once() {
+    fn term_during_the_pause_stops_at_once() {
         let s = start(&[], SLEEPS);
         for generation in 1..=5 {
             let worker = s.wait_generation(generation);
@@ -315,7 +315,7 @@ mod extensions {
     }
 
     #[test]
-    fn an_idle_supervisor_sleeps() {
+    fn idle_supervisor_does_not_wake_up() {
         let s = start(&["--port=127.0.0.1:PORT", "--pid-file=DIR/pid"], SLEEPS);
         s.settle();
         let wake_ups = || s.process().status("voluntary_ctxt_switches");

@@ -48,7 +48,7 @@ mod extensions {
     }
 
     #[test]
-    fn the_supervisor_raises_its_own_and_workers_get_the_old_one() {
+    fn supervisor_raises_its_soft_limit_and_workers_get_the_original() {
         let s = builder(&paths(1), "ulimit -Sn 77; ulimit -Hn 500")
             .sh("ulimit -Sn >soft; up; exec sleep 1000")
             .start();
@@ -61,7 +61,7 @@ mod extensions {
     }
 
     #[test]
-    fn more_sockets_than_the_soft_limit() {
+    fn more_sockets_than_the_soft_limit_are_bound() {
         let ports = vec!["--port=127.0.0.1:0".to_owned(); 200];
         let s = builder(&ports, "ulimit -Sn 64; ulimit -Hn 500")
             .sh(SLEEPS)
@@ -81,7 +81,7 @@ mod extensions {
     }
 
     #[test]
-    fn a_socket_on_a_high_number_leaves_workers_their_limit() {
+    fn worker_with_a_socket_on_a_high_number_gets_the_original_limit() {
         let high = ["--port=127.0.0.1:0=300".to_owned()];
         let s = builder(&high, "ulimit -Sn 64; ulimit -Hn 500")
             .sh(SLEEPS)
@@ -97,7 +97,7 @@ mod extensions {
     }
 
     #[test]
-    fn the_hard_limit_is_the_end_and_nothing_is_left_behind() {
+    fn more_sockets_than_the_hard_limit_are_refused_and_nothing_is_left() {
         let mut options = paths(100);
         options.push("--pid-file=DIR/pid".to_owned());
         let refused = builder(&options, "ulimit -Sn 64; ulimit -Hn 100")
@@ -109,7 +109,7 @@ mod extensions {
     }
 
     #[test]
-    fn the_log_command_gets_the_old_one_too() {
+    fn log_command_gets_the_original_limit() {
         let s = supervisor(&["--log-file=| ulimit -Sn >soft; exec cat >log"])
             .log("log")
             .before("ulimit -Sn 77; ulimit -Hn 500")
@@ -121,7 +121,7 @@ mod extensions {
     }
 
     #[test]
-    fn what_somebody_sets_meanwhile_is_for_workers_to_come() {
+    fn limit_set_from_outside_is_for_later_workers() {
         let s = builder(&paths(1), "ulimit -Sn 77; ulimit -Hn 500")
             .sh(SLEEPS)
             .start();
@@ -169,7 +169,7 @@ mod extensions {
     }
 
     #[test]
-    fn more_than_one_variable_can_say_is_an_error_that_says_so() {
+    fn too_many_sockets_for_one_variable_are_refused() {
         if !may_have(8192) {
             return;
         }
@@ -188,7 +188,7 @@ mod extensions {
     }
 
     #[test]
-    fn more_generations_may_drain_than_the_soft_limit_has_room_for() {
+    fn more_generations_drain_than_the_soft_limit_allows_descriptors() {
         let worker = "trap '' TERM; up; exec sleep 1000";
         let s = supervisor(&[])
             .before("ulimit -Sn 24; ulimit -Hn 500")
@@ -208,7 +208,7 @@ mod extensions {
     }
 
     #[test]
-    fn a_supervisor_in_a_worker_has_what_it_was_given() {
+    fn supervisor_that_is_a_worker_uses_the_inherited_sockets() {
         let options = ["--port=127.0.0.1:0".to_owned()];
         let inner = "exec \"$INNER\" --interval=0 --status-file=inner -- /bin/sh -c \
                      'ulimit -Sn >soft; exec sleep 1000'";

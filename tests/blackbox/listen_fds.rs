@@ -17,7 +17,7 @@ mod extensions {
     }
 
     #[test]
-    fn every_generation_is_told_with_its_own_pid() {
+    fn listen_pid_is_the_pid_of_each_generation() {
         let options = [
             "--port=127.0.0.1:PORT",
             "--port=127.0.0.1:uPORT",
@@ -38,7 +38,7 @@ mod extensions {
     }
 
     #[test]
-    fn explicit_numbers_without_a_gap_are_told_in_the_order_of_the_descriptors() {
+    fn contiguous_chosen_descriptors_are_named_in_their_order() {
         let s = start(
             &["--port=127.0.0.1:PORT=4", "--port=127.0.0.1:PORT2=3"],
             SLEEPS,
@@ -49,7 +49,7 @@ mod extensions {
     }
 
     #[test]
-    fn explicit_numbers_with_a_gap_are_not_told_and_that_is_said_once() {
+    fn chosen_descriptors_with_a_gap_disable_listen_fds_with_one_warning() {
         for number in ["=7", "=0"] {
             let option = format!("--port=127.0.0.1:PORT{number}");
             let s = start(&[&option, "--port=127.0.0.1:PORT2"], SLEEPS);
@@ -68,7 +68,7 @@ mod extensions {
     }
 
     #[test]
-    fn without_sockets_there_is_nothing_to_tell() {
+    fn listen_fds_is_unset_without_sockets() {
         let s = start(&[], SLEEPS);
         assert_eq!(variables(s.wait_generation(1)), [const { None }; 3]);
         assert!(!s.lines().iter().any(|line| line.contains("LISTEN_FDS")));
@@ -76,7 +76,7 @@ mod extensions {
     }
 
     #[test]
-    fn what_the_environment_or_the_envdir_says_of_them_is_not_believed() {
+    fn listen_variables_of_the_environment_and_the_envdir_are_overridden() {
         let s = supervisor(&["--port=127.0.0.1:PORT", "--envdir=DIR/env"])
             .file("env/LISTEN_FDS", "77\n")
             .file("env/LISTEN_PID", "1\n")
@@ -94,7 +94,7 @@ mod extensions {
     }
 
     #[test]
-    fn a_shell_that_execs_passes_them_on_and_one_that_forks_does_not() {
+    fn listen_fds_is_valid_after_exec_and_invalid_after_fork() {
         // The harness' scripts exec sleep: that they are told, above, shows the first half. Here
         // the shell waits for a child, which has another pid, and so is not addressed.
         let s = start(

@@ -13,7 +13,7 @@ fn logging_to(option: &str) -> SupervisorBuilder {
 }
 
 #[test]
-fn everything_goes_to_the_file() {
+fn output_of_supervisor_and_workers_goes_to_the_file() {
     let s = logging_to("DIR/log").sh(TALKS).start();
     let first = s.wait_new_worker();
     s.wait_output("to standard output");
@@ -29,7 +29,7 @@ fn everything_goes_to_the_file() {
 }
 
 #[test]
-fn the_file_is_appended_to() {
+fn existing_log_file_is_appended_to() {
     let s = logging_to("DIR/log")
         .file("log", "from last time\n")
         .sh(SLEEPS)
@@ -40,7 +40,7 @@ fn the_file_is_appended_to() {
 }
 
 #[test]
-fn a_relative_file_is_where_the_supervisor_is() {
+fn relative_log_file_is_in_the_directory_of_the_supervisor() {
     let s = supervisor(&["--log-file=log", "--dir=DIR/elsewhere"])
         .file("elsewhere/x", "")
         .log("log")
@@ -52,7 +52,7 @@ fn a_relative_file_is_where_the_supervisor_is() {
 }
 
 #[test]
-fn a_pipe_goes_to_a_command() {
+fn pipe_starts_a_log_command() {
     for option in [
         "| cat >>DIR/log",
         "|cat >>DIR/log",
@@ -75,7 +75,7 @@ fn a_pipe_goes_to_a_command() {
 }
 
 #[test]
-fn a_file_that_cannot_be_opened_is_named() {
+fn log_file_that_cannot_be_opened_is_named() {
     let options = ["--log-file=DIR/missing/log"];
     supervisor(&options)
         .program(["--", "true"])
@@ -105,14 +105,14 @@ mod extensions {
     }
 
     #[test]
-    fn a_file_that_cannot_be_opened_exits_1() {
+    fn log_file_that_cannot_be_opened_is_exit_status_1() {
         let options = ["--log-file=DIR/missing/log"];
         let failed = supervisor(&options).program(["--", "true"]).run();
         failed.expect(1, &["missing/log", "No such file or directory"]);
     }
 
     #[test]
-    fn a_log_command_that_dies_is_started_again_and_nothing_is_lost() {
+    fn dead_log_command_is_restarted_and_no_line_is_lost() {
         let worker =
             "exec 9<>\"$DIR/gate\"; up; while read line <&9; do echo \"worker says $line\"; done";
         let s = supervisor(&["--log-file", LOGGER])
@@ -139,7 +139,7 @@ mod extensions {
     }
 
     #[test]
-    fn a_log_command_that_died_leaves_no_zombie() {
+    fn dead_log_command_leaves_no_zombie() {
         let s = supervisor(&["--log-file", LOGGER])
             .log("log")
             .sh(SLEEPS)
@@ -154,7 +154,7 @@ mod extensions {
     }
 
     #[test]
-    fn at_exit_the_log_command_has_read_everything() {
+    fn log_command_has_read_all_lines_at_exit() {
         let s = supervisor(&["--log-file", LOGGER])
             .log("log")
             .sh(SLEEPS)
@@ -166,7 +166,7 @@ mod extensions {
     }
 
     #[test]
-    fn at_exit_the_log_command_sees_the_end_and_is_waited_for() {
+    fn supervisor_closes_the_pipe_at_exit_and_waits_for_the_log_command() {
         // Were there still a writer, it would wait for us, and we for it until the time is up.
         let logger = "| cat >>DIR/log; test -e /proc/$PPID/exe && echo first >>DIR/ended";
         let s = logging_to(logger).sh(SLEEPS).start();
@@ -177,7 +177,7 @@ mod extensions {
     }
 
     #[test]
-    fn a_log_command_that_reads_nothing_stops_nothing() {
+    fn log_command_that_does_not_read_does_not_block_the_supervisor() {
         let s = supervisor(&["--log-file", "| exec sleep 1000"])
             .log("log")
             .sh("up; exec yes")
@@ -192,7 +192,7 @@ mod extensions {
 
     /// It would not be seen in the log.
     #[test]
-    fn a_log_command_that_cannot_run_is_complained_about_where_it_complains_itself() {
+    fn failing_log_command_is_reported_on_standard_error() {
         let builder = supervisor(&["--log-file=| exit 3"]).sh(SLEEPS);
         let s = builder.spawn();
         s.wait_line_starting("start_server: the log command ended at once (exit code 3)");
@@ -202,7 +202,7 @@ mod extensions {
     }
 
     #[test]
-    fn the_log_command_is_not_a_worker() {
+    fn log_command_is_not_treated_as_a_worker() {
         let s = supervisor(&["--log-file", LOGGER])
             .log("log")
             .sh(SLEEPS)
@@ -226,7 +226,7 @@ mod extensions {
     }
 
     #[test]
-    fn usr1_reopens_the_file() {
+    fn usr1_reopens_the_log_file() {
         let s = logging_to("DIR/log")
             .sh("echo \"generation $SERVER_STARTER_GENERATION\"; up; exec sleep 1000")
             .start();
@@ -251,7 +251,7 @@ mod extensions {
     }
 
     #[test]
-    fn usr1_survives_a_file_that_cannot_be_opened() {
+    fn usr1_keeps_the_log_when_the_file_cannot_be_opened() {
         let s = supervisor(&["--log-file=DIR/logs/log"])
             .file("logs/x", "")
             .log("logs/log")

@@ -16,7 +16,7 @@ mod extensions {
     }
 
     #[test]
-    fn ready_reloading_ready_stopping() {
+    fn manager_is_told_ready_reloading_ready_and_stopping() {
         let (manager, builder) = supervisor(&[]).notify_server();
         let s = builder.sh(SLEEPS).start();
         let first = s.wait_generation(1);
@@ -41,7 +41,7 @@ mod extensions {
     }
 
     #[test]
-    fn a_reload_that_failed_ends_in_ready_too_and_says_why() {
+    fn failed_reload_is_reported_as_ready_with_the_reason() {
         let (manager, builder) =
             supervisor(&["--interval=0.2", "--start-attempts=1"]).notify_server();
         let s = builder.sh(FAILS_ON_DEMAND).start();
@@ -60,7 +60,7 @@ mod extensions {
     }
 
     #[test]
-    fn what_could_not_be_said_is_said_as_soon_as_it_can() {
+    fn unsent_notification_is_sent_when_the_socket_is_back() {
         let (manager, builder) = supervisor(&[]).notify_server();
         let (socket, away) = (builder.path("notify"), builder.path("away"));
         let rename = |from: &Path, to: &Path| std::fs::rename(from, to).unwrap();
@@ -81,7 +81,7 @@ mod extensions {
     }
 
     #[test]
-    fn it_is_not_ready_before_a_worker_is() {
+    fn supervisor_is_not_ready_before_a_worker_is() {
         let (manager, builder) = supervisor(&["--interval=0.2"]).notify_server();
         let s = builder.file("fail", "").sh(FAILS_ON_DEMAND).spawn();
         s.wait_line_starting("new worker ");
@@ -93,7 +93,7 @@ mod extensions {
     }
 
     #[test]
-    fn workers_have_no_line_to_the_manager() {
+    fn workers_do_not_get_the_variables_of_the_manager() {
         let (_manager, builder) = supervisor(&[]).notify_server();
         let builder = builder.env("WATCHDOG_USEC", "60000000").env("FDSTORE", "1");
         let s = builder.sh(SLEEPS).start();
@@ -107,7 +107,7 @@ mod extensions {
     }
 
     #[test]
-    fn what_a_worker_says_of_itself_is_passed_on() {
+    fn status_of_a_worker_is_passed_on() {
         let (manager, builder) = supervisor(&[]).notify_server();
         let s = builder.sh(SLEEPS).start();
         let first = s.wait_generation(1);
@@ -124,7 +124,7 @@ mod extensions {
     }
 
     #[test]
-    fn the_words_of_one_that_fails_are_its_reason() {
+    fn status_and_errno_of_a_failed_worker_are_the_reason() {
         let options = [
             "--ready=notify",
             "--start-timeout=1000",
@@ -147,7 +147,7 @@ mod extensions {
     }
 
     #[test]
-    fn the_watchdog_is_pinged() {
+    fn watchdog_is_pinged() {
         let (manager, builder) = supervisor(&[]).notify_server();
         let s = builder.env("WATCHDOG_USEC", "100000").sh(SLEEPS).start();
         for _ in 0..3 {
@@ -182,7 +182,7 @@ mod extensions {
     }
 
     #[test]
-    fn a_manager_that_is_gone_does_no_harm() {
+    fn missing_manager_does_not_stop_the_service() {
         let (manager, builder) = supervisor(&[]).notify_server();
         drop(manager);
         let s = builder.sh(SLEEPS).start();

@@ -9,7 +9,7 @@ mod extensions {
     use crate::fixtures::{NOTIFY, start_notified, supervisor};
 
     #[test]
-    fn nothing_is_left_of_the_sockets() {
+    fn notification_sockets_are_removed() {
         let s = start_notified(&NOTIFY);
         let first = NotifyClient::of(s.wait_generation(1)).path;
         s.hup();
@@ -24,7 +24,7 @@ mod extensions {
     }
 
     #[test]
-    fn it_is_for_nobody_else() {
+    fn notification_socket_is_for_its_user_only() {
         use std::os::unix::fs::PermissionsExt;
         let s = start_notified(&NOTIFY);
         let socket = NotifyClient::of(s.wait_generation(1)).path;
@@ -34,7 +34,7 @@ mod extensions {
     }
 
     #[test]
-    fn a_worker_may_remove_its_socket_and_even_the_directory() {
+    fn worker_can_remove_its_socket_and_the_directory_without_harm() {
         let s = start_notified(&NOTIFY);
         let socket = NotifyClient::of(s.wait_generation(1)).path;
         std::fs::remove_file(&socket).unwrap();
@@ -49,7 +49,7 @@ mod extensions {
     }
 
     #[test]
-    fn garbage_and_giants_change_nothing() {
+    fn invalid_and_oversized_messages_have_no_effect() {
         let s = start_notified(&NOTIFY);
         s.hup();
         let (_, notify) = s.wait_notifying(2);
@@ -75,7 +75,7 @@ mod extensions {
     }
 
     #[test]
-    fn a_flood_holds_nothing_up() {
+    fn flood_of_messages_does_not_delay_a_reload() {
         let s = start_notified(&NOTIFY);
         let first = NotifyClient::of(s.wait_generation(1));
         std::thread::scope(|scope| {
@@ -100,7 +100,7 @@ mod extensions {
     }
 
     #[test]
-    fn a_hundred_thousand_messages_are_read() {
+    fn hundred_thousand_messages_are_read() {
         let s = start_notified(&NOTIFY);
         let notify = NotifyClient::of(s.wait_generation(1));
         let start = Instant::now();
@@ -113,7 +113,7 @@ mod extensions {
     }
 
     #[test]
-    fn descriptors_that_come_along_are_closed() {
+    fn received_descriptors_are_closed() {
         let s = start_notified(&NOTIFY);
         let worker = s.wait_generation(1);
         let before = s.process().descriptors().len();
@@ -126,7 +126,7 @@ mod extensions {
     }
 
     #[test]
-    fn more_descriptors_than_there_is_room_for_are_closed_too() {
+    fn received_descriptors_beyond_the_limit_are_closed() {
         let s = supervisor(&NOTIFY)
             .before("ulimit -n 64")
             .sh(SLEEPS)
@@ -146,7 +146,7 @@ mod extensions {
     }
 
     #[test]
-    fn a_stranger_is_not_listened_to() {
+    fn message_of_another_user_is_ignored() {
         if !nix::unistd::geteuid().is_root() {
             return skipped("to be another user needs root");
         }
@@ -178,7 +178,7 @@ mod extensions {
     }
 
     #[test]
-    fn a_place_that_cannot_be_used_is_named_and_another_found() {
+    fn unusable_directory_is_named_and_another_is_used() {
         let long = format!("DIR/{}", "x".repeat(90));
         for (name, place) in [
             ("RUNTIME_DIRECTORY", "/nonexistent/place"),
@@ -201,7 +201,7 @@ mod extensions {
     }
 
     #[test]
-    fn the_service_s_runtime_directory_comes_first() {
+    fn runtime_directory_of_the_service_is_preferred() {
         let builder = supervisor(&NOTIFY).before("mkdir \"$DIR/run\" \"$DIR/other\"");
         let (run, other) = (builder.path("run"), builder.path("other"));
         let both = format!("{}:{}", run.display(), other.display());
@@ -219,7 +219,7 @@ mod extensions {
     }
 
     #[test]
-    fn a_place_that_fills_up_later_is_named_and_another_found() {
+    fn directory_that_fills_up_is_named_and_another_is_used() {
         if !nix::unistd::geteuid().is_root() {
             return skipped("a file system of its own needs root");
         }

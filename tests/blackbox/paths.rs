@@ -9,7 +9,7 @@ use server_starter_testing::workers::SLEEPS;
 use crate::fixtures::{start, supervisor};
 
 #[test]
-fn a_path_is_a_stream_socket_under_its_own_name() {
+fn path_is_a_stream_socket_exported_under_its_name() {
     let s = start(&["--path=DIR/a.sock"], SLEEPS);
     let path = s.path("a.sock").display().to_string();
     let found: Vec<_> = exports(s.wait_generation(1))
@@ -22,7 +22,7 @@ fn a_path_is_a_stream_socket_under_its_own_name() {
 }
 
 #[test]
-fn a_relative_path_stays_as_typed() {
+fn relative_path_is_exported_as_typed() {
     let s = start(&["--path=a.sock"], SLEEPS);
     let found = exports(s.wait_generation(1));
     assert_eq!(
@@ -34,7 +34,7 @@ fn a_relative_path_stays_as_typed() {
 }
 
 #[test]
-fn everybody_may_connect_whatever_the_umask() {
+fn socket_is_open_to_all_whatever_the_umask() {
     let s = supervisor(&["--path=DIR/a.sock"])
         .before("umask 077")
         .sh(SLEEPS)
@@ -45,7 +45,7 @@ fn everybody_may_connect_whatever_the_umask() {
 }
 
 #[test]
-fn the_socket_is_removed_at_exit() {
+fn socket_is_removed_at_exit() {
     let s = start(&["--path=DIR/a.sock", "--path=DIR/b.sock"], SLEEPS);
     assert!(s.path("a.sock").metadata().unwrap().file_type().is_socket());
     s.stop();
@@ -53,7 +53,7 @@ fn the_socket_is_removed_at_exit() {
 }
 
 #[test]
-fn a_stale_socket_is_replaced() {
+fn stale_socket_is_replaced() {
     let builder = supervisor(&["--path=DIR/a.sock"]).sh(SLEEPS);
     drop(UnixListener::bind(builder.path("a.sock")).unwrap());
     let s = builder.start();
@@ -66,7 +66,7 @@ fn a_stale_socket_is_replaced() {
 }
 
 #[test]
-fn a_path_that_cannot_be_made_is_named() {
+fn path_that_cannot_be_bound_is_named() {
     let options = ["--path=DIR/missing/a.sock"];
     supervisor(&options)
         .program(["--", "true"])
@@ -84,7 +84,7 @@ mod extensions {
     use crate::fixtures::{start, supervisor};
 
     #[test]
-    fn what_is_no_socket_is_left_alone() {
+    fn non_socket_path_is_not_replaced() {
         let refused = supervisor(&["--path=DIR/a.sock"])
             .file("a.sock", "precious")
             .program(["--", "true"])
@@ -104,7 +104,7 @@ mod extensions {
     }
 
     #[test]
-    fn a_symbolic_link_is_left_alone() {
+    fn symbolic_link_is_not_replaced() {
         let builder = supervisor(&["--path=DIR/a.sock"])
             .file("target", "precious")
             .program(["--", "true"]);
@@ -122,7 +122,7 @@ mod extensions {
     }
 
     #[test]
-    fn a_socket_someone_listens_on_is_left_alone() {
+    fn listening_socket_is_not_replaced() {
         let builder = supervisor(&["--path=DIR/a.sock"]).program(["--", "true"]);
         let listener = UnixListener::bind(builder.path("a.sock")).unwrap();
         let refused = builder.run();
@@ -132,7 +132,7 @@ mod extensions {
     }
 
     #[test]
-    fn a_socket_with_a_full_backlog_is_left_alone() {
+    fn socket_with_a_full_backlog_is_not_replaced() {
         let s = start(&["--backlog=1", "--path=DIR/a.sock"], SLEEPS);
         let waiting: Vec<UnixStream> = (0..2)
             .map(|_| UnixStream::connect(s.path("a.sock")).unwrap())
@@ -145,7 +145,7 @@ mod extensions {
     }
 
     #[test]
-    fn a_datagram_socket_in_use_is_left_alone() {
+    fn datagram_socket_in_use_is_not_replaced() {
         let builder = supervisor(&["--path=DIR/a.sock"]).program(["--", "true"]);
         let theirs = UnixDatagram::bind(builder.path("a.sock")).unwrap();
         let refused = builder.run();
@@ -158,7 +158,7 @@ mod extensions {
     }
 
     #[test]
-    fn at_exit_only_our_own_socket_is_removed() {
+    fn replaced_socket_is_not_removed_at_exit() {
         let s = start(
             &[
                 "--path=DIR/a.sock",
@@ -182,7 +182,7 @@ mod extensions {
     }
 
     #[test]
-    fn a_refused_start_removes_the_sockets_it_made() {
+    fn refused_start_removes_its_sockets() {
         let options = ["--path=DIR/a.sock", "--path=DIR/b.sock"];
         let refused = supervisor(&options)
             .file("b.sock", "precious")
@@ -193,14 +193,14 @@ mod extensions {
     }
 
     #[test]
-    fn a_socket_that_was_removed_meanwhile_is_no_trouble() {
+    fn removed_socket_is_no_error_at_exit() {
         let s = start(&["--path=DIR/a.sock"], SLEEPS);
         fs::remove_file(s.path("a.sock")).unwrap();
         s.stop();
     }
 
     #[test]
-    fn the_mode_may_be_chosen() {
+    fn path_mode_sets_the_mode() {
         let s = start(&["--path=DIR/a.sock", "--path-mode=0640"], SLEEPS);
         let mode = s.path("a.sock").metadata().unwrap().permissions().mode();
         assert_eq!(mode & 0o7777, 0o640);
@@ -208,7 +208,7 @@ mod extensions {
     }
 
     #[test]
-    fn a_mode_that_is_none_is_refused() {
+    fn invalid_mode_is_refused() {
         for mode in ["", "rw", "8", "-1", "17777777"] {
             let options = ["--path=DIR/a.sock", &format!("--path-mode={mode}")];
             supervisor(&options)
@@ -219,7 +219,7 @@ mod extensions {
     }
 
     #[test]
-    fn the_owner_may_be_chosen() {
+    fn path_user_and_path_group_set_the_owner() {
         // only root may give files away; anybody may keep them
         let (user, group) = (nix::unistd::geteuid(), nix::unistd::getegid());
         let wanted = if user.is_root() {
@@ -240,7 +240,7 @@ mod extensions {
     }
 
     #[test]
-    fn an_owner_that_is_unknown_is_named() {
+    fn unknown_owner_is_named() {
         for option in ["--path-user=no-such-name", "--path-group=no-such-name"] {
             let refused = supervisor(&["--path=DIR/a.sock", option])
                 .program(["--", "true"])
@@ -251,7 +251,7 @@ mod extensions {
     }
 
     #[test]
-    fn a_path_that_cannot_be_made_exits_1() {
+    fn path_that_cannot_be_bound_is_exit_status_1() {
         let options = ["--path=DIR/missing/a.sock"];
         let refused = supervisor(&options).program(["--", "true"]).run();
         refused.expect(1, &["missing/a.sock", "No such file or directory"]);

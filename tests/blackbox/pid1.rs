@@ -44,7 +44,7 @@ fn wait_no_zombies(s: &Supervisor) {
 }
 
 #[test]
-fn term_and_int_stop_it() {
+fn term_and_int_stop_the_supervisor() {
     for (signal, name) in [(Signal::SIGTERM, "TERM"), (Signal::SIGINT, "INT")] {
         stopped_by(signal, name);
     }
@@ -82,7 +82,7 @@ fn hup_replaces_the_worker() {
 }
 
 #[test]
-fn a_worker_that_dies_is_replaced() {
+fn dead_worker_is_replaced() {
     let Some(s) = start_as_process_1(&[], "up; read go <gate; exit 7") else {
         return;
     };
@@ -97,7 +97,7 @@ fn a_worker_that_dies_is_replaced() {
 }
 
 #[test]
-fn a_stop_does_not_wait_for_orphans() {
+fn stop_does_not_wait_for_orphans() {
     let stubborn = "(trap '' TERM HUP INT; exec sleep 1000) &";
     let Some(s) = start_as_process_1(&[], &format!("({stubborn}); {GRACEFUL}")) else {
         return;
@@ -124,7 +124,7 @@ mod extensions {
 
     /// The original takes them for workers, and says so.
     #[test]
-    fn an_orphan_is_reaped_and_no_worker_has_died() {
+    fn orphan_is_reaped_and_not_taken_for_a_worker() {
         let Some(s) = start_as_process_1(&[], &leaves(1)) else {
             return;
         };
@@ -146,7 +146,7 @@ mod extensions {
     }
 
     #[test]
-    fn many_orphans_end_at_once() {
+    fn many_orphans_that_end_at_once_are_reaped() {
         let Some(s) = start_as_process_1(&[], &leaves(200)) else {
             return;
         };
@@ -167,7 +167,7 @@ mod extensions {
     }
 
     #[test]
-    fn quit_stops_it() {
+    fn quit_stops_the_supervisor() {
         super::stopped_by(Signal::SIGQUIT, "QUIT");
     }
 
@@ -188,7 +188,7 @@ mod extensions {
     }
 
     #[test]
-    fn to_give_up_is_status_1() {
+    fn giving_up_is_exit_status_1() {
         if !PidNamespace::is_available() {
             return;
         }
@@ -199,7 +199,7 @@ mod extensions {
     }
 
     #[test]
-    fn wrong_usage_is_status_2() {
+    fn usage_error_is_exit_status_2() {
         if !PidNamespace::is_available() {
             return;
         }
@@ -208,7 +208,7 @@ mod extensions {
     }
 
     #[test]
-    fn a_worker_that_never_gets_ready_leaves_no_zombie() {
+    fn worker_that_never_becomes_ready_leaves_no_zombie() {
         let Some(s) =
             start_as_process_1(&["--start-attempts=3", "--interval=0.3"], FAILS_ON_DEMAND)
         else {
@@ -230,7 +230,7 @@ mod extensions {
     /// The kernel drops what would end a process 1 by default. It must be held for us before anything can take its time: here,
     /// the very first line, which does not fit into its pipe.
     #[test]
-    fn a_term_is_not_lost_before_it_can_be_read() {
+    fn early_term_is_not_lost() {
         if !PidNamespace::is_available() {
             return;
         }
@@ -267,7 +267,7 @@ mod extensions {
     }
 
     #[test]
-    fn the_container_of_the_readme_serves_reloads_and_stops() {
+    fn container_of_the_readme_serves_reloads_and_stops() {
         if !PidNamespace::is_available() {
             return;
         }
@@ -294,7 +294,7 @@ mod extensions {
 
     /// As container engines pass on what systemd has opened.
     #[test]
-    fn sockets_from_outside_are_used() {
+    fn inherited_sockets_are_used() {
         if !PidNamespace::is_available() {
             return;
         }

@@ -12,7 +12,7 @@ use crate::fixtures::{start, supervisor};
 const OPTION: &str = "--pid-file=DIR/pid";
 
 #[test]
-fn it_holds_the_pid_and_a_newline() {
+fn pid_file_has_the_pid_and_a_newline() {
     let s = start(&[OPTION], SLEEPS);
     assert_eq!(s.read("pid"), format!("{}\n", s.process()));
     s.hup();
@@ -22,7 +22,7 @@ fn it_holds_the_pid_and_a_newline() {
 }
 
 #[test]
-fn it_is_locked_for_the_supervisors_life() {
+fn pid_file_is_locked_while_the_supervisor_runs() {
     let s = start(&[OPTION], SLEEPS);
     let file = File::open(s.path("pid")).unwrap();
     let (file, error) = Flock::lock(file, FlockArg::LockExclusiveNonblock).unwrap_err();
@@ -32,7 +32,7 @@ fn it_is_locked_for_the_supervisors_life() {
 }
 
 #[test]
-fn no_worker_holds_the_lock() {
+fn lock_is_not_inherited_by_workers() {
     let s = start(
         &[OPTION, "--signal-on-term=USR2"],
         "trap '' USR2; up; exec sleep 1000",
@@ -47,7 +47,7 @@ fn no_worker_holds_the_lock() {
 }
 
 #[test]
-fn it_is_removed_at_exit() {
+fn pid_file_is_removed_at_exit() {
     let s = start(&[OPTION], SLEEPS);
     assert!(s.path("pid").exists());
     s.stop();
@@ -55,7 +55,7 @@ fn it_is_removed_at_exit() {
 }
 
 #[test]
-fn a_stale_one_is_taken_over() {
+fn stale_pid_file_is_overwritten() {
     let s = supervisor(&[OPTION])
         .file("pid", "999999999\nand more\n")
         .sh(SLEEPS)
@@ -66,7 +66,7 @@ fn a_stale_one_is_taken_over() {
 }
 
 #[test]
-fn one_that_cannot_be_written_is_named() {
+fn unwritable_pid_file_is_named() {
     let options = ["--pid-file=DIR/missing/pid"];
     supervisor(&options)
         .program(["--", "true"])
@@ -85,7 +85,7 @@ mod extensions {
     use crate::fixtures::{start, supervisor};
 
     #[test]
-    fn a_second_start_is_refused() {
+    fn second_start_is_refused() {
         let s = start(&[OPTION, "--path=DIR/a.sock"], SLEEPS);
         let worker = s.wait_generation(1);
         let second = s.command(&[OPTION, "--path=DIR/b.sock", "--", "true"]);
@@ -107,7 +107,7 @@ mod extensions {
     }
 
     #[test]
-    fn one_that_somebody_else_has_locked_is_left_alone() {
+    fn pid_file_locked_by_another_program_is_not_changed() {
         let builder = supervisor(&[OPTION])
             .file("pid", "4711\n")
             .program(["--", "true"]);
@@ -123,7 +123,7 @@ mod extensions {
     }
 
     #[test]
-    fn what_is_no_pid_file_is_left_alone() {
+    fn file_that_is_not_a_pid_file_is_not_changed() {
         let far = " ".repeat(100) + "text";
         for content in ["text\n", "47 11\n", "\ntext\n", &far] {
             let builder = supervisor(&[OPTION]).file("pid", content);
@@ -142,7 +142,7 @@ mod extensions {
     }
 
     #[test]
-    fn one_that_cannot_be_written_exits_1() {
+    fn unwritable_pid_file_is_exit_status_1() {
         let options = ["--pid-file=DIR/missing/pid", "--path=DIR/a.sock"];
         let refused = supervisor(&options).program(["--", "true"]).run();
         refused.expect(1, &["missing/pid", "No such file or directory"]);
@@ -154,7 +154,7 @@ mod extensions {
     }
 
     #[test]
-    fn a_start_that_fails_leaves_none() {
+    fn failed_start_leaves_no_pid_file() {
         let options = [OPTION, "--dir=/no/such/directory"];
         let failed = supervisor(&options).program(["--", "true"]).run();
         failed.expect(1, &["/no/such/directory"]);
@@ -162,7 +162,7 @@ mod extensions {
     }
 
     #[test]
-    fn at_exit_only_our_own_is_removed() {
+    fn replaced_pid_file_is_not_removed_at_exit() {
         let s = start(&[OPTION], SLEEPS);
         fs::remove_file(s.path("pid")).unwrap();
         s.write("pid", "4711\n");
@@ -171,7 +171,7 @@ mod extensions {
     }
 
     #[test]
-    fn one_that_was_removed_meanwhile_is_no_trouble() {
+    fn removed_pid_file_is_no_error_at_exit() {
         let s = start(&[OPTION], SLEEPS);
         fs::remove_file(s.path("pid")).unwrap();
         s.hup();

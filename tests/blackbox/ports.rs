@@ -31,34 +31,34 @@ fn check(spec: &str, key: &str, socket: &str) {
 }
 
 #[test]
-fn a_port_alone_is_every_ipv4_address() {
+fn port_alone_means_all_ipv4_addresses() {
     check("PORT", "PORT", "tcp 0.0.0.0:PORT");
 }
 
 #[test]
-fn a_host_may_be_an_address() {
+fn host_may_be_an_address() {
     check("127.0.0.1:PORT", "127.0.0.1:PORT", "tcp 127.0.0.1:PORT");
 }
 
 #[test]
-fn a_host_may_be_a_name() {
+fn host_may_be_a_name() {
     check("localhost:PORT", "localhost:PORT", "tcp 127.0.0.1:PORT");
 }
 
 #[test]
-fn brackets_around_an_ipv4_address_do_nothing() {
+fn brackets_around_an_ipv4_address_have_no_effect() {
     check("[127.0.0.1]:PORT", "127.0.0.1:PORT", "tcp 127.0.0.1:PORT");
 }
 
 #[test]
-fn ipv6_goes_in_brackets() {
+fn ipv6_address_is_written_in_brackets() {
     if have_ipv6() {
         check("[::1]:PORT", "[::1]:PORT", "tcp [::1]:PORT");
     }
 }
 
 #[test]
-fn u_is_udp() {
+fn u_before_the_port_means_udp() {
     check("127.0.0.1:uPORT", "127.0.0.1:PORT", "udp 127.0.0.1:PORT");
     check("uPORT", "PORT", "udp 0.0.0.0:PORT");
     if have_ipv6() {
@@ -67,7 +67,7 @@ fn u_is_udp() {
 }
 
 #[test]
-fn white_space_around_is_ignored() {
+fn white_space_around_a_spec_is_ignored() {
     check(" PORT ", "PORT", "tcp 0.0.0.0:PORT");
     check("  127.0.0.1:PORT\t", "127.0.0.1:PORT", "tcp 127.0.0.1:PORT");
     check(" uPORT =9 ", "PORT", "udp 0.0.0.0:PORT");
@@ -78,7 +78,7 @@ fn white_space_around_is_ignored() {
 }
 
 #[test]
-fn a_descriptor_may_be_chosen() {
+fn descriptor_may_be_chosen() {
     let specs = [
         "--port=127.0.0.1:PORT=15",
         "--port=127.0.0.1:uPORT2=9",
@@ -131,7 +131,7 @@ fn chosen_and_other_descriptors_mix() {
 }
 
 #[test]
-fn descriptor_0_is_standard_input() {
+fn chosen_descriptor_0_is_standard_input() {
     let s = supervisor(&["--port=127.0.0.1:PORT=0"]).sh(SLEEPS).start();
     let port = s.port(0);
     let expected = [(
@@ -147,7 +147,7 @@ fn descriptor_0_is_standard_input() {
 }
 
 #[test]
-fn ports_in_option_order_then_paths_in_option_order() {
+fn ports_then_paths_are_exported_in_option_order() {
     let specs = [
         "--path=DIR/b.sock",
         "--port=127.0.0.1:PORT2",
@@ -200,7 +200,7 @@ fn every_generation_gets_the_same_sockets() {
 }
 
 #[test]
-fn no_sockets_is_an_empty_variable() {
+fn variable_is_empty_without_sockets() {
     let s = start(&[], SLEEPS);
     assert_eq!(
         s.wait_generation(1)
@@ -212,7 +212,7 @@ fn no_sockets_is_an_empty_variable() {
 }
 
 #[test]
-fn an_address_in_use_is_named() {
+fn address_in_use_is_named() {
     let s = start(&["--port=127.0.0.1:PORT"], SLEEPS);
     let address = format!("127.0.0.1:{}", s.port(0));
     let second = s.command(&["--port=127.0.0.1:PORT", "--", "sleep", "1000"]);
@@ -222,7 +222,7 @@ fn an_address_in_use_is_named() {
 }
 
 #[test]
-fn a_host_that_is_not_found_is_named() {
+fn unknown_host_is_named() {
     let options = ["--port", "no.such.host.invalid:PORT"];
     supervisor(&options)
         .program(["--", "true"])
@@ -255,7 +255,7 @@ mod extensions {
     }
 
     #[test]
-    fn descriptors_the_supervisor_inherits_do_not_shift_them() {
+    fn inherited_descriptors_do_not_shift_the_sockets() {
         let before = "exec 3</dev/null 4</dev/null 6</dev/null";
         let s = supervisor(&["--port=127.0.0.1:PORT", "--path=DIR/a.sock"])
             .before(before)
@@ -270,7 +270,7 @@ mod extensions {
     }
 
     #[test]
-    fn a_chosen_descriptor_may_be_one_of_the_first() {
+    fn chosen_descriptor_may_be_3() {
         let specs = [
             "--port=127.0.0.1:PORT",
             "--port=127.0.0.1:PORT2=3",
@@ -307,7 +307,7 @@ mod extensions {
     }
 
     #[test]
-    fn port_0_may_be_asked_for_twice() {
+    fn port_0_may_be_given_twice() {
         let s = supervisor(&["--port=127.0.0.1:0", "--port=127.0.0.1:u0"])
             .sh(SLEEPS)
             .start();
@@ -317,7 +317,7 @@ mod extensions {
     }
 
     #[test]
-    fn the_same_number_may_be_tcp_and_udp() {
+    fn same_port_may_be_tcp_and_udp() {
         let s = supervisor(&["--port=127.0.0.1:PORT", "--port=127.0.0.1:uPORT"])
             .sh(SLEEPS)
             .start();
@@ -331,7 +331,7 @@ mod extensions {
     }
 
     #[test]
-    fn a_udp_port_is_not_shared() {
+    fn udp_port_is_not_shared() {
         let s = start(&["--port=127.0.0.1:uPORT"], SLEEPS);
         let address = format!("127.0.0.1:{}", s.port(0));
         let second = s.command(&["--port=127.0.0.1:uPORT", "--", "sleep", "1000"]);
@@ -340,7 +340,7 @@ mod extensions {
     }
 
     #[test]
-    fn what_cannot_be_bound_exits_1() {
+    fn address_that_cannot_be_bound_is_exit_status_1() {
         let s = start(&["--port=127.0.0.1:PORT"], SLEEPS);
         let address = format!("127.0.0.1:{}", s.port(0));
         let second = s.command(&["--port=127.0.0.1:PORT", "--", "sleep", "1000"]);
@@ -357,7 +357,7 @@ mod extensions {
     }
 
     #[test]
-    fn ipv6_with_a_chosen_descriptor() {
+    fn ipv6_spec_may_choose_a_descriptor() {
         if have_ipv6() {
             check("[::1]:PORT=11", "[::1]:PORT", "tcp [::1]:PORT");
         }

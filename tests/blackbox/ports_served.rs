@@ -18,7 +18,7 @@ const O_NONBLOCK: i32 = 0o4000;
 const O_CLOEXEC: i32 = 0o2_000_000;
 
 #[test]
-fn a_worker_answers_on_every_socket() {
+fn worker_answers_on_every_socket() {
     let s = start_hello(&["--port=127.0.0.1:PORT", "--port=PORT2", "--path=DIR/a.sock"]);
     let worker = s.wait_generation(1);
     for client in [
@@ -32,7 +32,7 @@ fn a_worker_answers_on_every_socket() {
 }
 
 #[test]
-fn a_worker_answers_on_ipv6() {
+fn worker_answers_on_ipv6() {
     if !have_ipv6() {
         return;
     }
@@ -46,14 +46,14 @@ fn a_worker_answers_on_ipv6() {
 }
 
 #[test]
-fn a_worker_answers_on_descriptor_0() {
+fn worker_answers_on_descriptor_0() {
     let s = start_hello(&["--port=127.0.0.1:PORT=0"]);
     assert_eq!(s.client().hello(), (1, s.wait_generation(1)));
     s.stop();
 }
 
 #[test]
-fn a_udp_worker_gets_datagrams() {
+fn udp_worker_receives_datagrams() {
     let worker = "up; head -c 5 <&9 >\"$DIR/datagram\"; exec sleep 1000";
     let s = supervisor(&["--port=127.0.0.1:uPORT=9"]).sh(worker).start();
     let client = UdpSocket::bind("127.0.0.1:0").unwrap();
@@ -137,7 +137,7 @@ fn sockets_are_blocking_and_stay_open_at_exec() {
 }
 
 #[test]
-fn the_default_backlog_is_the_most_the_system_allows() {
+fn backlog_defaults_to_the_maximum_of_the_system() {
     let most: usize = std::fs::read_to_string("/proc/sys/net/core/somaxconn")
         .unwrap()
         .trim()
@@ -165,7 +165,7 @@ fn the_default_backlog_is_the_most_the_system_allows() {
 }
 
 #[test]
-fn the_backlog_may_be_chosen() {
+fn backlog_may_be_chosen() {
     let s = start(
         &["--backlog=3", "--port=127.0.0.1:PORT", "--path=DIR/a.sock"],
         SLEEPS,

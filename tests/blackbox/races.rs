@@ -37,7 +37,7 @@ mod extensions {
     }
 
     #[test]
-    fn what_a_stranger_has_put_there_is_refused_and_left_alone() {
+    fn planted_file_is_refused_and_not_changed() {
         if !other_user_is_available() {
             return;
         }
@@ -75,7 +75,7 @@ mod extensions {
     }
 
     #[test]
-    fn what_is_stale_is_replaced_and_not_written_to() {
+    fn stale_file_is_replaced_and_not_written_to() {
         if !other_user_is_available() {
             return;
         }
@@ -109,7 +109,7 @@ mod extensions {
     }
 
     #[test]
-    fn the_name_of_the_temporary_status_file_cannot_be_taken() {
+    fn name_of_the_temporary_status_file_cannot_be_predicted() {
         if !other_user_is_available() {
             return;
         }
@@ -133,7 +133,7 @@ mod extensions {
     }
 
     #[test]
-    fn nothing_is_won_by_swapping_at_the_right_moment() {
+    fn swapping_a_file_during_the_start_gains_nothing() {
         if !other_user_is_available() {
             return;
         }
@@ -163,7 +163,7 @@ mod extensions {
     }
 
     #[test]
-    fn a_log_file_is_not_reopened_through_a_link() {
+    fn log_file_is_not_reopened_through_a_link() {
         if !other_user_is_available() {
             return;
         }
@@ -196,7 +196,7 @@ mod extensions {
     }
 
     #[test]
-    fn an_owner_is_given_to_our_socket_and_to_nothing_else() {
+    fn owner_is_changed_for_the_supervisors_socket_only() {
         if !other_user_is_available() {
             return;
         }
@@ -226,7 +226,7 @@ mod extensions {
     }
 
     #[test]
-    fn notification_sockets_are_where_nobody_else_can_put_anything() {
+    fn notification_sockets_are_in_a_directory_closed_to_other_users() {
         if !other_user_is_available() {
             return;
         }

@@ -8,7 +8,7 @@ mod extensions {
     use crate::fixtures::{NOTIFY, start_notified, supervisor};
 
     #[test]
-    fn the_word_swaps_and_nothing_else_does() {
+    fn only_ready_completes_a_reload_with_ready_notify() {
         let s = start_notified(&NOTIFY);
         s.hup();
         let (_, notify) = s.wait_notifying(2);
@@ -21,7 +21,7 @@ mod extensions {
     }
 
     #[test]
-    fn by_default_the_word_comes_before_the_interval() {
+    fn by_default_ready_ends_the_interval() {
         let s = supervisor(&["--interval=1000"]).sh(SLEEPS).spawn();
         for generation in 1..=3 {
             s.wait_notifying(generation).1.send("READY=1");
@@ -33,7 +33,7 @@ mod extensions {
     }
 
     #[test]
-    fn with_alive_it_does_not_count() {
+    fn ready_is_ignored_with_ready_alive() {
         let s = supervisor(&["--ready=alive", "--interval=1000"])
             .sh(SLEEPS)
             .spawn();
@@ -47,7 +47,7 @@ mod extensions {
     }
 
     #[test]
-    fn a_new_worker_that_never_says_it_is_stopped_and_the_old_one_kept() {
+    fn new_worker_without_ready_is_stopped_and_the_old_worker_kept() {
         let s = start_notified(&[
             "--ready=notify",
             "--start-timeout=0.3",
@@ -65,7 +65,7 @@ mod extensions {
     }
 
     #[test]
-    fn ready_from_one_that_was_given_up_changes_nothing() {
+    fn ready_of_a_timed_out_worker_has_no_effect() {
         let options = [
             "--ready=notify",
             "--start-timeout=0.3",
@@ -97,7 +97,7 @@ mod extensions {
     }
 
     #[test]
-    fn ready_and_then_exit_is_a_failure_to_start() {
+    fn exit_after_ready_during_the_start_is_a_failure() {
         let s = supervisor(&[
             "--ready=notify",
             "--start-timeout=1000",
@@ -125,7 +125,7 @@ mod extensions {
     }
 
     #[test]
-    fn more_time_may_be_asked_for() {
+    fn extend_timeout_usec_extends_the_start_timeout() {
         let s = start_notified(&[
             "--ready=notify",
             "--start-timeout=0.5",

@@ -9,7 +9,7 @@ use server_starter_testing::workers::{FAILS_ON_DEMAND, GRACEFUL, SLEEPS, STUBBOR
 use crate::fixtures::start;
 
 #[test]
-fn hup_puts_a_new_generation_in_the_place_of_the_old() {
+fn hup_replaces_the_old_generation() {
     let s = start(&[], SLEEPS);
     let first = s.wait_generation(1);
     s.hup();
@@ -26,7 +26,7 @@ fn hup_puts_a_new_generation_in_the_place_of_the_old() {
 }
 
 #[test]
-fn again_and_again() {
+fn repeated_reloads_each_replace_the_generation() {
     let s = start(&[], GRACEFUL);
     for generation in 1..=6 {
         let worker = s.wait_generation(generation);
@@ -41,7 +41,7 @@ fn again_and_again() {
 }
 
 #[test]
-fn the_status_of_an_old_worker_is_the_raw_one() {
+fn wait_status_of_an_old_worker_is_logged_as_is() {
     let s = start(&[], "trap 'exit 3' TERM; up; rest");
     let first = s.wait_generation(1);
     s.hup();
@@ -51,7 +51,7 @@ fn the_status_of_an_old_worker_is_the_raw_one() {
 }
 
 #[test]
-fn the_old_generation_is_signalled_once_the_new_one_has_lived_for_the_interval() {
+fn old_generation_is_signalled_when_the_new_one_has_lived_for_the_interval() {
     let s = start(&["--interval=2"], SLEEPS);
     let first = s.wait_generation(1);
     s.settle();
@@ -68,7 +68,7 @@ fn the_old_generation_is_signalled_once_the_new_one_has_lived_for_the_interval()
 }
 
 #[test]
-fn a_new_generation_that_fails_leaves_the_old_alone() {
+fn failed_new_generation_leaves_the_old_one() {
     let s = start(&["--interval=2"], FAILS_ON_DEMAND);
     let first = s.wait_generation(1);
     s.write("fail", "");
@@ -127,7 +127,7 @@ fn all_old_generations_are_signalled() {
 }
 
 #[test]
-fn a_burst_of_hups_is_survived() {
+fn burst_of_hups_is_survived() {
     let s = start(&["--interval=1"], SLEEPS);
     let first = s.wait_generation(1);
     s.settle();
@@ -159,7 +159,7 @@ mod extensions {
     const SEES_MARK: &str = "if [ -e \"$DIR/mark\" ]; then echo \"$SERVER_STARTER_GENERATION marked\" >>\"$DIR/marks\"; fi; up; exec sleep 1000";
 
     #[test]
-    fn hups_during_a_reload_count_together_as_one_more() {
+    fn hups_during_a_reload_cause_one_further_reload() {
         let s = start(&["--interval=3"], SEES_MARK);
         s.hup();
         s.wait_line("received HUP, spawning a new worker");
@@ -184,7 +184,7 @@ mod extensions {
     }
 
     #[test]
-    fn a_hup_does_not_shorten_anothers_readiness_wait() {
+    fn hup_does_not_shorten_the_interval_of_a_starting_worker() {
         let s = start(&["--interval=2"], SLEEPS);
         s.settle();
         let asked = Instant::now();
@@ -202,7 +202,7 @@ mod extensions {
     }
 
     #[test]
-    fn a_hup_during_the_first_start_is_remembered() {
+    fn hup_during_the_first_start_is_remembered() {
         let s = supervisor(&["--interval=2"]).sh(SLEEPS).spawn();
         let first = s.wait_new_worker();
         s.hup();
@@ -214,7 +214,7 @@ mod extensions {
     }
 
     #[test]
-    fn a_hup_between_failed_attempts_is_answered_by_the_next() {
+    fn hup_between_failed_attempts_is_served_by_the_next_attempt() {
         let s = start(&["--interval=2"], FAILS_ON_DEMAND);
         let first = s.wait_generation(1);
         s.write("fail", "");
@@ -232,7 +232,7 @@ mod extensions {
     }
 
     #[test]
-    fn fractions_of_a_second_will_do() {
+    fn interval_may_be_a_fraction_of_a_second() {
         let s = start(&["--interval=0.2"], SLEEPS);
         for generation in 1..=5 {
             let worker = s.wait_generation(generation);
@@ -250,7 +250,7 @@ mod extensions {
     }
 
     #[test]
-    fn without_an_old_worker_the_list_says_none() {
+    fn list_of_old_workers_is_none_without_old_workers() {
         let s = start(&["--interval=3"], SLEEPS);
         let first = s.wait_generation(1);
         s.hup();
@@ -267,7 +267,7 @@ mod extensions {
     }
 
     #[test]
-    fn start_attempts_end_a_reload_that_keeps_failing() {
+    fn failing_reload_ends_after_the_start_attempts() {
         let s = start(&["--interval=2", "--start-attempts=2"], FAILS_ON_DEMAND);
         let first = s.wait_generation(1);
         s.write("fail", "");
@@ -283,7 +283,7 @@ mod extensions {
     }
 
     #[test]
-    fn the_stop_timeout_ends_an_old_worker_that_stays() {
+    fn old_worker_that_stays_is_killed_after_the_stop_timeout() {
         let s = start(&["--stop-timeout=0.5"], STUBBORN);
         let first = s.wait_generation(1);
         s.settle();

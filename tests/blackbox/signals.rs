@@ -32,23 +32,23 @@ fn signal_on_hup_goes_to_the_old_workers() {
 }
 
 #[test]
-fn the_name_may_have_its_prefix() {
+fn signal_name_may_have_its_prefix() {
     sends("SIGUSR1", Some("USR1"));
 }
 
 #[test]
-fn the_name_may_be_in_small_letters() {
+fn signal_name_may_be_in_lower_case() {
     sends("usr1", Some("USR1"));
     sends("sigusr1", Some("USR1"));
 }
 
 #[test]
-fn a_number_will_do() {
+fn signal_may_be_a_number() {
     sends("10", None);
 }
 
 #[test]
-fn stopping_is_not_its_business() {
+fn signal_on_hup_is_not_used_to_stop() {
     let s = start(&["--signal-on-hup=USR1"], SLEEPS);
     let worker = s.wait_generation(1);
     s.term();
@@ -65,7 +65,7 @@ mod extensions {
     use crate::fixtures::start;
 
     #[test]
-    fn a_number_is_told_by_its_name() {
+    fn signal_number_is_logged_by_its_name() {
         super::sends("10", Some("USR1"));
         let s = start(&["--signal-on-term=15"], SLEEPS);
         let worker = s.wait_generation(1);
@@ -77,7 +77,7 @@ mod extensions {
     }
 
     #[test]
-    fn winch_and_others_have_names() {
+    fn all_signals_are_logged_by_their_names() {
         for name in ["HUP", "INT", "QUIT", "USR2", "WINCH"] {
             let s = start(&["--signal-on-term=KILL", "--signal-on-hup", name], SLEEPS);
             let first = s.wait_generation(1);

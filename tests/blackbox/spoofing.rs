@@ -28,7 +28,7 @@ mod extensions {
     }
 
     #[test]
-    fn a_stranger_cannot_have_somebody_stopped() {
+    fn pid_file_of_another_user_is_not_used_to_stop_a_process() {
         if !other_user_is_available() {
             return;
         }
@@ -48,7 +48,7 @@ mod extensions {
     }
 
     #[test]
-    fn a_restart_believes_no_status_of_a_strangers_and_waits_for_none() {
+    fn restart_refuses_a_status_file_of_another_user() {
         if !other_user_is_available() {
             return;
         }
@@ -81,7 +81,7 @@ mod extensions {
     }
 
     #[test]
-    fn root_may_ask_for_a_restart_of_anybodys() {
+    fn root_can_restart_the_supervisor_of_another_user() {
         if !other_user_is_available() {
             return;
         }
@@ -111,7 +111,7 @@ mod extensions {
     }
 
     #[test]
-    fn what_listens_in_the_supervisors_place_is_not_believed() {
+    fn command_refuses_a_supervisor_of_another_user() {
         if !other_user_is_available() {
             return;
         }
@@ -136,7 +136,7 @@ mod extensions {
     }
 
     #[test]
-    fn a_control_socket_answers_nobody_else_even_if_they_can_connect() {
+    fn control_socket_turns_away_another_user_who_can_connect() {
         if !other_user_is_available() {
             return;
         }
@@ -163,7 +163,7 @@ mod extensions {
     }
 
     #[test]
-    fn nobody_is_waited_for_who_does_not_answer() {
+    fn command_times_out_when_the_control_socket_does_not_answer() {
         if !other_user_is_available() {
             return;
         }
@@ -177,7 +177,7 @@ mod extensions {
     }
 
     #[test]
-    fn who_never_ends_is_not_listened_to_for_ever() {
+    fn command_fails_when_the_answer_never_ends() {
         if !other_user_is_available() {
             return;
         }

@@ -11,7 +11,7 @@ use server_starter_testing::workers::{FAILS_ON_DEMAND, SLEEPS, STUBBORN};
 use crate::fixtures::{start, supervisor};
 
 #[test]
-fn it_names_the_worker_and_its_generation() {
+fn status_file_lists_the_worker_and_its_generation() {
     let s = start(&[], SLEEPS);
     let first = s.wait_new_worker();
     assert_eq!(s.read("status"), format!("1:{first}\n"));
@@ -23,7 +23,7 @@ fn it_names_the_worker_and_its_generation() {
 }
 
 #[test]
-fn it_names_old_workers_as_long_as_they_live() {
+fn status_file_lists_old_workers_while_they_live() {
     let s = start(&[], STUBBORN);
     let first = s.wait_generation(1);
     s.hup();
@@ -37,7 +37,7 @@ fn it_names_old_workers_as_long_as_they_live() {
 }
 
 #[test]
-fn there_is_none_before_the_first_readiness() {
+fn status_file_is_absent_before_the_first_readiness() {
     let s = supervisor(&["--interval=1000"]).sh(SLEEPS).spawn();
     s.wait_up(1);
     s.settle();
@@ -46,7 +46,7 @@ fn there_is_none_before_the_first_readiness() {
 }
 
 #[test]
-fn it_does_not_name_a_generation_that_is_not_ready() {
+fn status_file_does_not_list_a_starting_generation() {
     let s = start(&["--interval=2"], FAILS_ON_DEMAND);
     let first = s.wait_generation(1);
     s.write("fail", "");
@@ -60,7 +60,7 @@ fn it_does_not_name_a_generation_that_is_not_ready() {
 }
 
 #[test]
-fn it_is_removed_at_exit_and_nothing_else_is_left() {
+fn status_file_is_removed_at_exit_without_leftovers() {
     let s = start(&[], SLEEPS);
     s.hup();
     s.wait_generation(2);
@@ -78,7 +78,7 @@ fn it_is_removed_at_exit_and_nothing_else_is_left() {
 }
 
 #[test]
-fn it_is_replaced_never_rewritten() {
+fn status_file_is_replaced_by_rename() {
     let s = start(&[], SLEEPS);
     let first = fs::File::open(s.path("status")).unwrap();
     s.hup();
@@ -91,7 +91,7 @@ fn it_is_replaced_never_rewritten() {
 }
 
 #[test]
-fn a_reader_never_sees_half_of_it() {
+fn reader_never_sees_a_partial_status_file() {
     let s = start(&[], SLEEPS);
     let (path, over) = (s.path("status"), AtomicBool::new(false));
     std::thread::scope(|scope| {
@@ -123,7 +123,7 @@ fn a_reader_never_sees_half_of_it() {
 }
 
 #[test]
-fn a_stale_one_is_replaced() {
+fn stale_status_file_is_replaced() {
     let s = supervisor(&[])
         .file("status", "7:4711\n8:4712\n")
         .sh(SLEEPS)
@@ -140,7 +140,7 @@ mod extensions {
     use crate::fixtures::{bare_supervisor, start};
 
     #[test]
-    fn generations_are_in_numeric_order() {
+    fn generations_are_listed_in_numeric_order() {
         let worker =
             "if [ $SERVER_STARTER_GENERATION -ge 9 ]; then trap '' TERM; fi; up; exec sleep 1000";
         let s = start(&[], worker);
@@ -163,7 +163,7 @@ mod extensions {
     }
 
     #[test]
-    fn one_that_cannot_be_written_exits_1() {
+    fn unwritable_status_file_is_exit_status_1() {
         let options = ["--status-file=DIR/missing/status"];
         let refused = bare_supervisor(&options).program(["--", "true"]).run();
         refused.expect(1, &["missing/status", "No such file or directory"]);

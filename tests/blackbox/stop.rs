@@ -20,7 +20,7 @@ fn term_stops_the_worker_and_the_supervisor() {
 }
 
 #[test]
-fn int_does_the_same() {
+fn int_stops_the_worker_and_the_supervisor() {
     let s = start(&[], SLEEPS);
     let worker = s.wait_generation(1);
     s.signal(Signal::SIGINT);
@@ -33,7 +33,7 @@ fn int_does_the_same() {
 }
 
 #[test]
-fn old_workers_are_told_and_waited_for_too() {
+fn old_workers_are_signalled_and_waited_for() {
     // the first one ignores the reload's TERM, and leaves when it has a byte to read
     let worker = "if [ $SERVER_STARTER_GENERATION = 1 ]; then trap '' TERM; up; read go <\"$DIR/gate\"; exit 7; fi; up; exec sleep 1000";
     let s = supervisor(&[])
@@ -63,7 +63,7 @@ fn old_workers_are_told_and_waited_for_too() {
 }
 
 #[test]
-fn a_worker_may_take_its_time() {
+fn supervisor_waits_for_a_slow_worker() {
     let s = supervisor(&[])
         .before("mkfifo \"$DIR/gate\"")
         .sh("trap 'read go <\"$DIR/gate\"; echo done >\"$DIR/last\"; exit 0' TERM; up; rest")
@@ -80,7 +80,7 @@ fn a_worker_may_take_its_time() {
 }
 
 #[test]
-fn during_the_interval_of_the_first_start() {
+fn term_during_the_first_interval_stops() {
     let s = supervisor(&["--interval=1000"]).sh(SLEEPS).spawn();
     let worker = s.wait_up(1);
     s.term();
@@ -92,7 +92,7 @@ fn during_the_interval_of_the_first_start() {
 }
 
 #[test]
-fn during_a_start_that_keeps_failing() {
+fn term_during_a_failing_start_stops() {
     let s = supervisor(&["--interval=2"]).sh(FAILS).spawn();
     for _ in 0..2 {
         s.wait_line_starting("new worker ");
@@ -104,7 +104,7 @@ fn during_a_start_that_keeps_failing() {
 }
 
 #[test]
-fn during_the_interval_of_a_reload() {
+fn term_during_the_interval_of_a_reload_stops() {
     let s = start(&["--interval=3"], SLEEPS);
     let first = s.wait_generation(1);
     s.hup();
@@ -124,7 +124,7 @@ fn during_the_interval_of_a_reload() {
 }
 
 #[test]
-fn signal_on_term_is_for_term() {
+fn signal_on_term_is_sent_at_term() {
     let worker = "trap 'exit 5' USR1; up; rest";
     for spelling in ["USR1", "SIGUSR1", "usr1"] {
         let s = start(&["--signal-on-term", spelling], worker);
@@ -139,7 +139,7 @@ fn signal_on_term_is_for_term() {
 }
 
 #[test]
-fn int_sends_term_whatever_signal_on_term_says() {
+fn int_sends_term_despite_signal_on_term() {
     let s = start(&["--signal-on-term=USR1"], SLEEPS);
     let worker = s.wait_generation(1);
     s.signal(Signal::SIGINT);
@@ -172,7 +172,7 @@ mod extensions {
     use crate::fixtures::{start, supervisor};
 
     #[test]
-    fn quit_does_the_same() {
+    fn quit_stops_the_worker_and_the_supervisor() {
         let s = start(&["--signal-on-term=USR1"], SLEEPS);
         let worker = s.wait_generation(1);
         s.signal(Signal::SIGQUIT);
@@ -207,7 +207,7 @@ mod extensions {
     }
 
     #[test]
-    fn a_failing_reload_is_given_up() {
+    fn term_gives_up_a_failing_reload() {
         let s = start(&["--interval=2"], FAILS_ON_DEMAND);
         let first = s.wait_generation(1);
         s.write("fail", "");
@@ -237,7 +237,7 @@ mod extensions {
     }
 
     #[test]
-    fn a_second_term_signals_again() {
+    fn second_term_signals_again() {
         // the first TERM is counted, the second obeyed
         let worker = r#"trap 'echo told >>"$DIR/told"; trap "exit 4" TERM' TERM; up; rest"#;
         let s = start(&[], worker);
@@ -250,7 +250,7 @@ mod extensions {
     }
 
     #[test]
-    fn the_stop_timeout_ends_a_worker_that_stays() {
+    fn worker_that_stays_is_killed_after_the_stop_timeout() {
         let s = start(&["--stop-timeout=0.5"], STUBBORN);
         let worker = s.wait_generation(1);
         s.settle();
@@ -269,7 +269,7 @@ mod extensions {
     }
 
     #[test]
-    fn the_lists_of_workers_are_in_numeric_order() {
+    fn workers_are_listed_in_numeric_order() {
         let s = start(&[], STUBBORN);
         for generation in 1..=4 {
             s.wait_up(generation);

@@ -28,7 +28,7 @@ fn reload(s: &Supervisor, times: u32) {
 }
 
 #[test]
-fn three_reloads() {
+fn no_request_fails_across_three_reloads() {
     let s = start_hello(&["--interval=1", "--port=127.0.0.1:PORT"]);
     under_load(&s.client(), || reload(&s, 3));
     assert_eq!(s.client().hello(), (4, s.wait_generation(4)));
@@ -36,7 +36,7 @@ fn three_reloads() {
 }
 
 #[test]
-fn a_crash_loses_no_connection_in_the_queue() {
+fn crash_loses_no_connection_in_the_queue() {
     let s = start_hello(&["--port=127.0.0.1:PORT"]);
     let first = s.wait_generation(1);
     s.settle();
@@ -51,7 +51,7 @@ fn a_crash_loses_no_connection_in_the_queue() {
 }
 
 #[test]
-fn a_request_under_way_is_finished_by_the_old_generation() {
+fn request_under_way_is_finished_by_the_old_generation() {
     let s = start_hello(&["--port=127.0.0.1:PORT"]);
     let first = s.wait_generation(1);
     assert_eq!(s.client().hello(), (1, first));
@@ -83,7 +83,7 @@ mod extensions {
     use super::{Client, reload, start_hello, under_load};
 
     #[test]
-    fn fifty_reloads() {
+    fn no_request_fails_across_fifty_reloads() {
         let options = ["--interval=0.05", "--port=127.0.0.1:PORT"];
         let s = start_hello(&options);
         under_load(&s.client(), || reload(&s, 50));
@@ -92,7 +92,7 @@ mod extensions {
     }
 
     #[test]
-    fn fifty_reloads_on_a_unix_socket() {
+    fn no_request_fails_across_fifty_reloads_on_a_unix_socket() {
         let options = ["--interval=0.05", "--path=DIR/a.sock"];
         let s = start_hello(&options);
         let client = Client::Unix(s.path("a.sock"));

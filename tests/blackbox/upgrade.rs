@@ -28,7 +28,7 @@ mod extensions {
     }
 
     #[test]
-    fn everything_stays_but_the_program() {
+    fn upgrade_changes_nothing_but_the_program() {
         let options = [
             "--port=127.0.0.1:PORT",
             "--path=DIR/a.sock",
@@ -97,7 +97,7 @@ mod extensions {
     }
 
     #[test]
-    fn by_usr2() {
+    fn usr2_upgrades() {
         let s = upgradable(&[]).sh(SLEEPS).start();
         let worker = s.wait_generation(1);
         for count in 1..=2 {
@@ -112,7 +112,7 @@ mod extensions {
     /// A worker that was killed takes the requests with it that it had accepted. So they are told to
     /// leave here, by somebody else than the supervisor, for which that is no less of a surprise.
     #[test]
-    fn twenty_upgrades_twenty_reloads_and_five_deaths_under_load() {
+    fn no_request_fails_across_upgrades_reloads_and_deaths() {
         let options = ["--interval=0.05", "--port=127.0.0.1:PORT"];
         let s = upgradable(&options).program(["--".into(), hello()]).start();
         s.signal(Signal::SIGUSR2);
@@ -145,7 +145,7 @@ mod extensions {
 
     /// The two at once: the exec of one comes while the other's worker is on its way.
     #[test]
-    fn upgrades_and_reloads_at_the_same_time() {
+    fn concurrent_upgrades_and_reloads_all_succeed() {
         let options = ["--ready=notify", "--port=127.0.0.1:PORT"];
         let s = upgradable(&options).sh(GRACEFUL).spawn();
         let first = s.wait_up(1);
@@ -163,7 +163,7 @@ mod extensions {
     }
 
     #[test]
-    fn a_daemon() {
+    fn daemon_is_upgraded() {
         let options = ["--daemonize", "--log-file=DIR/log", "--pid-file=DIR/pid"];
         let (done, s) = upgradable(&options).log("log").sh(SLEEPS).daemonize();
         done.expect(0, &[]);
@@ -178,7 +178,7 @@ mod extensions {
     }
 
     #[test]
-    fn the_first_process_of_a_container() {
+    fn process_1_of_a_container_is_upgraded() {
         if !PidNamespace::is_available() {
             return;
         }
@@ -193,7 +193,7 @@ mod extensions {
 
     /// Lines that wait for a slow reader are written by one program or by the next.
     #[test]
-    fn no_line_is_written_twice() {
+    fn no_log_line_is_written_twice() {
         const CALLS: usize = 3000;
         const CALL: &[u8] = b"{\"method\":\"org.serverstarter.Supervisor.Upgrade\"}\0";
         let s = upgradable(&[]).before("mkfifo lines; exec 2<>lines");

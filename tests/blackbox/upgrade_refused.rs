@@ -9,7 +9,7 @@ mod extensions {
     use crate::fixtures::{UPGRADE, hello, upgradable};
 
     #[test]
-    fn a_release_that_will_not_do_is_refused_and_nothing_happens() {
+    fn unusable_release_is_refused_without_effect() {
         let s = upgradable(&["--port=127.0.0.1:PORT"]).program(["--".into(), hello()]);
         let s = s.start();
         let (pid, worker) = (s.process(), s.wait_generation(1));
@@ -90,7 +90,7 @@ mod extensions {
     }
 
     #[test]
-    fn one_that_hangs_is_given_up_in_the_end() {
+    fn hanging_preflight_is_given_up() {
         let s = upgradable(&[]).sh(SLEEPS).start();
         let worker = s.wait_generation(1);
         s.replace_program(&script("exec sleep 1000"));
@@ -106,7 +106,7 @@ mod extensions {
     }
 
     #[test]
-    fn a_stop_is_not_kept_waiting_by_it() {
+    fn stop_does_not_wait_for_a_preflight() {
         let s = upgradable(&[]).sh(SLEEPS).start();
         s.replace_program(&script("exec sleep 1000"));
         let upgrade = s.spawn_command(&UPGRADE);
@@ -117,7 +117,7 @@ mod extensions {
     }
 
     #[test]
-    fn a_stop_under_way_leaves_no_time_for_one() {
+    fn upgrade_is_refused_during_a_stop() {
         let s = upgradable(&[]).sh(STUBBORN).start();
         let worker = s.wait_generation(1);
         s.term();
@@ -134,7 +134,7 @@ mod extensions {
 
     /// As the loader does of a library in LD_PRELOAD that is not there.
     #[test]
-    fn a_warning_before_its_word_is_no_refusal() {
+    fn release_that_warns_before_its_version_is_accepted() {
         let s = upgradable(&[]).sh(SLEEPS).start();
         let worker = s.wait_generation(1);
         let real = s.copy_program("real");
@@ -148,7 +148,7 @@ mod extensions {
     /// Its preflight would pass. After exec it would not be a child of the supervisor, whose process would be a
     /// shell by then.
     #[test]
-    fn a_script_that_does_not_exec_the_release_is_refused() {
+    fn script_that_does_not_exec_the_release_is_refused() {
         let s = upgradable(&[]).sh(SLEEPS).start();
         let worker = s.wait_generation(1);
         let real = s.copy_program("real");

@@ -11,7 +11,7 @@ mod extensions {
     use crate::fixtures::{UPGRADE, upgradable};
 
     #[test]
-    fn timers_go_on() {
+    fn timers_continue_across_an_upgrade() {
         let options = ["--kill-old-delay=2", "--stop-timeout=1"];
         let s = upgradable(&options).sh(STUBBORN).start();
         let first = s.wait_generation(1);
@@ -29,7 +29,7 @@ mod extensions {
 
     /// The last good reading of an envdir that is not there just now.
     #[test]
-    fn what_an_envdir_said_is_remembered() {
+    fn variables_of_the_envdir_are_remembered_across_an_upgrade() {
         let builder = upgradable(&["--envdir=DIR/env"]).file("env/COLOUR", "red\n");
         let s = builder.sh(SLEEPS).start();
         s.wait_generation(1);
@@ -42,7 +42,7 @@ mod extensions {
     }
 
     #[test]
-    fn an_envdir_s_settings_stay_in_force_and_its_changes_are_seen() {
+    fn settings_of_the_envdir_stay_and_its_changes_are_seen_after_an_upgrade() {
         let builder = upgradable(&["--envdir=DIR/env", "--kill-old-delay=0"]);
         let builder = builder.file("env/AUTO_RESTART_INTERVAL", "3\n");
         let s = builder
@@ -68,7 +68,7 @@ mod extensions {
 
     /// The soft limit of open files is raised for ourselves alone, whoever of us did that.
     #[test]
-    fn workers_have_the_limits_that_they_had() {
+    fn workers_have_the_original_limits_after_an_upgrade() {
         let s = upgradable(&[]).before("ulimit -Sn 77").sh(SLEEPS).start();
         s.wait_generation(1);
         s.command(&UPGRADE).expect(0, &[]);
@@ -79,7 +79,7 @@ mod extensions {
 
     /// Nor does it undo what somebody wants for workers to come, prlimit(1).
     #[test]
-    fn workers_have_the_limits_that_somebody_has_set_since() {
+    fn workers_have_the_limits_set_from_outside_after_an_upgrade() {
         let s = upgradable(&[]).before("ulimit -Sn 77").sh(SLEEPS).start();
         s.wait_generation(1);
         let mut prlimit = Command::new("prlimit");

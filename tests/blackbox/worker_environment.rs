@@ -19,7 +19,7 @@ fn inherited() -> Vec<i32> {
 }
 
 #[test]
-fn the_generation_counts_from_1() {
+fn generation_counts_from_1() {
     let s = start(&[], SLEEPS);
     for generation in 1..=3 {
         let worker = s.wait_generation(generation);
@@ -34,7 +34,7 @@ fn the_generation_counts_from_1() {
 }
 
 #[test]
-fn the_environment_is_passed_on() {
+fn environment_is_passed_on() {
     let s = supervisor(&[])
         .env("GREETING", "hello = there; you")
         .sh(SLEEPS)
@@ -49,7 +49,7 @@ fn the_environment_is_passed_on() {
 }
 
 #[test]
-fn it_is_a_direct_child() {
+fn worker_is_a_direct_child() {
     let s = start(&[], SLEEPS);
     assert_eq!(s.wait_generation(1).parent(), Some(s.process()));
     assert_eq!(s.process().children(), [s.wait_generation(1)]);
@@ -57,7 +57,7 @@ fn it_is_a_direct_child() {
 }
 
 #[test]
-fn it_has_no_descriptor_but_its_own() {
+fn worker_has_its_own_descriptors_only() {
     let options = [
         "--port=127.0.0.1:PORT",
         "--path=DIR/a.sock",
@@ -100,7 +100,7 @@ fn standard_input_is_inherited() {
 }
 
 #[test]
-fn output_goes_where_the_supervisors_goes() {
+fn output_goes_where_that_of_the_supervisor_goes() {
     let s = start(
         &[],
         "echo to standard output; echo to standard error >&2; up; exec sleep 1000",
@@ -111,7 +111,7 @@ fn output_goes_where_the_supervisors_goes() {
 }
 
 #[test]
-fn the_signal_mask_is_empty() {
+fn signal_mask_is_empty() {
     let s = supervisor(&[]).program(["--", "sleep", "1000"]).start();
     let worker = s.wait_generation(1);
     s.settle();
@@ -137,7 +137,7 @@ fn umask_and_limits_are_inherited() {
 }
 
 #[test]
-fn the_umask_is_inherited_with_a_path_too() {
+fn umask_is_inherited_with_a_path() {
     let s = supervisor(&["--path=DIR/a.sock", "--pid-file=DIR/pid"])
         .before("umask 027")
         .sh(SLEEPS)
@@ -150,7 +150,7 @@ fn the_umask_is_inherited_with_a_path_too() {
 }
 
 #[test]
-fn it_starts_where_the_supervisor_is() {
+fn worker_starts_in_the_directory_of_the_supervisor() {
     let s = start(&[], SLEEPS);
     let here = fs::canonicalize(s.path(".")).unwrap();
     assert_eq!(s.wait_generation(1).directory(), Some(here));
@@ -158,7 +158,7 @@ fn it_starts_where_the_supervisor_is() {
 }
 
 #[test]
-fn dir_is_followed_anew_at_every_start() {
+fn dir_is_resolved_at_each_start() {
     let builder = supervisor(&["--dir=DIR/current", "--signal-on-hup=KILL"])
         .executable("v1/server", "#!/bin/sh\necho \"v1 $SERVER_STARTER_GENERATION\" >>\"$DIR/versions\"\nexec sleep 1000\n")
         .executable("v2/server", "#!/bin/sh\necho \"v2 $SERVER_STARTER_GENERATION\" >>\"$DIR/versions\"\nexec sleep 1000\n")
@@ -178,7 +178,7 @@ fn dir_is_followed_anew_at_every_start() {
 }
 
 #[test]
-fn the_supervisor_itself_stays_where_it_is() {
+fn supervisor_does_not_change_its_directory() {
     let s = supervisor(&["--dir=DIR/elsewhere", "--pid-file=pid"])
         .file("elsewhere/x", "")
         .sh(SLEEPS)
@@ -193,7 +193,7 @@ fn the_supervisor_itself_stays_where_it_is() {
 }
 
 #[test]
-fn signals_go_to_the_worker_not_to_its_group() {
+fn signals_are_sent_to_the_worker_and_not_to_its_group() {
     let worker = "sleep 1000 & echo $! >\"$DIR/child\"; up; wait";
     let s = start(&[], worker);
     let first = s.wait_generation(1);
@@ -209,7 +209,7 @@ fn signals_go_to_the_worker_not_to_its_group() {
 
 /// As execvp(3) has it.
 #[test]
-fn a_file_that_is_no_program_is_given_to_the_shell() {
+fn script_without_an_interpreter_is_run_by_the_shell() {
     let script = "echo \"$0 $*\" >>\"$DIR/said\"\nexec sleep 1000\n";
     for (name, found) in [
         ("DIR/bin/web", "/bin/web a  b\n"),
@@ -344,7 +344,7 @@ mod extensions {
     }
 
     #[test]
-    fn an_ignored_hup_still_reloads() {
+    fn ignored_hup_still_reloads() {
         let s = supervisor(&[])
             .before("trap '' HUP CHLD")
             .sh(SLEEPS)
@@ -355,7 +355,7 @@ mod extensions {
     }
 
     #[test]
-    fn descriptors_the_supervisor_inherits_are_not_passed_on() {
+    fn inherited_descriptors_are_not_passed_on() {
         let builder = supervisor(&["--port=127.0.0.1:PORT"]).before("exec 7</dev/null 9>/dev/null");
         let s = builder.program(["--", "sleep", "1000"]).start();
         let worker = s.wait_generation(1);

@@ -9,7 +9,7 @@ mod extensions {
     use crate::fixtures::supervisor;
 
     #[test]
-    fn a_worker_that_has_to_ping_and_does_not_is_replaced() {
+    fn worker_that_misses_its_watchdog_is_replaced() {
         let s = supervisor(&["--worker-watchdog=0.5"]).sh(SLEEPS).start();
         let first = s.wait_generation(1);
         assert_eq!(first.variable("WATCHDOG_USEC").as_deref(), Some("500000"));
@@ -36,7 +36,7 @@ mod extensions {
     }
 
     #[test]
-    fn without_the_option_nobody_has_to_ping() {
+    fn watchdog_is_off_by_default() {
         let s = supervisor(&[]).sh(SLEEPS).start();
         let worker = s.wait_generation(1);
         assert_eq!(worker.variable("WATCHDOG_USEC"), None);
