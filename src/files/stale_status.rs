@@ -1,7 +1,7 @@
 //! The status file of a supervisor that was killed: which workers it has left.
 //!
-//! These may be signalled, and their sockets taken. So the file is believed only if nobody but us can
-//! have written it, and only if no supervisor is alive that keeps it: that one would hold its lock.
+//! These may be signalled, and their sockets taken. So the file is believed only if no other user can
+//! have written it, and if no running supervisor holds its lock.
 
 use std::cmp::Reverse;
 use std::collections::HashSet;

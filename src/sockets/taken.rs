@@ -45,7 +45,7 @@ pub(crate) enum Offer {
 }
 
 impl Plan {
-    /// Sockets that an option with a fixed address asks for and that nobody has given us.
+    /// The sockets that are still to be bound, except those of port 0, which have no fixed address.
     pub(crate) fn wanted(&self) -> Vec<Wanted> {
         let numbers = self.numbers();
         let wanted = self.list.iter().zip(numbers);

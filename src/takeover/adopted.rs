@@ -1,5 +1,5 @@
-//! The workers that were taken over, held by their pidfds. They are not our children: nobody tells us
-//! how they have ended, and their pids may be another process's the next moment.
+//! The workers that were taken over, held by their pidfds. They are not our children: their wait
+//! status goes to another process, and so may their pids once they have ended.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, RawFd};

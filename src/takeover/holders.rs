@@ -1,4 +1,4 @@
-//! Who listens where we cannot bind, for the error message.
+//! The processes that listen where we cannot bind, for the error message.
 
 use std::fs;
 

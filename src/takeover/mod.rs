@@ -3,7 +3,7 @@
 //! Its workers serve on, and hold the addresses. The status file that it has left names them. A process
 //! is one of them only if all of this holds, and then beyond doubt:
 //!
-//! - The file is ours, nobody else can have written it, and no running supervisor holds its lock.
+//! - The file is ours, no other user can have written it, and no running supervisor holds its lock.
 //! - The process was started before the file was written: it is the one that the file names, and not
 //!   another one that has got the same number since.
 //! - Its user is ours, or we are root.
@@ -50,7 +50,7 @@ pub(crate) struct TakeOver {
     /// Processes that the kernel does not let us take over, and the first reason.
     forbidden: Vec<Pid>,
     reason: String,
-    /// What the options ask for and nobody has given us.
+    /// The sockets that are still to be bound.
     wanted: Vec<Wanted>,
     /// Other processes that hold a socket that was taken over.
     unknown: Vec<Pid>,
@@ -128,7 +128,7 @@ impl TakeOver {
         self.last_generation = used.fold(self.last_generation, Generation::max);
     }
 
-    /// Says who holds the address, if that is why the sockets could not be had.
+    /// Adds the processes that hold the address to an error that says that it is in use.
     pub(crate) fn explain(&self, error: Error) -> Error {
         let taken = match &error {
             Error::Socket { source, .. } => source.raw_os_error() == Some(libc::EADDRINUSE),
@@ -156,7 +156,7 @@ impl TakeOver {
         }
     }
 
-    /// Says in the log what is taken over, if anything is, and which other processes hold the sockets.
+    /// Logs what is taken over, if anything is, and which other processes hold the sockets.
     pub(crate) fn tell(&self) {
         if self.workers.is_empty() {
             return;

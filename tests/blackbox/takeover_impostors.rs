@@ -181,7 +181,7 @@ mod extensions {
     }
 
     #[test]
-    fn a_status_file_that_is_not_trusted_names_nobody() {
+    fn no_process_of_an_untrusted_status_file_is_taken_over() {
         let process = Impostor::orphan(&[GENERATION, SOCKETS]);
         let refused = |change: &dyn Fn(&Path), why: &str| {
             let builder = process.supervisor();
