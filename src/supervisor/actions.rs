@@ -1,9 +1,11 @@
-//! Events go into the machine, and the actions that come out are carried out.
+//! Events go into the machine, and the actions that come out are carried out. Reports among them go to the log, the
+//! history, systemd and clients.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::{Flow, Supervisor};
+use crate::control::protocol::{Awaited, Leaving, Progress, Step};
 use crate::error::DisplayIoError;
 use crate::log;
 use crate::machine::{Action, Event, Generation, Notification, Report, Time};
@@ -154,6 +156,39 @@ impl Supervisor {
             }
             _ => {}
         }
+    }
+
+    /// Replies to clients that wait for a reload or a stop with the step that this report is.
+    fn report_to_clients(&mut self, report: &Report) {
+        let (step, generation, pid) = match *report {
+            Report::StoppedWorker { .. } | Report::Stopping { .. } => {
+                let workers = self.machine.workers().map(|(_, pid, _)| pid).collect();
+                return self.progress(Awaited::Stop, &Leaving { workers });
+            }
+            Report::Started { generation, pid } => (Step::Started, generation, Some(pid)),
+            Report::Ready { generation, pid } => (Step::Ready, generation, Some(pid)),
+            Report::FailedToStart {
+                generation, pid, ..
+            }
+            | Report::NeverReady {
+                generation, pid, ..
+            } => (Step::AttemptFailed, generation, Some(pid)),
+            Report::NotSpawned { generation } => (Step::AttemptFailed, generation, None),
+            Report::OldDied { .. } => {
+                let current = self.machine.current().map_or(0, |(g, _)| g);
+                (Step::Draining, current, None)
+            }
+            _ => return,
+        };
+        let is = |this| step == this;
+        let progress = Progress {
+            step,
+            generation: Some(generation),
+            pid,
+            reason: is(Step::AttemptFailed).then(|| self.history.reason().to_owned()),
+            draining: is(Step::Draining).then(|| self.older_than(generation)),
+        };
+        self.progress(Awaited::Reload, &progress);
     }
 
     /// Makes the control socket again if its file is gone.

@@ -1,5 +1,4 @@
-//! The supervisor's side of the control socket: calls become events, and clients that wait for a reply
-//! get one for each step and one for the result.
+//! The supervisor's side of the control socket: calls become events, and clients get their last replies.
 
 use serde::Serialize;
 
@@ -9,7 +8,7 @@ use crate::control::protocol::{
     self, Awaited, Failure, LastReload, Leaving, Method, Progress, Status, Step, Upgraded, Worker,
 };
 use crate::log;
-use crate::machine::{Answer, Event, Report, Request, SupervisorState, Time, Until};
+use crate::machine::{Answer, Event, Request, SupervisorState, Time, Until};
 use crate::types::{Pid, Signal};
 
 impl Supervisor {
@@ -89,44 +88,11 @@ impl Supervisor {
         log::stderr_is_the_journal().then(|| format!("journalctl _PID={pid}"))
     }
 
-    fn older_than(&self, generation: u64) -> Vec<Pid> {
+    pub(super) fn older_than(&self, generation: u64) -> Vec<Pid> {
         let live = self.machine.live();
         live.filter(|(g, _)| *g < generation)
             .map(|(_, pid)| pid)
             .collect()
-    }
-
-    /// Replies to clients that wait for a reload or a stop with the step that this report is.
-    pub(super) fn report_to_clients(&mut self, report: &Report) {
-        let (step, generation, pid) = match *report {
-            Report::StoppedWorker { .. } | Report::Stopping { .. } => {
-                let workers = self.machine.workers().map(|(_, pid, _)| pid).collect();
-                return self.progress(Awaited::Stop, &Leaving { workers });
-            }
-            Report::Started { generation, pid } => (Step::Started, generation, Some(pid)),
-            Report::Ready { generation, pid } => (Step::Ready, generation, Some(pid)),
-            Report::FailedToStart {
-                generation, pid, ..
-            }
-            | Report::NeverReady {
-                generation, pid, ..
-            } => (Step::AttemptFailed, generation, Some(pid)),
-            Report::NotSpawned { generation } => (Step::AttemptFailed, generation, None),
-            Report::OldDied { .. } => {
-                let current = self.machine.current().map_or(0, |(g, _)| g);
-                (Step::Draining, current, None)
-            }
-            _ => return,
-        };
-        let is = |this| step == this;
-        let progress = Progress {
-            step,
-            generation: Some(generation),
-            pid,
-            reason: is(Step::AttemptFailed).then(|| self.history.reason().to_owned()),
-            draining: is(Step::Draining).then(|| self.older_than(generation)),
-        };
-        self.progress(Awaited::Reload, &progress);
     }
 
     pub(super) fn report_check_to_clients(&mut self) {
@@ -149,7 +115,7 @@ impl Supervisor {
         self.finish(Awaited::Upgrade, Ok(&upgraded));
     }
 
-    fn progress(&mut self, awaited: Awaited, step: &impl Serialize) {
+    pub(super) fn progress(&mut self, awaited: Awaited, step: &impl Serialize) {
         if let Some(server) = &mut self.control {
             server.progress_all(awaited, step);
         }
