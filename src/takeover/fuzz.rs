@@ -1,14 +1,14 @@
-//! Garbage in /proc, as far as another process can write it: its environment, and the names of unix
-//! sockets. See [`crate::fuzzing`].
+//! Fuzz target `takeover`: the files in /proc whose content other processes choose, see
+//! [`crate::fuzzing`].
 
 use std::path::Path;
 
 use super::environ::{self, Told};
 use super::listening;
 
-/// The environment of a process, and the tables of sockets.
+/// Parses the input as the environment of a process, and as the tables of sockets.
 pub fn takeover(data: &[u8]) {
-    environment(data);
+    check_environment(data);
     let table = String::from_utf8_lossy(data);
     let numbers: Vec<u64> = table
         .split_ascii_whitespace()
@@ -23,7 +23,7 @@ pub fn takeover(data: &[u8]) {
     assert!(all_known, "{found:?} are not in the table");
 }
 
-fn environment(data: &[u8]) {
+fn check_environment(data: &[u8]) {
     let value = |name: &str| {
         let entries = data.split(|byte| *byte == 0);
         entries
@@ -35,14 +35,14 @@ fn environment(data: &[u8]) {
             generation,
             sockets,
         } => {
-            let text = value("SERVER_STARTER_GENERATION").expect("it is there");
+            let text = value("SERVER_STARTER_GENERATION").expect("the variable");
             assert_eq!(text.parse(), Ok(generation));
             assert!(sockets.iter().all(|(_, number)| *number >= 0));
         }
         Told::Overwritten => {
             assert!(!data.is_empty());
             assert_eq!(value("SERVER_STARTER_GENERATION"), None);
-            assert_eq!(value("PATH"), None, "this is an environment");
+            assert_eq!(value("PATH"), None, "not overwritten");
         }
         Told::Nothing => {}
     }
