@@ -201,7 +201,7 @@ impl Supervisor {
 
     /// Processes deaths of children, and then notifications of workers that live.
     fn process_pending(&mut self) -> Flow {
-        for text in self.notify_sockets.hear() {
+        for text in self.notify_sockets.read() {
             self.set_status_text(text);
         }
         // A child is reaped only after the machine has handled the death of the one before: the pids that the
@@ -311,7 +311,7 @@ impl Supervisor {
                 if !std::mem::replace(&mut self.poll_failed, true) {
                     tracing::error!("failed to wait for events: {}", why(errno));
                 }
-                self.notify_sockets.listen_to_all();
+                self.notify_sockets.mark_all_ready();
                 std::thread::sleep(POLL_BACKOFF);
             }
         }

@@ -39,14 +39,14 @@ pub(crate) struct NotifySockets {
     parents: Parents,
     min_fd: RawFd,
     inbox: Inbox,
-    /// What was heard and not yet asked for.
-    words: Words,
+    /// Notifications that have been read and not handed out yet.
+    queue: Queue,
 }
 
-/// What was heard, in order.
-type Words = VecDeque<(Generation, Notification)>;
+/// Notifications, in the order in which they were read.
+type Queue = VecDeque<(Generation, Notification)>;
 
-/// What a worker says of itself, for people.
+/// The text of a `STATUS=` notification, and of an `ERRNO=`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct StatusText {
     pub(crate) generation: Generation,
@@ -89,7 +89,7 @@ impl NotifySockets {
             parents,
             min_fd,
             inbox: Inbox::new(message::LONGEST),
-            words: Words::new(),
+            queue: Queue::new(),
         })
     }
 
@@ -141,15 +141,15 @@ impl NotifySockets {
     pub(crate) fn close(&mut self, generation: Generation) -> Option<StatusText> {
         let at = self.list.iter().position(|c| c.generation == generation)?;
         let mut channel = self.list.remove(at);
-        let (inbox, mut too_late) = (&mut self.inbox, Words::new());
-        let mut last = saying(&mut channel, inbox, &mut too_late);
+        let (inbox, mut too_late) = (&mut self.inbox, Queue::new());
+        let mut last = status_text(&mut channel, inbox, &mut too_late);
         // To the end: descriptors in what is left unread would be closed by the kernel, which waits
         // where we do not. Bounded, for a child of the worker's may go on.
         for _ in 0..BATCHES {
             if channel.drained {
                 break;
             }
-            last = saying(&mut channel, inbox, &mut too_late).or(last);
+            last = status_text(&mut channel, inbox, &mut too_late).or(last);
         }
         last
     }
@@ -166,8 +166,8 @@ impl NotifySockets {
             .map(NotifySocket::as_fd)
     }
 
-    /// What poll(2) says of each of [`NotifySockets::fds`], in order. One that is at its end, for somebody
-    /// has shut it down, is not asked any more: that would never be over.
+    /// Takes the result of poll(2) for each of [`NotifySockets::fds`], in order. A socket that a worker has shut
+    /// down is left out from then on: poll would return at once each time.
     pub(crate) fn mark_ready(&mut self, news: impl Iterator<Item = PollFlags>) {
         for (channel, flags) in self.list.iter_mut().filter(|c| !c.ended).zip(news) {
             channel.readable = flags.contains(PollFlags::POLLIN);
@@ -175,30 +175,34 @@ impl NotifySockets {
         }
     }
 
-    /// As if all of them had.
-    pub(crate) fn listen_to_all(&mut self) {
+    /// Marks all sockets as readable.
+    pub(crate) fn mark_all_ready(&mut self) {
         self.list.iter_mut().for_each(|c| c.readable = true);
     }
 
-    /// Reads what has come in, and hands out what is for people. Bounded: somebody who talks without
-    /// end is not listened to without end.
-    pub(crate) fn hear(&mut self) -> Vec<StatusText> {
-        let mut sayings = Vec::new();
+    /// Reads the readable sockets, and returns the status texts. Bounded, since a worker may send without an
+    /// end.
+    pub(crate) fn read(&mut self) -> Vec<StatusText> {
+        let mut texts = Vec::new();
         for channel in self.list.iter_mut().filter(|c| c.readable) {
             channel.readable = false;
-            sayings.extend(saying(channel, &mut self.inbox, &mut self.words));
+            texts.extend(status_text(channel, &mut self.inbox, &mut self.queue));
         }
-        sayings
+        texts
     }
 
-    /// The next word that was heard, in order.
+    /// The next notification.
     pub(crate) fn next_notification(&mut self) -> Option<(Generation, Notification)> {
-        self.words.pop_front()
+        self.queue.pop_front()
     }
 }
 
-fn saying(channel: &mut NotifySocket, inbox: &mut Inbox, words: &mut Words) -> Option<StatusText> {
-    let news = channel.read(inbox, words);
+fn status_text(
+    channel: &mut NotifySocket,
+    inbox: &mut Inbox,
+    queue: &mut Queue,
+) -> Option<StatusText> {
+    let news = channel.read(inbox, queue);
     let errno = news.errno.map(|errno| {
         let why = std::io::Error::from_raw_os_error(errno);
         DisplayIoError(&why).to_string()

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::runtime_dir::{Parents, RuntimeDir};
 use super::socket::{NotifySocket, SavedNotifySocket};
-use super::{NotifySockets, Words, message};
+use super::{NotifySockets, Queue, message};
 use crate::sys::datagram::Inbox;
 use crate::sys::reexec::FdSet;
 use crate::types::Identity;
@@ -70,7 +70,7 @@ impl NotifySockets {
             parents,
             min_fd,
             inbox: Inbox::new(message::LONGEST),
-            words: Words::new(),
+            queue: Queue::new(),
         })
     }
 }

@@ -17,7 +17,7 @@ use nix::sys::socket::{
 use nix::unistd::geteuid;
 use serde::{Deserialize, Serialize};
 
-use super::Words;
+use super::Queue;
 use super::message::{self, Field};
 use super::runtime_dir::{Owner, RuntimeDir};
 use crate::error::DisplayIoError;
@@ -99,14 +99,14 @@ impl Batch {
         }
     }
 
-    fn words(&self) -> impl Iterator<Item = Notification> {
-        let words = [
+    fn notifications(&self) -> impl Iterator<Item = Notification> {
+        let all = [
             self.extend.map(Notification::Extend),
             self.ping.then_some(Notification::Ping),
             self.ready.then_some(Notification::Ready),
             self.stuck.then_some(Notification::Stuck),
         ];
-        words.into_iter().flatten()
+        all.into_iter().flatten()
     }
 }
 
@@ -180,7 +180,7 @@ impl NotifySocket {
     }
 
     /// Reads what is there, but not more than a batch.
-    pub(super) fn read(&mut self, inbox: &mut Inbox, words: &mut Words) -> Batch {
+    pub(super) fn read(&mut self, inbox: &mut Inbox, queue: &mut Queue) -> Batch {
         let mut news = Batch::default();
         self.drained = false;
         for _ in 0..BATCH {
@@ -212,7 +212,7 @@ impl NotifySocket {
         }
         news.ready &= !self.ready;
         self.ready |= news.ready;
-        words.extend(news.words().map(|word| (self.generation, word)));
+        queue.extend(news.notifications().map(|n| (self.generation, n)));
         news
     }
 
