@@ -1,4 +1,4 @@
-//! How soon a worker that died is replaced.
+//! The pause before a worker that died is replaced.
 
 use std::time::Duration;
 
@@ -6,16 +6,16 @@ use serde::{Deserialize, Serialize};
 
 use super::event::Time;
 
-/// A worker that served this long before it died did not die "soon after readiness".
+/// A death less than this long after readiness is a quick one.
 pub(super) const STABLE_AFTER: Duration = Duration::from_secs(10);
 
-/// The pause after the second quick death; it doubles from there.
+/// The pause after the second quick death in a row. It doubles with each further one.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 
-/// No pause is longer than this.
+/// The longest pause.
 pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
-/// Counts quick deaths in a row, so that a program that cannot live does not eat the machine.
+/// Counts quick deaths in a row, so that a program that cannot live does not use up the processor.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct CrashLoop {
@@ -23,8 +23,8 @@ pub(super) struct CrashLoop {
 }
 
 impl CrashLoop {
-    /// A worker that was ready since `ready` has died `now`: how long to wait before its
-    /// replacement is started. Nothing after the first quick death, then 0.2 s, 0.4 s, … 30 s.
+    /// Returns the pause after the death of a worker that was ready since `ready`: none after the
+    /// first quick death, then 0.2 s, 0.4 s, … 30 s.
     pub(super) fn pause_after_death(&mut self, ready: Time, now: Time) -> Duration {
         if self.served(ready, now) {
             return Duration::ZERO;
@@ -35,13 +35,13 @@ impl CrashLoop {
                 .saturating_mul(1 << (n - 1).min(10))
                 .min(LONGEST_PAUSE),
         };
-        // Past the longest pause nothing changes any more.
+        // More deaths do not change the pause any more.
         self.quick_deaths = (self.quick_deaths + 1).min(12);
         pause
     }
 
-    /// A worker that was ready since `ready` serves no more, `now`, whatever the reason: whether it did
-    /// so for long. Deaths before it are no row with those after it, then.
+    /// A worker that was ready since `ready` ceases to serve, for whatever reason. Returns whether it
+    /// has served for long. If it has, the quick deaths before it do not count any more.
     pub(super) fn served(&mut self, ready: Time, now: Time) -> bool {
         let stable = now.saturating_sub(ready) >= STABLE_AFTER;
         if stable {
@@ -56,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn grows_to_half_a_minute_and_forgets_after_a_long_life() {
+    fn pause_grows_to_half_a_minute_and_starts_again_after_a_long_life() {
         let mut crashes = CrashLoop::default();
         let ready = Duration::from_secs(100);
         let quick = ready + Duration::from_secs(1);

@@ -63,10 +63,10 @@ use context::Context;
 /// The least time from one failed attempt to the next, however short the interval.
 pub const SHORTEST_RETRY: Duration = Duration::from_millis(100);
 
-/// Decides; see the [module's page](self).
+/// Makes the decisions; see the [module's page](self).
 ///
-/// Its caller owes it three things: events in the order in which they happened, a `now` that never
-/// runs backwards, and a [`Event::Tick`] no later than [`deadline`](Machine::deadline).
+/// Its caller has three duties: to hand over events in the order in which they happened, with a `now` that
+/// never runs backwards, and an [`Event::Tick`] no later than [`deadline`](Machine::deadline).
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Machine {
     rules: Rules,

@@ -175,3 +175,68 @@ impl MachineState {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Debug;
+
+    use serde::de::DeserializeOwned;
+    use serde_json::json;
+
+    use super::*;
+
+    /// A running supervisor may have saved any of them: never to be changed. The other fields are in
+    /// `supervisor/upgrade/format_1.json`.
+    #[test]
+    fn saved_forms_of_phases_and_causes_are_frozen() {
+        let at = |secs| json!({"secs": secs, "nanos": 0});
+        let time = Time::from_secs;
+        let (since, until, generation, kill_at) = (time(1), time(2), 3, time(4));
+        frozen(&Phase::Serving, json!("Serving"));
+        frozen(
+            &Phase::Checking { since, until },
+            json!({"Checking": {"since": at(1), "until": at(2)}}),
+        );
+        frozen(
+            &Phase::WaitingToStart { until },
+            json!({"WaitingToStart": {"until": at(2)}}),
+        );
+        frozen(
+            &Phase::Spawning { generation },
+            json!({"Spawning": {"generation": 3}}),
+        );
+        frozen(
+            &Phase::Starting {
+                generation,
+                since,
+                until,
+            },
+            json!({"Starting": {"generation": 3, "since": at(1), "until": at(2)}}),
+        );
+        frozen(
+            &Phase::KillOldDelay { kill_at },
+            json!({"KillOldDelay": {"kill_at": at(4)}}),
+        );
+        frozen(
+            &Phase::Stopping { code: 1 },
+            json!({"Stopping": {"code": 1}}),
+        );
+        frozen(&Phase::Ended, json!("Ended"));
+
+        frozen(&Cause::First, json!("First"));
+        frozen(&Cause::Takeover, json!("Takeover"));
+        frozen(&Cause::Replacement, json!("Replacement"));
+        frozen(&Cause::Reload, json!("Reload"));
+        frozen(&Trigger::Hup, json!("Hup"));
+        frozen(&Trigger::Request, json!("Request"));
+        frozen(&Trigger::SocketReplaced, json!("SocketReplaced"));
+    }
+
+    fn frozen<T: Serialize + DeserializeOwned + PartialEq + Debug>(
+        value: &T,
+        saved: serde_json::Value,
+    ) {
+        assert_eq!(serde_json::to_value(value).unwrap(), saved);
+        assert_eq!(&serde_json::from_value::<T>(saved).unwrap(), value);
+    }
+}

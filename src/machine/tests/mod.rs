@@ -1,11 +1,11 @@
-//! Every race, one by one: what happens when two things happen at the worst of times.
+//! Every race is a test: what the machine does when two things happen at the worst moment.
 
-mod automatic;
+mod auto_restart;
 mod deaths;
-mod ending;
 mod notifications;
 mod reloads;
 mod requests;
+mod stop;
 mod takeover;
 
 use std::time::Duration;
@@ -41,12 +41,12 @@ struct Fixture {
     machine: Machine,
     now: Time,
     done: Vec<Action>,
-    /// What the next spawns come to, instead of a process.
+    /// The next spawns fail like this, the last one first.
     failures: Vec<SpawnFailure>,
 }
 
 impl Fixture {
-    /// Before the first tick.
+    /// A machine before its first tick.
     fn new(rules: Rules) -> Fixture {
         Fixture {
             machine: Machine::new(rules),
@@ -56,13 +56,13 @@ impl Fixture {
         }
     }
 
-    /// Generation 1 serves.
+    /// A machine whose generation 1 serves.
     fn serving(rules: Rules) -> Fixture {
-        let mut bench = Fixture::new(rules);
-        bench.tick();
-        bench.pass(secs(1));
-        bench.done.clear();
-        bench
+        let mut fixture = Fixture::new(rules);
+        fixture.tick();
+        fixture.pass(secs(1));
+        fixture.done.clear();
+        fixture
     }
 
     fn event(&mut self, event: Event) -> &mut Fixture {
@@ -89,8 +89,8 @@ impl Fixture {
         self.event(Event::Hup)
     }
 
-    fn says(&mut self, generation: Generation, word: Notification) -> &mut Fixture {
-        self.event(Event::Notified(generation, word))
+    fn notify(&mut self, generation: Generation, notification: Notification) -> &mut Fixture {
+        self.event(Event::Notified(generation, notification))
     }
 
     fn exit(&mut self, pid: Pid, status: i32) -> &mut Fixture {
