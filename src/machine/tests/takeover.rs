@@ -164,6 +164,9 @@ fn adopted_worker_that_was_kept_is_replaced_when_it_dies() {
     fixture.exit(108, 256);
     assert!(fixture.reported(|report| matches!(report, Report::GaveUp { kept: Some(5), .. })));
     assert_eq!(fixture.exit_code(), None, "generation 7 was ready");
+    let kept = [(3, 93), (5, 95)];
+    assert_eq!(fixture.live(), kept, "both serve on");
+    assert_eq!(fixture.machine.deadline(), None);
     fixture.done.clear();
     fixture.event(Event::AdoptedExited(95));
     assert!(fixture.reported(|report| {

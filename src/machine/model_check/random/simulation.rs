@@ -269,8 +269,12 @@ impl Simulation {
         }
     }
 
+    /// Whether one worker serves and no other one is alive. Several adopted workers may serve on if a
+    /// replacement for the first own generation was given up.
     fn has_recovered(&self) -> bool {
         let serving = self.machine.supervisor_state() == SupervisorState::Serving;
-        serving && self.world.all_answered() && self.world.workers.len() == 1
+        let mut workers = self.world.workers.values();
+        let settled = workers.len() == 1 || workers.all(|w| w.adopted && w.is_serving());
+        serving && self.world.all_answered() && settled
     }
 }
