@@ -66,7 +66,8 @@ mod extensions {
         let rename = |from: &Path, to: &Path| std::fs::rename(from, to).unwrap();
         rename(&socket, &away);
         let s = builder.sh(SLEEPS).start();
-        s.wait_line("failed to notify systemd: No such file or directory");
+        let reason = format!("{}: No such file or directory", socket.display());
+        s.wait_line(&format!("failed to notify systemd: {reason}"));
         s.wait_generation(1);
         rename(&away, &socket);
         manager.wait("READY=1");
