@@ -122,8 +122,8 @@ impl fmt::Display for Error {
                 process::id()
             ),
             Self::AlreadyTaken => f.write_str(
-                "the sockets handed to this process are taken already: \
-                 they are given out once per process",
+                "the sockets passed to this process are taken already: \
+                 they can be taken once per process",
             ),
             Self::Entry { entry, reason } => {
                 write!(f, "SERVER_STARTER_PORT: entry {entry:?}: {reason}")
@@ -145,7 +145,7 @@ impl fmt::Display for Error {
                 write!(f, "cannot listen on {address}: {error}")
             }
             Self::Missing(kind) => {
-                write!(f, "no {kind} among the sockets handed over")?;
+                write!(f, "no {kind} among the sockets passed")?;
                 f.write_str(match kind {
                     Kind::Tcp => {
                         ": give start_server a --port, or the .socket unit a ListenStream="
@@ -182,9 +182,9 @@ impl fmt::Display for EntryError {
                  take the sockets before opening anything",
             ),
             Self::NotASocket => f.write_str("the descriptor is not a socket"),
-            Self::NotListening => f.write_str(
-                "the socket does not listen: call listen(2) on it before handing it over",
-            ),
+            Self::NotListening => {
+                f.write_str("the socket does not listen: call listen(2) on it before passing it on")
+            }
             Self::Io(error) => error.fmt(f),
         }
     }

@@ -133,8 +133,7 @@ impl ListenFds {
         if names(value).count() == count || (value.is_empty() && count == 0) {
             return Ok(());
         }
-        let expected =
-            format!("{count} names with colons between them, as LISTEN_FDS={count} says");
+        let expected = format!("{count} names separated by colons, as LISTEN_FDS={count} requires");
         Err(wrong("LISTEN_FDNAMES", value.clone(), &expected))
     }
 }

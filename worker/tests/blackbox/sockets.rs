@@ -163,7 +163,7 @@ fn empty_list_of_sockets_is_no_error() {
 fn worker_finds_its_sockets() {
     let mut all = listeners().unwrap();
     let port = all.get("web").unwrap().port().unwrap();
-    assert!(all.take_name("nobody").is_none());
+    assert!(all.take_name("absent").is_none());
     let admin = all.take_name("admin").unwrap();
     let second = all.take_name("admin").unwrap();
     report(admin.as_fd().as_raw_fd());
