@@ -1,4 +1,4 @@
-//! `--enable-auto-restart`: a new generation every so often, without being asked.
+//! `--enable-auto-restart`: a new generation at regular intervals.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +7,7 @@ use server_starter_testing::workers::{SLEEPS, STUBBORN};
 
 use crate::fixtures::{start, supervisor};
 
-/// Two generations come by themselves, and the old ones leave.
+/// Waits until two generations were started without a signal, and the old ones have ended.
 #[track_caller]
 fn restarts(s: &Supervisor) {
     let mut old = s.wait_new_worker();
@@ -24,7 +24,7 @@ fn restarts(s: &Supervisor) {
     s.stop();
 }
 
-/// No restart comes by itself within two and a half intervals.
+/// No generation is started within two and a half intervals.
 #[track_caller]
 fn never_restarts(s: &Supervisor) {
     std::thread::sleep(Duration::from_millis(2500));
@@ -82,13 +82,13 @@ fn interval_counts_from_the_last_readiness() {
         "--kill-old-delay=0",
     ];
     let s = start(&options, SLEEPS);
-    // two seconds into the interval it begins anew
+    // the reload comes two seconds into the interval, which begins again
     std::thread::sleep(Duration::from_secs(2));
     s.settle();
     let asked = Instant::now();
     s.hup();
     s.wait_line("autorestart triggered (interval=5)");
-    // one second less: the original counts in whole ones
+    // one second of tolerance: Perl's program counts whole seconds
     assert!(
         asked.elapsed() >= Duration::from_secs(4),
         "after {:?}",
@@ -143,7 +143,7 @@ fn auto_restart_is_forced_after_twice_the_interval_despite_an_old_worker() {
     assert_eq!(
         s.count("autorestart triggered (interval=1)"),
         1,
-        "not while an old worker lives"
+        "a restart was triggered while an old worker lived"
     );
     s.term();
     assert_eq!(s.wait_exit().code(), Some(0));
@@ -181,7 +181,7 @@ mod extensions {
             .start();
         s.wait_generation(1);
         s.write("env/ENABLE_AUTO_RESTART", "1\n");
-        // picked up at the next event, at the latest
+        // the change is seen at the next event at the latest
         s.hup();
         s.wait_line("autorestart triggered (interval=1)");
         std::fs::remove_file(s.path("env/ENABLE_AUTO_RESTART")).unwrap();

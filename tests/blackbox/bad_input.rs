@@ -1,4 +1,4 @@
-//! What is refused at the start: with a message that names it, before anything is touched.
+//! Values that are refused at the start: with a message that names them, and before any socket or file is created.
 
 use crate::fixtures::{bare_supervisor, supervisor};
 
@@ -26,7 +26,7 @@ mod extensions {
 
     use crate::fixtures::supervisor;
 
-    /// Exit status 2, each of `words` on standard error, and nothing was started.
+    /// The start exits with status 2, each of `words` is on standard error, and no worker was started.
     #[track_caller]
     fn refused(options: &[&str], words: &[&str]) {
         let refused = supervisor(options)
@@ -92,7 +92,7 @@ mod extensions {
         }
         assert!(
             taken.is_empty(),
-            "{} were not refused as they should:\n{}",
+            "{} were not refused as expected:\n{}",
             taken.len(),
             taken.join("\n")
         );

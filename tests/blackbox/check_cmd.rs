@@ -1,4 +1,4 @@
-//! `--check-cmd`: a reload that would go wrong starts nothing.
+//! `--check-cmd`: a reload whose check fails starts no worker.
 
 mod extensions {
     use server_starter_testing::eventually;
@@ -55,7 +55,7 @@ mod extensions {
         s.wait_generation(1);
         let why = "the reload failed: the check did not end in 0.2 s";
         s.command(&RESTART).expect(1, &[why]);
-        eventually("the check's child is gone", || {
+        eventually("the child of the check is dead", || {
             let pid = s.read("child").trim().to_owned();
             !std::path::Path::new(&format!("/proc/{pid}")).exists()
         });

@@ -1,4 +1,5 @@
-//! The command line: where options end, how they are spelled, `--help` and `--version`. Refused values: `bad_input`.
+//! The command line: where the options end, how they are spelled, `--help` and `--version`. For refused values see
+//! `bad_input`.
 
 use server_starter_testing::workers::SLEEPS;
 
@@ -89,7 +90,7 @@ fn log_begins_with_starting_and_ends_with_exiting() {
     s.wait_line("exiting");
     assert!(
         s.lines()[0].starts_with("start_server (pid:"),
-        "something before the first line"
+        "the log does not begin with this line"
     );
     assert_eq!(s.lines().last().unwrap(), "exiting");
 }

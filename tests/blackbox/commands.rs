@@ -1,7 +1,6 @@
-//! `--restart` and `--stop`: the other ends of a pid and a status file.
+//! `--restart` and `--stop` by the pid file and the status file.
 
 use nix::sys::signal::Signal;
-
 use server_starter_testing::wait_for;
 use server_starter_testing::workers::{SLEEPS, STUBBORN};
 
@@ -34,7 +33,7 @@ fn restart_waits_for_the_old_generation_to_leave() {
     s.settle();
     let mut restart = s.spawn_command(&RESTART);
     let second = s.wait_generations(&[1, 2])[1];
-    assert!(restart.exited().is_none(), "it did not wait");
+    assert!(restart.exited().is_none(), "the command did not wait");
     s.settle();
     first.signal(Signal::SIGKILL);
     restart.wait().expect(0, &[]);
@@ -93,7 +92,7 @@ fn stop_waits_for_the_workers() {
     s.wait_line(&format!(
         "received TERM, sending TERM to all workers:{worker}"
     ));
-    assert!(stop.exited().is_none(), "it did not wait");
+    assert!(stop.exited().is_none(), "the command did not wait");
     worker.signal(Signal::SIGKILL);
     stop.wait().expect(0, &[]);
     s.expect_exit(0);
@@ -119,60 +118,18 @@ fn daemon_can_be_restarted_and_stopped() {
     s.command(&RESTART).expect(0, &[]);
     s.wait_generation(2);
     s.command(&STOP).expect(0, &[]);
-    wait_for(|| s.exited()).expect("the daemon is still there");
+    wait_for(|| s.exited()).expect("the daemon still runs");
     assert!(!s.path("pid").exists());
 }
 
 mod extensions {
-    use std::process::{Child, Command, Stdio};
+    use std::process::Stdio;
 
     use nix::sys::signal::Signal;
+    use server_starter_testing::workers::{FAILS_ON_DEMAND, SLEEPS, STUBBORN};
 
     use super::{PID_FILE, RESTART, STOP};
-    use server_starter_testing::workers::{FAILS_ON_DEMAND, SLEEPS, STUBBORN};
-    use server_starter_testing::{Process, eventually};
-
-    use crate::fixtures::{bare_supervisor, start};
-
-    /// A process that has nothing to do with it all, and must not be signalled.
-    struct Innocent(Child);
-
-    impl Innocent {
-        fn new() -> Self {
-            Self(
-                Command::new("sleep")
-                    .arg("1000")
-                    .stdin(Stdio::null())
-                    .spawn()
-                    .unwrap(),
-            )
-        }
-
-        fn process(&self) -> Process {
-            Process(self.0.id().try_into().unwrap())
-        }
-
-        /// It sleeps, and no signal waits for it.
-        #[track_caller]
-        fn is_unharmed(&self) {
-            let process = self.process();
-            eventually("the innocent process sleeps on", || {
-                process.state() == Some('S')
-            });
-            assert_eq!(
-                process.signal_set("ShdPnd"),
-                Some(0),
-                "a signal is on its way to it"
-            );
-        }
-    }
-
-    impl Drop for Innocent {
-        fn drop(&mut self) {
-            let _ = self.0.kill();
-            let _ = self.0.wait();
-        }
-    }
+    use crate::fixtures::{Bystander, bare_supervisor, start};
 
     #[test]
     fn usage_errors_exit_2() {
@@ -212,14 +169,14 @@ mod extensions {
 
     #[test]
     fn stale_pid_is_not_signalled() {
-        let innocent = Innocent::new();
+        let bystander = Bystander::start(Stdio::null());
         for command in [&RESTART[..], &STOP] {
             let stale = bare_supervisor(command)
-                .file("pid", &format!("{}\n", innocent.process()))
-                .file("status", &format!("1:{}\n", innocent.process()))
+                .file("pid", &format!("{}\n", bystander.process()))
+                .file("status", &format!("1:{}\n", bystander.process()))
                 .run();
             stale.expect(3, &["/pid"]);
-            innocent.is_unharmed();
+            bystander.expect_unharmed();
         }
     }
 
@@ -253,12 +210,12 @@ mod extensions {
         s.settle();
         s.process().signal(Signal::SIGKILL);
         s.wait_exit();
-        let innocent = Innocent::new();
-        // its number was given to somebody else meanwhile
-        s.write("pid", &format!("{}\n", innocent.process()));
+        let bystander = Bystander::start(Stdio::null());
+        // the number of the supervisor was given to another process
+        s.write("pid", &format!("{}\n", bystander.process()));
         s.spawn_command(&STOP).wait().expect(3, &["/pid"]);
         s.spawn_command(&RESTART).wait().expect(3, &["/pid"]);
-        innocent.is_unharmed();
+        bystander.expect_unharmed();
     }
 
     #[test]
@@ -381,7 +338,7 @@ mod extensions {
             "--timeout=4",
         ];
         let restart = s.command(&options);
-        // from the files alone it cannot tell a failure (1) from a start that takes its time (4)
+        // The files do not show a failed reload: it is a failure (1) or a time-out (4).
         assert!(matches!(restart.code(), Some(1 | 4)), "{restart}");
         assert_eq!(s.status(), [(1, first)]);
         s.stop();

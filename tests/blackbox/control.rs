@@ -1,4 +1,4 @@
-//! The control socket: what clients are told, and what they cannot do to others.
+//! The control socket: answers to clients, and clients that must not disturb others.
 
 mod extensions {
     use std::io::Write;
@@ -6,8 +6,8 @@ mod extensions {
     use std::os::unix::net::UnixStream;
 
     use nix::sys::signal::Signal;
-
     use server_starter_testing::control::{call, receive};
+    use server_starter_testing::skipped;
     use server_starter_testing::workers::{FAILS_ON_DEMAND, SLEEPS, STUBBORN};
     use server_starter_testing::{Supervisor, connect_unix};
 
@@ -22,7 +22,7 @@ mod extensions {
     }
 
     /// The next message; `None` if the connection has ended.
-    fn hear(stream: &mut UnixStream) -> Option<String> {
+    fn next_message(stream: &mut UnixStream) -> Option<String> {
         receive(stream).unwrap()
     }
 
@@ -42,7 +42,7 @@ mod extensions {
         assert!(!s.path("control").exists());
     }
 
-    /// On a terminal, which script(1) provides.
+    /// script(1) provides the terminal.
     #[test]
     fn restart_on_a_terminal_shows_its_progress_and_clears_the_line() {
         let s = start(&[CONTROL, "--interval=0.3"], SLEEPS);
@@ -53,7 +53,7 @@ mod extensions {
         let mut script = std::process::Command::new("script");
         script.args(["--quiet", "--return", "--command", &command, "/dev/null"]);
         let Ok(output) = script.stdin(std::process::Stdio::null()).output() else {
-            return eprintln!("SKIPPED: there is no script(1) here");
+            return skipped("a terminal needs script(1)");
         };
         let text = String::from_utf8_lossy(&output.stdout);
         assert!(output.status.success(), "{text}");
@@ -106,7 +106,7 @@ mod extensions {
         let (mut one, mut two) = (connect(&s), connect(&s));
         one.write_all(call("Reload", "{}", false).as_bytes())
             .unwrap();
-        let failed = hear(&mut one).unwrap();
+        let failed = next_message(&mut one).unwrap();
         assert!(
             failed.contains("ReloadFailed") && failed.contains(r#""kept":1"#),
             "{failed}"
@@ -117,17 +117,17 @@ mod extensions {
         s.wait_up(3);
         two.write_all(call("Reload", "{}", true).as_bytes())
             .unwrap();
-        let waiting = hear(&mut two).unwrap();
+        let waiting = next_message(&mut two).unwrap();
         assert!(
             waiting.contains("waiting") && waiting.contains("continues"),
             "{waiting}"
         );
-        let done = hear(&mut one).unwrap();
+        let done = next_message(&mut one).unwrap();
         assert!(
             done.contains("drained") && done.contains(r#""generation":3"#),
             "{done}"
         );
-        let last = std::iter::from_fn(|| hear(&mut two)).find(|m| !m.contains("continues"));
+        let last = std::iter::from_fn(|| next_message(&mut two)).find(|m| !m.contains("continues"));
         let last = last.unwrap();
         assert!(
             last.contains("drained") && last.contains(r#""generation":4"#),
@@ -261,12 +261,12 @@ mod extensions {
         for nonsense in ["GET / HTTP/1.1\r\n\r\n\0", "\0", "{}\0", "[[[[\0"] {
             let mut client = connect(&s);
             client.write_all(nonsense.as_bytes()).unwrap();
-            assert_eq!(hear(&mut client), None, "{nonsense}");
+            assert_eq!(next_message(&mut client), None, "{nonsense}");
         }
         let mut endless = connect(&s);
         let flood = [b'x'; 4096];
         while endless.write_all(&flood).is_ok() {}
-        // A call in two pieces, and two in one.
+        // One call in two writes, then two calls in one write.
         let mut client = connect(&s);
         let text = call("Status", "{}", false);
         let (a, b) = text.split_at(20);
@@ -274,7 +274,7 @@ mod extensions {
         s.command(&STATUS).expect(0, &[]);
         client.write_all(format!("{b}{text}").as_bytes()).unwrap();
         for _ in 0..2 {
-            assert!(hear(&mut client).unwrap().contains("serving"));
+            assert!(next_message(&mut client).unwrap().contains("serving"));
         }
         s.stop();
     }
@@ -291,11 +291,11 @@ mod extensions {
             .unwrap();
         client.shutdown(std::net::Shutdown::Write).unwrap();
         for (number, asked) in calls.into_iter().enumerate() {
-            let answer = hear(&mut client);
+            let answer = next_message(&mut client);
             let answer = answer.unwrap_or_else(|| panic!("no answer to call {number}"));
             assert_eq!(answer.contains("serving"), *asked == status, "{answer}");
         }
-        assert_eq!(hear(&mut client), None);
+        assert_eq!(next_message(&mut client), None);
         s.stop();
     }
 
@@ -303,17 +303,17 @@ mod extensions {
     fn idle_and_slow_clients_do_not_delay_others() {
         let s = start(&[CONTROL], SLEEPS);
         s.wait_generation(1);
-        let mut crowd: Vec<UnixStream> = (0..300).map(|_| connect(&s)).collect();
-        for client in crowd.iter_mut().step_by(3) {
-            let _ = client.write_all(b"{\"method\":"); // some have been dropped
+        let mut idle: Vec<UnixStream> = (0..300).map(|_| connect(&s)).collect();
+        for client in idle.iter_mut().step_by(3) {
+            let _ = client.write_all(b"{\"method\":"); // the supervisor has closed some
         }
-        let mut deaf = connect(&s);
-        deaf.set_nonblocking(true).unwrap();
-        let question = call("Status", "{}", false);
-        while deaf.write_all(question.as_bytes()).is_ok() {}
+        let mut slow = connect(&s);
+        slow.set_nonblocking(true).unwrap();
+        let status = call("Status", "{}", false);
+        while slow.write_all(status.as_bytes()).is_ok() {}
         s.command(&RESTART).expect(0, &[]);
         s.wait_generation(2);
-        drop((crowd, deaf));
+        drop((idle, slow));
         s.wait_asleep();
         s.stop();
     }

@@ -1,13 +1,12 @@
-//! `--daemonize`: in the background, on its own; the caller is told the truth.
+//! `--daemonize`: the supervisor in the background, and the exit status of its caller.
 
 use nix::sys::signal::Signal;
-
 use server_starter_testing::workers::SLEEPS;
 use server_starter_testing::{Process, SupervisorBuilder, exports};
 
 use crate::fixtures::{bare_supervisor, supervisor};
 
-/// A daemon of the usual kind: lines in `DIR/log`, pid in `DIR/pid`.
+/// A daemon with its log in `DIR/log` and its pid in `DIR/pid`.
 fn daemon(options: &[&str]) -> SupervisorBuilder {
     let all = [
         &["--daemonize", "--log-file=DIR/log", "--pid-file=DIR/pid"],
@@ -40,7 +39,7 @@ fn daemon_has_a_session_of_its_own_without_leading_it() {
     assert_ne!(
         s.process().session(),
         Some(s.process()),
-        "a session's leader may get a terminal"
+        "a session leader could acquire a terminal"
     );
     s.stop();
 }
@@ -127,17 +126,17 @@ fn caller_fails_when_the_start_fails_before_the_first_worker() {
 mod extensions {
     use std::time::{Duration, Instant};
 
-    use super::daemon;
     use server_starter_testing::workers::{FAILS, SLEEPS};
     use server_starter_testing::{Output, eventually};
 
+    use super::daemon;
     use crate::fixtures::bare_supervisor;
 
-    /// Nothing is left of a start that failed.
+    /// A failed start has left no process and no file.
     #[track_caller]
     fn nothing_is_left(failed: &Output) {
-        // the daemon-to-be tells its caller with its last breath
-        eventually("nothing is left behind", || failed.survivors().is_empty());
+        // the process that would be the daemon reports its failure just before it exits
+        eventually("no process is left", || failed.survivors().is_empty());
         for name in ["pid", "status", "a.sock"] {
             assert!(!failed.path(name).exists(), "{name} is left\n{failed}");
         }
@@ -160,7 +159,7 @@ mod extensions {
             "returned after {:?}",
             start.elapsed()
         );
-        // no wait: everything is there
+        // without a wait: status file and pid file are complete
         assert_eq!(s.status(), [(1, s.started()[0])]);
         assert_eq!(s.read("pid"), format!("{}\n", s.process()));
         s.stop();
@@ -242,7 +241,7 @@ mod extensions {
         };
         assert!(
             !held.values().any(callers),
-            "somebody who waits for the caller's output waits for ever: {held:#?}"
+            "the output of the caller stays open: {held:#?}"
         );
         s.stop();
     }

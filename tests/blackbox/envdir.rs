@@ -1,7 +1,6 @@
-//! `--envdir`: a file per variable, read before every start.
+//! `--envdir`: one file per variable, read before each start of a worker.
 
 use nix::sys::signal::Signal;
-
 use server_starter_testing::Process;
 use server_starter_testing::workers::SLEEPS;
 
@@ -211,9 +210,9 @@ fn changed_kill_old_delay_takes_effect() {
 mod extensions {
     use std::fs;
 
-    use super::{OPTION, value};
     use server_starter_testing::workers::SLEEPS;
 
+    use super::{OPTION, value};
     use crate::fixtures::supervisor;
 
     #[test]
@@ -240,7 +239,7 @@ mod extensions {
         s.stop();
     }
 
-    /// Directories are swapped by renaming; a reload in between must not lose every variable.
+    /// Directories are swapped by renaming; a reload in between must keep the variables.
     #[test]
     fn unreadable_directory_keeps_the_last_values() {
         let s = supervisor(&[OPTION])

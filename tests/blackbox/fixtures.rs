@@ -1,9 +1,10 @@
 //! The supervisors that tests begin with.
 
 use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
 
 use server_starter_testing::workers::SLEEPS;
-use server_starter_testing::{Supervisor, SupervisorBuilder, program};
+use server_starter_testing::{Process, Supervisor, SupervisorBuilder, eventually, program};
 
 pub(crate) const CONTROL: &str = "--control=DIR/control";
 pub(crate) const UPGRADE: [&str; 2] = ["--upgrade", CONTROL];
@@ -52,4 +53,34 @@ pub(crate) fn upgradable(options: &[&str]) -> SupervisorBuilder {
 #[track_caller]
 pub(crate) fn hello() -> PathBuf {
     program!().example("hello")
+}
+
+/// A process that does not belong to the supervisor and must not get a signal.
+pub(crate) struct Bystander(Child);
+
+impl Bystander {
+    pub(crate) fn start(stdin: Stdio) -> Self {
+        let mut sleep = Command::new("sleep");
+        Self(sleep.arg("1000").stdin(stdin).spawn().unwrap())
+    }
+
+    pub(crate) fn process(&self) -> Process {
+        Process(self.0.id().try_into().unwrap())
+    }
+
+    /// The process sleeps, and no signal is pending.
+    #[track_caller]
+    pub(crate) fn expect_unharmed(&self) {
+        let process = self.process();
+        eventually("the bystander sleeps", || process.state() == Some('S'));
+        let pending = process.signal_set("ShdPnd");
+        assert_eq!(pending, Some(0), "a signal to the bystander is pending");
+    }
+}
+
+impl Drop for Bystander {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }

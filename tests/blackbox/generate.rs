@@ -1,4 +1,4 @@
-//! `--generate`: manual page, completions, units. The original has none of it.
+//! `--generate`: manual page, completions and units. Perl's program does not have it.
 
 mod extensions {
     use server_starter_testing::program;
@@ -14,7 +14,7 @@ mod extensions {
         done.stdout.clone()
     }
 
-    /// The long options that `--help` shows.
+    /// The long options in `--help`.
     fn options() -> Vec<String> {
         let help = generated(&["--help"], &[]);
         let names = help.lines().filter_map(|line| {
@@ -55,7 +55,10 @@ mod extensions {
                 };
                 assert!(script.contains(&written), "{written} is not in\n{script}");
             }
-            assert!(!script.contains("preflight"), "that is for nobody to type");
+            assert!(
+                !script.contains("preflight"),
+                "--preflight is internal and must not be completed"
+            );
         }
     }
 

@@ -1,5 +1,5 @@
-//! What the world does to a supervisor: programs and directories that vanish, no more processes, no more descriptors, a
-//! dead standard error. It serves on.
+//! Failures of the environment: programs and directories that vanish, no more processes, no more descriptors, a dead
+//! standard error. The supervisor serves on.
 
 mod extensions {
     use std::fs;
@@ -7,13 +7,12 @@ mod extensions {
     use std::process::Command;
 
     use nix::sys::signal::Signal;
-
     use server_starter_testing::workers::SLEEPS;
     use server_starter_testing::{Process, Supervisor, SupervisorBuilder, exports, skipped};
 
     use crate::fixtures::{bare_supervisor, start, supervisor};
 
-    /// A worker that is a file, so that it can be taken away.
+    /// The worker is a file in the test's directory, which can be removed.
     fn with_program(options: &[&str]) -> SupervisorBuilder {
         let program =
             "#!/bin/sh\necho \"$SERVER_STARTER_GENERATION $$\" >>\"$OUT\"\nexec sleep 1000\n";
@@ -22,7 +21,7 @@ mod extensions {
             .reports_up()
     }
 
-    /// The worker of generation 1 serves as if nothing had happened.
+    /// The worker of generation 1 still serves alone.
     #[track_caller]
     fn serves_on(s: &Supervisor, first: Process) {
         assert!(first.is_alive() && s.exited().is_none());
@@ -31,7 +30,7 @@ mod extensions {
         assert!(s.path("a.sock").exists());
     }
 
-    /// Waits until some generation after the first is alone.
+    /// Waits until a later generation than the first is alone; returns it.
     #[track_caller]
     fn wait_successor(s: &Supervisor) -> u32 {
         s.eventually(
@@ -57,7 +56,7 @@ mod extensions {
         fs::rename(s.path("bin/away"), s.path("bin/server")).unwrap();
         assert!(
             wait_successor(&s) > 2,
-            "the failed attempts burnt no number"
+            "the failed attempts used no generation"
         );
         s.wait_line(&format!(
             "new worker is now running, sending TERM to old workers:{first}"
@@ -134,7 +133,7 @@ mod extensions {
         s.stop();
     }
 
-    /// Sets a limit of a running process, as the user it belongs to.
+    /// Sets a limit of a running process, as the process's user.
     #[track_caller]
     fn limit(process: Process, user: Option<u32>, limit: &str) {
         let mut command = match user {
@@ -163,20 +162,20 @@ mod extensions {
         command
     }
 
-    /// Whether a command is installed and may do what it is for.
+    /// Whether the command is installed and permitted.
     fn works(command: &mut Command) -> bool {
         command.output().is_ok_and(|output| output.status.success())
     }
 
     #[test]
     fn failed_fork_at_a_reload_leaves_the_old_worker() {
-        // root has no such limit: there, the supervisor becomes somebody else
+        // root has no such limit: the supervisor runs as another user then
         let root = nix::unistd::geteuid().is_root();
         let user = root.then_some(60_000 + std::process::id() % 5_000);
         if !works(Command::new("prlimit").arg("--version"))
             || user.is_some_and(|user| !works(as_user(user).arg("true")))
         {
-            skipped("no more processes: prlimit(1), and for root setpriv(1), are needed");
+            skipped("a limit of processes needs prlimit(1), and as root setpriv(1)");
             return;
         }
         let mut builder = supervisor(&["--pid-file=DIR/pid", "--path=DIR/a.sock"]).sh(SLEEPS);
@@ -191,7 +190,7 @@ mod extensions {
         limit(s.process(), user, "--nproc=1:");
         s.hup();
         s.wait_line("received HUP, spawning a new worker");
-        s.eventually("it says why", || {
+        s.eventually("the reason is logged", || {
             s.log().contains("Resource temporarily unavailable")
         });
         serves_on(&s, first);
@@ -213,15 +212,15 @@ mod extensions {
         let first = s.wait_generation(1);
         s.settle();
         if !works(Command::new("prlimit").arg("--version")) {
-            skipped("no more descriptors: prlimit(1) is needed");
+            skipped("a limit of descriptors needs prlimit(1)");
             return;
         }
-        // just those it has
+        // no more than it has open
         let most = s.process().descriptors().into_keys().max().unwrap() + 1;
         limit(s.process(), None, &format!("--nofile={most}:"));
         s.hup();
         s.wait_line("received HUP, spawning a new worker");
-        // whether it can do without or not: somebody serves, and it goes on when there are some again
+        // With or without a new worker: a worker serves, and the reload is completed when the limit is raised.
         s.settle();
         assert!(s.exited().is_none() && !s.status().is_empty());
         assert!(first.is_alive() || s.status() != [(1, first)]);
@@ -252,14 +251,14 @@ mod extensions {
         };
         assert!(
             s.lines().iter().any(told),
-            "nobody said that the status file cannot be written"
+            "the failed write of the status file is not logged"
         );
         let second = s.wait_up(2);
         assert!(second.is_alive() && s.exited().is_none());
         fs::rename(s.path("away"), s.path("run")).unwrap();
         s.hup();
         let third = s.wait_up(3);
-        s.eventually("it is written again", || {
+        s.eventually("the status file is written again", || {
             s.read("run/status") == format!("3:{third}\n")
         });
         s.stop();
@@ -282,7 +281,7 @@ mod extensions {
         s.wait_line(&format!("old worker {first} died, status:15"));
         assert!(
             s.lines().iter().any(|line| line.contains("run/status")),
-            "nobody said so"
+            "the failed write of the status file is not logged"
         );
         s.wait_up(2);
         s.stop();
@@ -293,22 +292,20 @@ mod extensions {
 
     #[test]
     fn unknown_children_are_reaped_without_a_line() {
-        // it inherits a child from the shell that became it
+        // the supervisor inherits a child from the shell that it was before its exec
         let before =
-            "mkfifo \"$DIR/gate\"; { read go <\"$DIR/gate\"; } & echo $! >\"$DIR/stranger\"";
+            "mkfifo \"$DIR/gate\"; { read go <\"$DIR/gate\"; } & echo $! >\"$DIR/unknown\"";
         let s = supervisor(&[]).before(before).sh(SLEEPS).start();
-        let stranger = Process(s.read("stranger").trim().parse().unwrap());
-        assert_eq!(stranger.parent(), Some(s.process()));
+        let unknown = Process(s.read("unknown").trim().parse().unwrap());
+        assert_eq!(unknown.parent(), Some(s.process()));
         s.open_gate("gate");
-        s.eventually("the stranger is gone, not even a zombie", || {
-            stranger.state().is_none()
-        });
+        s.eventually("the unknown child is reaped", || unknown.state().is_none());
         s.hup();
         s.wait_generation(2);
         s.stop();
         assert!(
-            !s.log().contains(&stranger.to_string()),
-            "it was not quiet about {stranger}"
+            !s.log().contains(&unknown.to_string()),
+            "the log mentions the unknown child {unknown}"
         );
     }
 

@@ -1,4 +1,4 @@
-//! A worker that means ill. What SECURITY.md says of it is shown here, where no other test does.
+//! A malicious worker: statements of SECURITY.md that no other test covers.
 
 mod extensions {
     use std::fs;
@@ -55,7 +55,7 @@ mod extensions {
             &user,
             &group,
         ];
-        // The worker looks for the status file, so it has to be there: so for the second of them.
+        // The first worker starts before the status file exists, the second one after that.
         let builder = supervisor(&options).copied().sh(tries).log("log");
         fs::set_permissions(builder.path("."), fs::Permissions::from_mode(0o1777)).unwrap();
         let s = builder.start();
@@ -75,7 +75,7 @@ mod extensions {
             .sh(SLEEPS)
             .start();
         assert!(TcpStream::connect(address).is_ok());
-        // Who has the descriptor can do it; in the worker it is the same open socket.
+        // The worker's descriptor is the same open socket: each holder can shut it down.
         for generation in 2..4 {
             shared.shutdown(Shutdown::Both).unwrap();
             s.eventually("the socket listens again", || {
@@ -91,7 +91,7 @@ mod extensions {
     fn tests_named_in_security_md_exist() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let text = fs::read_to_string(root.join("SECURITY.md")).unwrap();
-        // What is between backquotes is every second part.
+        // every second part is between backquotes
         let names = text.split('`').skip(1).step_by(2);
         let tests: Vec<_> = names.filter_map(|name| name.split_once("::")).collect();
         assert!(tests.len() > 20, "{tests:?}");

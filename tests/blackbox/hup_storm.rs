@@ -1,27 +1,29 @@
-//! HUPs by the hundred: nothing piles up, nothing leaks, and the last one counts.
+//! Many HUPs: no worker piles up, no descriptor leaks, and the last HUP has its effect.
 
 mod extensions {
     use nix::sys::signal::Signal;
-
     use server_starter_testing::workers::SLEEPS;
     use server_starter_testing::{Process, Supervisor};
 
     use crate::fixtures::{start, start_hello};
 
-    /// Says so in `$DIR/marks` if there was a file `$DIR/mark` when it started.
+    /// Appends to `$DIR/marks` if the file `$DIR/mark` exists at its start.
     const SEES_MARK: &str =
         "if [ -e \"$DIR/mark\" ]; then echo seen >>\"$DIR/marks\"; fi; up; exec sleep 1000";
 
-    /// After all of it: one worker, the newest; no zombie; no descriptor more than before.
+    /// In the end one worker is left, the newest, with no zombie and no more descriptors than before.
     #[track_caller]
     fn is_tidy(s: &Supervisor, descriptors: usize) {
-        s.eventually("one worker is left, the newest, and no descriptor", || {
-            let newest = s.started().last().copied();
-            s.process().children().into_iter().eq(newest)
-                && s.status().iter().map(|entry| entry.1).eq(newest)
-                && s.process().state() == Some('S')
-                && s.process().descriptors().len() == descriptors
-        });
+        s.eventually(
+            "one worker is left, the newest, and no further descriptor",
+            || {
+                let newest = s.started().last().copied();
+                s.process().children().into_iter().eq(newest)
+                    && s.status().iter().map(|entry| entry.1).eq(newest)
+                    && s.process().state() == Some('S')
+                    && s.process().descriptors().len() == descriptors
+            },
+        );
         let threads = s.process().status("Threads");
         assert_eq!(threads.as_deref(), Some("1"), "threads leaked");
     }
@@ -52,7 +54,7 @@ mod extensions {
             assert!(most <= 50, "{most} workers at once");
             assert!(
                 s.started().len() <= 1001,
-                "more generations than were asked for"
+                "there were more generations than HUPs"
             );
             s.stop();
         }

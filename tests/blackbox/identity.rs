@@ -1,10 +1,11 @@
-//! Workers that are somebody else, `--user` and `--group`.
+//! Workers of another user, `--user` and `--group`.
 
 mod extensions {
     use std::os::unix::fs::MetadataExt;
     use std::os::unix::process::CommandExt;
     use std::process::Command;
 
+    use nix::unistd::{Gid, User, getgrouplist};
     use server_starter_testing::{NotifyClient, Process, skipped};
 
     use crate::fixtures::supervisor;
@@ -12,7 +13,7 @@ mod extensions {
     fn is_root() -> bool {
         let root = nix::unistd::geteuid().is_root();
         if !root {
-            skipped("to be another user needs root");
+            skipped("a worker of another user needs root");
         }
         root
     }
@@ -32,25 +33,30 @@ mod extensions {
         if !is_root() {
             return;
         }
-        // It is on every system, and its number is 65534.
-        let s = supervisor(&["--user=nobody"])
+        let daemon = User::from_name("daemon").unwrap().unwrap();
+        let s = supervisor(&["--user=daemon"])
             .env("HOME", "/root")
             .program(SLEEP)
             .start();
         let worker = s.wait_generation(1);
         s.settle();
         let [user, group, groups] = ids(worker);
-        assert_eq!(user, "65534 65534 65534 65534");
-        assert_eq!(group, "65534 65534 65534 65534");
-        assert_eq!(groups, "65534");
-        assert_eq!(worker.variable("USER").as_deref(), Some("nobody"));
-        assert_eq!(worker.variable("LOGNAME").as_deref(), Some("nobody"));
-        assert_ne!(worker.variable("HOME").as_deref(), Some("/root"));
+        let (uid, gid) = (daemon.uid, daemon.gid);
+        assert_eq!(user, format!("{uid} {uid} {uid} {uid}"));
+        assert_eq!(group, format!("{gid} {gid} {gid} {gid}"));
+        let mut expected = getgrouplist(c"daemon", gid).unwrap();
+        expected.sort_by_key(|gid| gid.as_raw());
+        let expected: Vec<String> = expected.iter().map(Gid::to_string).collect();
+        assert_eq!(groups, expected.join(" "));
+        assert_eq!(worker.variable("USER").as_deref(), Some("daemon"));
+        assert_eq!(worker.variable("LOGNAME").as_deref(), Some("daemon"));
+        let home = worker.variable("HOME");
+        assert_eq!(home.as_deref(), daemon.dir.to_str());
         assert_eq!(
             s.process().status("Uid").unwrap().split_whitespace().next(),
             Some("0")
         );
-        // It may be signalled, and replaced.
+        // The worker can be signalled and replaced.
         s.hup();
         s.wait_generation(2);
         s.stop();
@@ -90,7 +96,7 @@ mod extensions {
                 .into_iter()
                 .find(|it| ids(*it)[0].starts_with("4242"))
         };
-        s.eventually("the worker is itself", || worker().is_some());
+        s.eventually("the worker has changed its user", || worker().is_some());
         let worker = worker().unwrap();
         s.settle();
         let say = |user: u32, stdin| {
@@ -109,7 +115,7 @@ mod extensions {
             let test = test.args(["-c", "test -w \"$0\""]).arg(&path).uid(user);
             test.status().unwrap().success()
         };
-        // The directory stays root's, so that nobody can put something else into the socket's place.
+        // The directory belongs to root, so that the user cannot replace the socket.
         let owner = |path: &std::path::Path| path.metadata().unwrap().uid();
         assert_eq!((owner(path.parent().unwrap()), owner(&path)), (0, 4242));
         assert!(!may_write(4243));
@@ -178,14 +184,15 @@ mod extensions {
 
     #[test]
     fn user_without_root_is_refused() {
-        let mut builder = supervisor(&["--user=nobody"]).program(SLEEP);
+        let mut builder = supervisor(&["--user=daemon"]).program(SLEEP);
         if nix::unistd::geteuid().is_root() {
             builder = builder.before(
                 "[ -n \"$INNER\" ] || INNER=1 exec setpriv --reuid 4242 --regid 4242 --clear-groups \"$@\"",
             );
         }
+        let uid = User::from_name("daemon").unwrap().unwrap().uid;
         builder
             .run()
-            .expect(1, &["only root can start workers as user 65534"]);
+            .expect(1, &[&format!("only root can start workers as user {uid}")]);
     }
 }

@@ -1,22 +1,22 @@
-//! Sockets that are there already: `LISTEN_FDS`, as systemd has it, and a listening standard input.
+//! Inherited sockets: `LISTEN_FDS`, as systemd sets it, and a listening standard input.
 //!
-//! They come from an outer supervisor, whose worker says what systemd would and becomes the one under test.
+//! An outer supervisor binds the sockets. Its worker sets the variables as systemd does and becomes, by exec, the
+//! supervisor under test.
 
 mod extensions {
     use nix::sys::signal::Signal;
-
     use server_starter_testing::workers::{FAILS, SLEEPS};
     use server_starter_testing::{Supervisor, exports};
 
     use crate::fixtures::{hello, supervisor};
 
-    /// The harness takes a worker that is a supervisor for one that is not up yet, and would wait.
+    /// Stops without `settle`, which would wait for ever for a worker that runs the supervisor's program.
     fn stop(s: &Supervisor) {
         s.process().signal(Signal::SIGTERM);
         s.expect_exit(0);
     }
 
-    /// Two sockets, the first at the address of the inner supervisor's `--port`, if it has one.
+    /// Passes two sockets, the first at the address in the inner supervisor's `--port`, if it has one.
     const OUTER: &str = r#"
         if [ -z "$INNER" ]; then
             export INNER=1
@@ -42,7 +42,7 @@ mod extensions {
         );
         assert!(exports[1].0.starts_with("127.0.0.1:"), "{exports:?}");
         assert_eq!(exports[1].1, 4);
-        // As systemd would tell it, under the names it came with.
+        // with the same names as the supervisor got them
         assert_eq!(worker.variable("LISTEN_PID"), Some(worker.to_string()));
         assert_eq!(worker.variable("LISTEN_FDS").as_deref(), Some("2"));
         let names = worker.variable("LISTEN_FDNAMES");
@@ -68,7 +68,11 @@ mod extensions {
             .start();
         let exports = exports(s.wait_generation(1));
         let numbers: Vec<i32> = exports.iter().map(|export| export.1).collect();
-        assert_eq!(numbers, [7, 3], "the named one first, where it was wanted");
+        assert_eq!(
+            numbers,
+            [7, 3],
+            "the socket of the option comes first, on its chosen number"
+        );
         stop(&s);
     }
 
@@ -88,7 +92,7 @@ mod extensions {
         stop(&s);
     }
 
-    /// What the environment says, and the words of the complaint.
+    /// A start with these variables in the environment fails with these words.
     #[track_caller]
     fn refused(variables: &str, words: &[&str]) {
         let refused = supervisor(&[])
@@ -137,7 +141,10 @@ mod extensions {
         let worker = s.wait_generation(1);
         let exports = exports(worker);
         assert_eq!(exports.len(), 1);
-        assert_eq!(exports[0].1, 3, "moved to where sockets are");
+        assert_eq!(
+            exports[0].1, 3,
+            "the socket is moved to the first number of sockets"
+        );
         assert_eq!(worker.descriptors()[&0], "/dev/null");
         stop(&s);
     }

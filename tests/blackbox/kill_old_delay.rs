@@ -1,4 +1,4 @@
-//! `--kill-old-delay`: the pause between the new generation's readiness and the signal to the old.
+//! `--kill-old-delay`: the pause between the readiness of the new generation and the signal to the old one.
 
 use std::time::{Duration, Instant};
 
@@ -80,7 +80,6 @@ fn delay_defaults_to_0() {
 
 mod extensions {
     use nix::sys::signal::Signal;
-
     use server_starter_testing::workers::SLEEPS;
 
     use crate::fixtures::start;
@@ -95,13 +94,16 @@ mod extensions {
         s.wait_up(2);
         second.signal(Signal::SIGKILL);
         let third = s.wait_new_worker();
-        assert!(first.is_alive(), "the old generation was signalled");
+        assert!(
+            first.is_alive(),
+            "the old generation was signalled before the delay was over"
+        );
         s.wait_line("sleeping 4 secs before killing old workers");
         assert_eq!(s.wait_generations(&[1, 3]), [first, third]);
         assert_eq!(
             s.count("killing old workers"),
             0,
-            "the delay counts from the third's readiness"
+            "the delay does not count from the readiness of the third generation"
         );
         s.wait_line("killing old workers");
         s.wait_line(&format!("old worker {first} died, status:15"));

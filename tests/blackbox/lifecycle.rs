@@ -1,9 +1,8 @@
-//! Starting and dying: readiness after the interval, failed attempts, crashed workers.
+//! Start and death of workers: readiness after the interval, failed attempts, crashes.
 
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
-
 use server_starter_testing::workers::{FAILS, SLEEPS, STUBBORN};
 
 use crate::fixtures::{bare_supervisor, start, supervisor};
@@ -46,7 +45,7 @@ fn worker_that_dies_during_the_interval_has_failed_and_another_is_started() {
         ));
         assert_eq!(s.wait_up(generation), worker);
     }
-    // each is tried after the rest of the interval, no sooner
+    // the next attempt comes after the rest of the interval
     assert!(
         begin.elapsed() >= Duration::from_secs(4),
         "three attempts in {:?}",
@@ -54,7 +53,7 @@ fn worker_that_dies_during_the_interval_has_failed_and_another_is_started() {
     );
     assert!(
         !s.path("status").exists(),
-        "a status file, though nothing is ready"
+        "there is a status file before a generation is ready"
     );
     s.stop();
 }
@@ -166,7 +165,6 @@ mod extensions {
     use std::time::{Duration, Instant};
 
     use nix::sys::signal::Signal;
-
     use server_starter_testing::workers::{FAILS, FAILS_ON_DEMAND, SLEEPS};
 
     use crate::fixtures::{start, supervisor};
@@ -258,7 +256,7 @@ mod extensions {
     #[test]
     fn status_file_is_empty_while_no_worker_lives() {
         let s = start(&[], SLEEPS);
-        // the fifth crash in a row is answered after a pause of 1.6 s
+        // the pause after the fifth crash in a row is 1.6 s
         (1..=5).for_each(|generation| s.wait_generation(generation).signal(Signal::SIGKILL));
         s.eventually("the status file is empty", || {
             s.path("status")
@@ -273,7 +271,7 @@ mod extensions {
     fn hup_ends_the_pause() {
         let s = start(&[], SLEEPS);
         let begin = Instant::now();
-        // uncut, the pauses would add up to 0.2 + 0.4 + … + 25.6 = 51 s
+        // without the HUPs the pauses would add up to 0.2 + 0.4 + … + 25.6 = 51 s
         while s
             .lines()
             .iter()
@@ -285,9 +283,9 @@ mod extensions {
             let (generation, worker) = s.status()[0];
             s.wait_up(generation);
             worker.signal(Signal::SIGKILL);
-            s.eventually("it is dead", || !worker.is_alive());
+            s.eventually("the worker is dead", || !worker.is_alive());
             s.hup();
-            s.eventually("there is another", || {
+            s.eventually("another worker runs", || {
                 s.status().iter().any(|entry| entry.1 != worker)
             });
         }
@@ -321,7 +319,7 @@ mod extensions {
         let wake_ups = || s.process().status("voluntary_ctxt_switches");
         let before = wake_ups();
         std::thread::sleep(Duration::from_millis(1500));
-        assert_eq!(wake_ups(), before, "it woke up with nothing to do");
+        assert_eq!(wake_ups(), before, "the idle supervisor woke up");
         s.stop();
     }
 }

@@ -1,4 +1,4 @@
-//! RLIMIT_NOFILE: how many sockets there may be, and how many files workers may open.
+//! RLIMIT_NOFILE: the number of sockets, and the number of files that workers may open.
 
 use server_starter_testing::Process;
 
@@ -18,13 +18,13 @@ mod extensions {
     use std::os::unix::net::UnixStream;
     use std::process::Command;
 
-    use super::open_files;
     use server_starter_testing::workers::{FAILS, SLEEPS};
     use server_starter_testing::{Process, SupervisorBuilder, exports, program, skipped};
 
+    use super::open_files;
     use crate::fixtures::supervisor;
 
-    /// So many `--path`s, in the supervisor's own directory: their keys are short.
+    /// `count` options `--path`, relative to the supervisor's directory, so that their keys are short.
     fn paths(count: usize) -> Vec<String> {
         (0..count)
             .map(|number| format!("--path=s{number}"))
@@ -36,7 +36,7 @@ mod extensions {
         supervisor(&options).before(limits)
     }
 
-    /// Whether the hard limit of this process is as high.
+    /// Whether the hard limit of this process allows so many descriptors.
     fn may_have(descriptors: u64) -> bool {
         let have = open_files(Process(std::process::id() as i32)).1 >= descriptors;
         if !have {
@@ -66,7 +66,7 @@ mod extensions {
         let s = builder(&ports, "ulimit -Sn 64; ulimit -Hn 500")
             .sh(SLEEPS)
             .start();
-        // With 64 it could not so much as load its libraries: it has 64 above its sockets.
+        // With 64 a worker could not load its libraries: it gets 64 more than its sockets.
         s.wait_line("workers may open 267 files, not 64, which their sockets would use up");
         let worker = s.wait_generation(1);
         assert_eq!(open_files(worker), (267, 500));
@@ -132,7 +132,7 @@ mod extensions {
             "--nofile=99:400".to_owned(),
         ]);
         if !prlimit.status().is_ok_and(|status| status.success()) {
-            skipped("prlimit(1) is needed");
+            skipped("a limit from outside needs prlimit(1)");
             return;
         }
         s.hup();
@@ -159,7 +159,7 @@ mod extensions {
         let waiting = UnixStream::connect(s.path("s1999")).unwrap();
         s.hup();
         assert_eq!(sockets(s.wait_generation(2)), found);
-        s.eventually("it has no more descriptors than before", || {
+        s.eventually("the supervisor has no more descriptors than before", || {
             s.process().descriptors().len() == before
         });
         UnixStream::connect(s.path("s0")).unwrap();
@@ -174,7 +174,7 @@ mod extensions {
             return;
         }
         let mut options = paths(1500);
-        // Relative, so that only keys are long.
+        // Relative paths: only the keys are long.
         let long = format!("--path={}", "./".repeat(40));
         options
             .iter_mut()

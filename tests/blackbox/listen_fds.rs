@@ -1,4 +1,4 @@
-//! Sockets in systemd's dialect, sd_listen_fds(3), beside `SERVER_STARTER_PORT`.
+//! `LISTEN_FDS` and its companions, sd_listen_fds(3), beside `SERVER_STARTER_PORT`.
 
 mod extensions {
     use server_starter_testing::workers::SLEEPS;
@@ -95,14 +95,14 @@ mod extensions {
 
     #[test]
     fn listen_fds_is_valid_after_exec_and_invalid_after_fork() {
-        // The harness' scripts exec sleep: that they are told, above, shows the first half. Here
-        // the shell waits for a child, which has another pid, and so is not addressed.
+        // The tests above show the first half: their workers exec sleep. Here the shell has a child, whose pid is not
+        // in LISTEN_PID.
         let s = start(
             &["--port=127.0.0.1:PORT"],
             "sh -c 'echo \"$LISTEN_PID $$\" >\"$DIR/pids\"'; up; exec sleep 1000",
         );
         let worker = s.wait_generation(1);
-        s.eventually("the child has said its pid", || {
+        s.eventually("the child has written its pid", || {
             s.read("pids").ends_with('\n')
         });
         let pids = s.read("pids");

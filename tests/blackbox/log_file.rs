@@ -7,7 +7,7 @@ use crate::fixtures::supervisor;
 
 const TALKS: &str = "echo to standard output; echo to standard error >&2; up; exec sleep 1000";
 
-/// One whose lines are in `DIR/log`.
+/// A supervisor with this `--log-file` and its lines in `DIR/log`.
 fn logging_to(option: &str) -> SupervisorBuilder {
     supervisor(&["--log-file", option]).log("log")
 }
@@ -62,7 +62,7 @@ fn pipe_starts_a_log_command() {
         let worker = s.wait_generation(1);
         s.term();
         assert_eq!(s.wait_exit().code(), Some(0));
-        // sed writes when its input ends, and so after the end of the supervisor
+        // sed writes at the end of its input, after the end of the supervisor
         eventually("the last line is in the log", || {
             s.log().contains("exiting\n")
         });
@@ -87,14 +87,13 @@ mod extensions {
     use std::fs;
 
     use nix::sys::signal::Signal;
-
-    use super::logging_to;
     use server_starter_testing::workers::SLEEPS;
     use server_starter_testing::{Process, Supervisor};
 
+    use super::logging_to;
     use crate::fixtures::supervisor;
 
-    /// A log command that says who it is in `DIR/loggers`.
+    /// A log command that appends its pid to `DIR/loggers`.
     const LOGGER: &str = "| echo $$ >>DIR/loggers; exec cat >>DIR/log";
 
     fn loggers(s: &Supervisor) -> Vec<Process> {
@@ -123,7 +122,7 @@ mod extensions {
         for round in 1..=3 {
             s.open_gate("gate");
             s.wait_line("worker says go");
-            s.eventually("a log command has said who it is", || {
+            s.eventually("a log command has written its pid", || {
                 loggers(&s).len() == round
             });
             let logger = loggers(&s)[round - 1];
@@ -144,11 +143,13 @@ mod extensions {
             .log("log")
             .sh(SLEEPS)
             .start();
-        s.eventually("the log command has said who it is", || {
+        s.eventually("the log command has written its pid", || {
             loggers(&s).len() == 1
         });
         loggers(&s)[0].signal(Signal::SIGKILL);
-        s.eventually("another has", || loggers(&s).len() == 2);
+        s.eventually("another log command has written its pid", || {
+            loggers(&s).len() == 2
+        });
         assert_eq!(loggers(&s)[0].state(), None);
         s.stop();
     }
@@ -167,7 +168,7 @@ mod extensions {
 
     #[test]
     fn supervisor_closes_the_pipe_at_exit_and_waits_for_the_log_command() {
-        // Were there still a writer, it would wait for us, and we for it until the time is up.
+        // If the supervisor kept the pipe open, each would wait for the other until the time-out.
         let logger = "| cat >>DIR/log; test -e /proc/$PPID/exe && echo first >>DIR/ended";
         let s = logging_to(logger).sh(SLEEPS).start();
         s.wait_new_worker();
@@ -190,7 +191,7 @@ mod extensions {
         assert_eq!(s.wait_exit().code(), Some(0));
     }
 
-    /// It would not be seen in the log.
+    /// The log itself would not show it.
     #[test]
     fn failing_log_command_is_reported_on_standard_error() {
         let builder = supervisor(&["--log-file=| exit 3"]).sh(SLEEPS);
@@ -207,20 +208,22 @@ mod extensions {
             .log("log")
             .sh(SLEEPS)
             .start();
-        s.eventually("the log command has said who it is", || {
+        s.eventually("the log command has written its pid", || {
             loggers(&s).len() == 1
         });
-        // what it has read and not written yet would be lost with it
+        // a line that it has read and not written would be lost
         s.wait_new_worker();
         let logger = loggers(&s)[0];
         logger.signal(Signal::SIGKILL);
-        s.eventually("another has", || loggers(&s).len() == 2);
+        s.eventually("another log command has written its pid", || {
+            loggers(&s).len() == 2
+        });
         s.hup();
         s.wait_generation(2);
         s.stop();
         assert!(
             !s.log().contains(&format!("worker {logger} died")),
-            "it was taken for a worker"
+            "the log command was taken for a worker"
         );
         assert_eq!(s.started().len(), 2);
     }
@@ -233,12 +236,12 @@ mod extensions {
         s.wait_output("generation 1");
         fs::rename(s.path("log"), s.path("log.1")).unwrap();
         s.signal(Signal::SIGUSR1);
-        s.eventually("there is a log again", || s.path("log").exists());
+        s.eventually("the log file exists again", || s.path("log").exists());
         s.hup();
-        s.eventually("new lines are in it", || {
+        s.eventually("new lines are in the new file", || {
             s.log().contains("received HUP, spawning a new worker\n")
         });
-        s.eventually("the new worker's too", || {
+        s.eventually("the output of the new worker is in the new file", || {
             s.log().contains("generation 2\n")
         });
         s.wait_generation(2);
@@ -246,7 +249,7 @@ mod extensions {
         let old = s.read("log.1");
         assert!(
             old.contains("generation 1\n") && !old.contains("received HUP"),
-            "the old log: {old}"
+            "the old file: {old}"
         );
     }
 
@@ -265,7 +268,7 @@ mod extensions {
         s.stop();
         assert!(
             s.read("away/log").contains("logs/log"),
-            "the old log does not say why"
+            "the reason is not in the old file"
         );
     }
 }

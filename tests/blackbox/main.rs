@@ -1,16 +1,15 @@
-//! Black-box tests: a supervisor, real workers, and what can be seen from outside.
+//! Black-box tests: a supervisor with real workers, seen from outside.
 //!
-//! They drive the binary named by `START_SERVER` (default: the one just built), so that one suite tells what this
-//! program and the original do alike:
+//! They drive the program named by `START_SERVER`, by default the one just built. One suite shows what this program and
+//! Perl's have in common:
 //!
 //! ```sh
 //! cargo test --test blackbox
 //! START_SERVER=/usr/bin/start_server cargo test --test blackbox -- --skip extensions::
 //! ```
 //!
-//! Tests of rules that differ from the original on purpose, or that use what it lacks, sit in a `mod extensions` of their
-//! file. Nothing waits for luck: every wait is for an event, with a bound far above what it takes, and says on failure
-//! what it saw instead.
+//! Tests of what Perl's program does not have, or does otherwise, are in a module `extensions` of their file. `fixtures`
+//! has the supervisors that tests begin with; the crate `server_starter_testing` has the rest, and an example.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod fixtures;

@@ -1,4 +1,4 @@
-//! What systemd is told, sd_notify(3): here a socket of ours listens in its place.
+//! Notifications to systemd, sd_notify(3). A socket of the test stands for the service manager.
 
 mod extensions {
     use std::path::Path;
@@ -29,7 +29,7 @@ mod extensions {
         let reloading = manager.wait("RELOADING=1");
         assert!(
             reloading.contains("\nMONOTONIC_USEC="),
-            "in one datagram: {reloading:?}"
+            "RELOADING and MONOTONIC_USEC are not in one datagram: {reloading:?}"
         );
         let ready = manager.wait("READY=1");
         assert!(status(&ready).contains("; reload at "), "{ready:?}");
@@ -102,7 +102,7 @@ mod extensions {
         for name in ["WATCHDOG_USEC", "WATCHDOG_PID", "FDSTORE"] {
             assert_eq!(worker.variable(name), None, "{name}");
         }
-        // They have one to us.
+        // Their NOTIFY_SOCKET is the supervisor's.
         assert_ne!(NotifyClient::of(worker).path, s.path("notify"));
         s.stop();
     }
@@ -116,7 +116,11 @@ mod extensions {
         let notify = NotifyClient::of(first);
         notify.send("STATUS=17 requests\nSTOPPING=1\nMAINPID=1");
         let own = format!("STATUS=generation 1 serving (pid {first}): 17 requests");
-        assert_eq!(manager.wait(&own).lines().count(), 1, "and nothing else");
+        assert_eq!(
+            manager.wait(&own).lines().count(),
+            1,
+            "the datagram has further lines"
+        );
         notify.send("STATUS=a \x1b[31mcolour\x07");
         manager.wait(&format!(
             "STATUS=generation 1 serving (pid {first}): a [31mcolour"
@@ -169,7 +173,7 @@ mod extensions {
         s.stop();
         assert!(
             s.path("a.sock").exists(),
-            "the next start gets this socket back"
+            "the file of a stored socket was removed"
         );
     }
 

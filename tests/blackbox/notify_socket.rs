@@ -1,4 +1,4 @@
-//! The `NOTIFY_SOCKET` of a generation: where it is, whose it is, and what else can be heard on it.
+//! The `NOTIFY_SOCKET` of a generation: its place, its owner, and unusual messages.
 
 mod extensions {
     use std::time::Instant;
@@ -14,13 +14,15 @@ mod extensions {
         let first = NotifyClient::of(s.wait_generation(1)).path;
         s.hup();
         let (_, notify) = s.wait_notifying(2);
-        assert_ne!(notify.path, first, "each generation has its own");
+        assert_ne!(notify.path, first, "two generations have the same socket");
         assert_eq!(notify.path.parent(), first.parent());
         notify.send("READY=1");
         s.wait_generation(2);
-        s.eventually("the first one's has gone", || !first.exists());
+        s.eventually("the socket of the first generation is removed", || {
+            !first.exists()
+        });
         s.stop();
-        assert!(!first.parent().unwrap().exists(), "nor the directory");
+        assert!(!first.parent().unwrap().exists(), "the directory is left");
     }
 
     #[test]
@@ -64,7 +66,7 @@ mod extensions {
         ] {
             notify.send(text);
         }
-        // As much as a socket takes; more is refused on the way.
+        // The largest message that a socket takes; the kernel refuses the next one.
         notify.send([b"READY=1\n".as_slice(), &vec![b'x'; 100_000]].concat());
         let _ = notify.try_send(vec![b'x'; 1 << 20]);
         s.wait_line("generation 2: ignoring a notification that is too long");
@@ -80,7 +82,7 @@ mod extensions {
         let first = NotifyClient::of(s.wait_generation(1));
         std::thread::scope(|scope| {
             let flood = scope.spawn(|| {
-                // Until it is told to leave, and its line is closed.
+                // until the old generation is terminated and its socket closed
                 (0..100_000)
                     .take_while(|n| {
                         first
@@ -90,7 +92,7 @@ mod extensions {
                     .count()
             });
             s.wait_line_starting("starting new worker");
-            // The supervisor is busy all the time: `hup` would wait for it to fall asleep.
+            // not `hup`, which would wait until the busy supervisor sleeps
             s.process().signal(nix::sys::signal::Signal::SIGHUP);
             s.wait_notifying(2).1.send("READY=1");
             s.wait_generation(2);
@@ -117,9 +119,8 @@ mod extensions {
         let s = start_notified(&NOTIFY);
         let worker = s.wait_generation(1);
         let before = s.process().descriptors().len();
-        // As sd_notify_barrier(3) does it: the other end hears of the close.
         NotifyClient::of(worker).send_fds_and_wait_closed("BARRIER=1", 1);
-        s.eventually("it has no more than before", || {
+        s.eventually("the supervisor has no more descriptors than before", || {
             s.process().descriptors().len() == before
         });
         s.stop();
@@ -148,21 +149,21 @@ mod extensions {
     #[test]
     fn message_of_another_user_is_ignored() {
         if !nix::unistd::geteuid().is_root() {
-            return skipped("to be another user needs root");
+            return skipped("another user needs root");
         }
         use std::os::unix::process::CommandExt;
         let s = start_notified(&NOTIFY);
         s.hup();
         let (_, notify) = s.wait_notifying(2);
         let path = notify.path.clone();
-        // It cannot open the socket; it has got a connection of somebody's.
-        let stranger = std::process::Command::new("/bin/sh")
+        // The other user cannot open the socket, but has a connection of the worker's user.
+        let other = std::process::Command::new("/bin/sh")
             .args(["-c", "printf READY=1 >&0"])
             .uid(65534)
             .stdin(notify.into_fd())
             .status()
             .unwrap();
-        assert!(stranger.success());
+        assert!(other.success());
         s.wait_line_starting("generation 2: ignoring a notification from a stranger: process ");
         assert_eq!(s.status().len(), 1);
         let refused = std::process::Command::new("/bin/sh")
@@ -171,7 +172,7 @@ mod extensions {
             .uid(65534)
             .status()
             .unwrap();
-        assert!(!refused.success(), "nobody else may enter the directory");
+        assert!(!refused.success(), "another user may enter the directory");
         NotifyClient::of(s.wait_up(2)).send("READY=1");
         s.wait_generation(2);
         s.stop();
@@ -223,7 +224,7 @@ mod extensions {
         if !nix::unistd::geteuid().is_root() {
             return skipped("a file system of its own needs root");
         }
-        // Room for the directory, the socket of one generation, and one more file.
+        // Inodes for the directory, the socket of one generation and one more file.
         let small = r#"
             if [ -z "$INSIDE" ]; then
                 mkdir "$DIR/small"
@@ -231,25 +232,25 @@ mod extensions {
                     mount -t tmpfs -o nr_inodes=4 small "$DIR/small" && exec "$@"' sh "$@"
             fi"#;
         let builder = supervisor(&NOTIFY);
-        let place = builder.path("small");
+        let runtime = builder.path("small");
         let s = builder
             .before(small)
-            .env("RUNTIME_DIRECTORY", &place)
+            .env("RUNTIME_DIRECTORY", &runtime)
             .sh(SLEEPS)
             .spawn();
         let worker = s.wait_up(1);
-        // Its mounts are its own; they are reached by way of /proc.
+        // The file system is mounted in the worker's namespace only, hence by way of /proc.
         let inside = |path: &str| format!("/proc/{worker}/root{path}");
         let socket = worker.variable("NOTIFY_SOCKET").unwrap();
-        assert!(socket.starts_with(&*place.to_string_lossy()), "{socket}");
+        assert!(socket.starts_with(&*runtime.to_string_lossy()), "{socket}");
         NotifyClient::connect(inside(&socket)).send("READY=1");
         s.wait_generation(1);
 
-        std::fs::write(inside(&format!("{}/full", place.display())), "").unwrap();
+        std::fs::write(inside(&format!("{}/full", runtime.display())), "").unwrap();
         s.hup();
         s.wait_line_starting(&format!(
             "no place for notification sockets in {}: No space left on device; using ",
-            place.display()
+            runtime.display()
         ));
         s.wait_notifying(2).1.send("READY=1");
         s.wait_generation(2);

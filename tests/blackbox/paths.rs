@@ -1,4 +1,4 @@
-//! `--path`: unix sockets, and what happens to files that are there already.
+//! `--path`: unix sockets, and files that already exist under their names.
 
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -175,9 +175,12 @@ mod extensions {
         assert_eq!(s.read("a.sock"), "precious");
         assert!(
             s.path("b.sock").metadata().unwrap().file_type().is_socket(),
-            "somebody else's socket is gone"
+            "the socket of another program was removed"
         );
-        assert!(!s.path("c.sock").exists(), "our own socket is left");
+        assert!(
+            !s.path("c.sock").exists(),
+            "the supervisor's own socket is left"
+        );
         drop(theirs);
     }
 
@@ -220,7 +223,7 @@ mod extensions {
 
     #[test]
     fn path_user_and_path_group_set_the_owner() {
-        // only root may give files away; anybody may keep them
+        // only root may change an owner; each user may set the present one
         let (user, group) = (nix::unistd::geteuid(), nix::unistd::getegid());
         let wanted = if user.is_root() {
             (60_001, 60_002)

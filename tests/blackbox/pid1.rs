@@ -1,14 +1,13 @@
-//! As process 1 of a container: signals from outside arrive, orphans end up here and are nobody's loss, and the exit status is
+//! The supervisor as process 1 of a container: signals from outside arrive, orphans are reaped, and the exit status is
 //! that of the container.
 
 use nix::sys::signal::Signal;
-
 use server_starter_testing::workers::GRACEFUL;
 use server_starter_testing::{NamespaceProcess, PidNamespace, Supervisor};
 
 use crate::fixtures::supervisor;
 
-/// The usual start; none where it cannot be, which has been said.
+/// A supervisor that is process 1 of a namespace; `None` if that is not available.
 #[track_caller]
 fn start_as_process_1(options: &[&str], worker: &str) -> Option<Supervisor> {
     PidNamespace::is_available().then(|| {
@@ -17,16 +16,16 @@ fn start_as_process_1(options: &[&str], worker: &str) -> Option<Supervisor> {
     })
 }
 
-/// A worker that leaves orphans behind, which end with status 3 once the gate is opened (to which of them is all the same).
+/// A worker that leaves orphans. Each line written to `gate` ends one of them, with status 3.
 fn leaves(orphans: usize) -> String {
     format!(
         "(i=0; while [ $i -lt {orphans} ]; do (read go <gate; exit 3) & i=$((i+1)); done); {GRACEFUL}"
     )
 }
 
-/// Waits until process 1 has so many children, and all that have died have been reaped.
+/// Waits until process 1 has so many children, zombies included; returns them.
 #[track_caller]
-fn wait_wards(s: &Supervisor, count: usize) -> Vec<i32> {
+fn wait_children(s: &Supervisor, count: usize) -> Vec<i32> {
     s.eventually(&format!("process 1 has {count} children"), || {
         s.namespace().children().len() == count
     });
@@ -36,9 +35,9 @@ fn wait_wards(s: &Supervisor, count: usize) -> Vec<i32> {
 #[track_caller]
 fn wait_no_zombies(s: &Supervisor) {
     let zombies = || -> Vec<NamespaceProcess> {
-        let inmates = s.namespace().processes();
-        assert!(inmates.iter().any(|it| it.pid == 1), "{inmates:?}");
-        inmates.into_iter().filter(|it| it.state == 'Z').collect()
+        let processes = s.namespace().processes();
+        assert!(processes.iter().any(|it| it.pid == 1), "{processes:?}");
+        processes.into_iter().filter(|it| it.state == 'Z').collect()
     };
     s.eventually("no zombie is left", || zombies().is_empty());
 }
@@ -50,7 +49,7 @@ fn term_and_int_stop_the_supervisor() {
     }
 }
 
-/// The signal comes from outside, as that of `docker stop` does.
+/// The signal comes from outside the namespace, as with `docker stop`.
 #[track_caller]
 fn stopped_by(signal: Signal, name: &str) {
     let Some(s) = start_as_process_1(&[], GRACEFUL) else {
@@ -77,7 +76,7 @@ fn hup_replaces_the_worker() {
         s.wait_generation(generation);
     }
     wait_no_zombies(&s);
-    wait_wards(&s, 1);
+    wait_children(&s, 1);
     s.stop();
 }
 
@@ -102,8 +101,8 @@ fn stop_does_not_wait_for_orphans() {
     let Some(s) = start_as_process_1(&[], &format!("({stubborn}); {GRACEFUL}")) else {
         return;
     };
-    wait_wards(&s, 2);
-    s.stop(); // and nobody is left: the kernel sees to that
+    wait_children(&s, 2);
+    s.stop(); // the kernel ends all processes of the namespace
 }
 
 mod extensions {
@@ -115,30 +114,29 @@ mod extensions {
 
     use nix::fcntl::OFlag;
     use nix::sys::signal::Signal;
-
-    use super::{leaves, start_as_process_1, wait_no_zombies, wait_wards};
     use server_starter_testing::workers::{FAILS, FAILS_ON_DEMAND, GRACEFUL, SLEEPS};
     use server_starter_testing::{Client, PidNamespace, program};
 
+    use super::{leaves, start_as_process_1, wait_children, wait_no_zombies};
     use crate::fixtures::{bare_supervisor, hello, supervisor};
 
-    /// The original takes them for workers, and says so.
+    /// Perl's program takes orphans for workers and logs them.
     #[test]
     fn orphan_is_reaped_and_not_taken_for_a_worker() {
         let Some(s) = start_as_process_1(&[], &leaves(1)) else {
             return;
         };
         let worker = s.wait_generation(1).0;
-        let wards = wait_wards(&s, 2);
-        assert!(wards.contains(&worker), "{wards:?}");
+        let children = wait_children(&s, 2);
+        assert!(children.contains(&worker), "{children:?}");
         s.open_gate("gate");
-        assert_eq!(wait_wards(&s, 1), [worker]);
-        // Were it taken for the worker, or for news, a line would have been written before it was waited for again.
+        assert_eq!(wait_children(&s, 1), [worker]);
+        // A line about the orphan would have been written before the supervisor sleeps again.
         s.settle();
         assert_eq!(
             s.lines().split_off(1),
             [format!("starting new worker {worker}")],
-            "the first one was: {:?}",
+            "the first line: {:?}",
             s.lines().first()
         );
         assert_eq!(s.wait_generation(1).0, worker);
@@ -151,17 +149,17 @@ mod extensions {
             return;
         };
         s.wait_generation(1);
-        wait_wards(&s, 201);
-        s.hup(); // the next generation leaves as many
+        wait_children(&s, 201);
+        s.hup(); // the next generation leaves as many orphans
         s.wait_generation(2);
-        wait_wards(&s, 401);
-        s.eventually("they have all ended", || {
+        wait_children(&s, 401);
+        s.eventually("all orphans have ended", || {
             s.open_gate_if_read("gate");
             s.namespace().children().len() == 1
         });
         wait_no_zombies(&s);
         let died = s.lines().into_iter().filter(|line| line.contains("died"));
-        assert_eq!(died.count(), 1, "more than the old worker");
+        assert_eq!(died.count(), 1, "more than the old worker died");
         s.wait_generation(2);
         s.stop();
     }
@@ -181,7 +179,7 @@ mod extensions {
         s.wait_generation(1);
         std::fs::rename(s.path("log"), s.path("log.1")).unwrap();
         s.signal(Signal::SIGUSR1);
-        s.eventually("there is a new log", || s.path("log").exists());
+        s.eventually("the log file exists again", || s.path("log").exists());
         s.term();
         s.wait_line("exiting");
         s.expect_exit(0);
@@ -227,8 +225,8 @@ mod extensions {
         s.stop();
     }
 
-    /// The kernel drops what would end a process 1 by default. It must be held for us before anything can take its time: here,
-    /// the very first line, which does not fit into its pipe.
+    /// The kernel drops a signal whose default action would end process 1. So the supervisor must block TERM before
+    /// anything can take time: here its first log line, for which the pipe has no room.
     #[test]
     fn early_term_is_not_lost() {
         if !PidNamespace::is_available() {
@@ -239,7 +237,7 @@ mod extensions {
             .sh(SLEEPS)
             .process_1();
         let s = builder.spawn();
-        s.eventually("it waits for a reader", || {
+        s.eventually("the supervisor waits for a reader", || {
             s.process().executable() == Some(program!().path().to_owned())
                 && s.process().state() == Some('S')
         });
@@ -247,7 +245,7 @@ mod extensions {
         let mut reader = File::options();
         reader.read(true).custom_flags(OFlag::O_NONBLOCK.bits());
         let mut reader = reader.open(s.path("err")).unwrap();
-        s.eventually("it ends", || {
+        s.eventually("the supervisor ends", || {
             let _ = reader.read(&mut [0; 65536]);
             s.exited().is_some()
         });
@@ -292,7 +290,7 @@ mod extensions {
         s.expect_exit(0);
     }
 
-    /// As container engines pass on what systemd has opened.
+    /// Container engines pass on sockets that systemd has opened.
     #[test]
     fn inherited_sockets_are_used() {
         if !PidNamespace::is_available() {

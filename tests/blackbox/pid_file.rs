@@ -1,10 +1,9 @@
-//! `--pid-file`: its content, its lock, its end, and what happens to one that is there already.
+//! `--pid-file`: its content, its lock, its removal, and files that already exist under its name.
 
 use std::fs::File;
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
-
 use server_starter_testing::workers::SLEEPS;
 
 use crate::fixtures::{start, supervisor};
@@ -28,7 +27,7 @@ fn pid_file_is_locked_while_the_supervisor_runs() {
     let (file, error) = Flock::lock(file, FlockArg::LockExclusiveNonblock).unwrap_err();
     assert_eq!(error, Errno::EWOULDBLOCK);
     s.stop();
-    Flock::lock(file, FlockArg::LockExclusiveNonblock).expect("somebody still holds the lock");
+    Flock::lock(file, FlockArg::LockExclusiveNonblock).expect("the lock is still held");
 }
 
 #[test]
@@ -78,10 +77,9 @@ mod extensions {
     use std::fs::{self, File};
 
     use nix::fcntl::{Flock, FlockArg};
-
-    use super::OPTION;
     use server_starter_testing::workers::SLEEPS;
 
+    use super::OPTION;
     use crate::fixtures::{start, supervisor};
 
     #[test]

@@ -1,4 +1,4 @@
-//! The grammar of `--port`, and what a worker is told about its sockets. Refused specs: `bad_input`.
+//! The grammar of `--port`, and the variables that name the sockets to a worker. For refused specs see `bad_input`.
 
 use server_starter_testing::workers::SLEEPS;
 use server_starter_testing::{Supervisor, exports, have_ipv6};
@@ -17,7 +17,7 @@ fn told(s: &Supervisor) -> Vec<(String, String)> {
         .collect()
 }
 
-/// Each spec by itself: the key it is exported under, and the socket it makes.
+/// The key under which a spec is exported, and the address of its socket.
 #[track_caller]
 fn check(spec: &str, key: &str, socket: &str) {
     let s = supervisor(&["--port", spec]).sh(SLEEPS).start();
@@ -231,10 +231,10 @@ fn unknown_host_is_named() {
 }
 
 mod extensions {
-    use super::{IN_USE, check};
     use server_starter_testing::workers::SLEEPS;
     use server_starter_testing::{exports, have_ipv6};
 
+    use super::{IN_USE, check};
     use crate::fixtures::{start, supervisor};
 
     #[test]

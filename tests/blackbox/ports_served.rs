@@ -1,4 +1,4 @@
-//! Sockets at work: requests answered on each kind, backlogs, options and flags of the sockets.
+//! Sockets in use: requests on each kind, backlogs, options and flags.
 
 use std::net::{Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::fd::OwnedFd;
@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
-
 use server_starter_testing::workers::SLEEPS;
 use server_starter_testing::{
     BOUND, Client, Supervisor, connect_tcp, exports, have_ipv6, skipped, wait_for,
@@ -81,7 +80,7 @@ fn ipv6_sockets_are_v6only() {
     if !have_ipv6() {
         return;
     }
-    // both can have the port only when the IPv6 socket leaves IPv4 alone
+    // both can be bound to the port only if the IPv6 socket does not serve IPv4
     let s = supervisor(&["--port=[::]:PORT", "--port=PORT"])
         .sh(SLEEPS)
         .start();
@@ -101,7 +100,7 @@ fn ipv6_sockets_are_v6only() {
 
 #[test]
 fn tcp_addresses_are_reused_at_once() {
-    // the server's side closes first, so that its address lingers in TIME_WAIT
+    // the server closes first, so that its address stays in TIME_WAIT
     let s = start_hello(&["--port=127.0.0.1:PORT"]);
     s.client().hello();
     s.stop();
@@ -130,7 +129,7 @@ fn sockets_are_blocking_and_stay_open_at_exec() {
     assert_eq!(sockets.len(), 4);
     for (key, fd, _) in sockets {
         let flags = worker.descriptor_flags(fd).unwrap();
-        assert_eq!(flags & O_NONBLOCK, 0, "{key} does not block");
+        assert_eq!(flags & O_NONBLOCK, 0, "{key} is non-blocking");
         assert_eq!(flags & O_CLOEXEC, 0, "{key} is closed at the next exec");
     }
     s.stop();
@@ -170,7 +169,7 @@ fn backlog_may_be_chosen() {
         &["--backlog=3", "--port=127.0.0.1:PORT", "--path=DIR/a.sock"],
         SLEEPS,
     );
-    // nobody accepts: Linux queues one more than it was told, then refuses (unix) or keeps silent (TCP)
+    // without accept(2), Linux queues one more than the backlog, then refuses (unix) or does not answer (TCP)
     let waiting: Vec<_> = (0..4)
         .map(|_| connect_at_once(&s, "a.sock").unwrap())
         .collect();
@@ -191,7 +190,7 @@ fn backlog_may_be_chosen() {
     s.stop();
 }
 
-/// A connection to a unix socket that fails rather than waits.
+/// Connects to a unix socket; fails if that would block.
 fn connect_at_once(s: &Supervisor, name: &str) -> Result<OwnedFd, Errno> {
     use std::os::fd::AsRawFd;
     let client = socket(

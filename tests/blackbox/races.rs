@@ -1,5 +1,5 @@
-//! Another user at the places of our files: they have been there first, or they come in between. What is not ours is
-//! neither written to nor removed.
+//! Another user plants files under the names that the supervisor uses, before it or during its start. The supervisor
+//! neither writes to them nor removes them.
 
 mod extensions {
     use std::fs;
@@ -8,7 +8,6 @@ mod extensions {
     use std::path::Path;
 
     use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
-
     use server_starter_testing::workers::SLEEPS;
     use server_starter_testing::{
         NotifyClient, OTHER_USER, PlantedFile, RaceAttacker, SupervisorBuilder, THIRD_USER,
@@ -17,7 +16,7 @@ mod extensions {
 
     use crate::fixtures::bare_supervisor;
 
-    /// With a directory of the stranger's, too.
+    /// With a directory `theirs` of the other user, too.
     fn with_theirs(builder: SupervisorBuilder) -> SupervisorBuilder {
         fs::create_dir(builder.path("theirs")).unwrap();
         chown(builder.path("theirs"), Some(OTHER_USER), Some(OTHER_USER)).unwrap();
@@ -49,22 +48,22 @@ mod extensions {
             ("--control", "", "refusing to replace "),
         ];
         for (option, victim, words) in cases {
-            for bait in PlantedFile::ALL {
-                let option_and_name = format!("{option}=DIR/bait");
+            for planted in PlantedFile::ALL {
+                let option_and_name = format!("{option}=DIR/planted");
                 let options = [&option_and_name, "--interval=20", "--start-attempts=1"];
                 let builder = bare_supervisor(&options)
                     .shared_directory(victim)
                     .program(["--", "false"]);
-                let (at, safe) = (builder.path("bait"), builder.path("safe"));
-                let open = bait.plant(&at, &safe);
-                if option == "--status-file" && bait == PlantedFile::File {
-                    // Not with O_CREAT, which fs.protected_regular is about.
+                let (at, safe) = (builder.path("planted"), builder.path("safe"));
+                let open = planted.plant(&at, &safe);
+                if option == "--status-file" && planted == PlantedFile::File {
+                    // without O_CREAT, to which fs.protected_regular would apply
                     let mut theirs = fs::File::options().write(true).open(&at).unwrap();
                     theirs.write_all(b"no status either").unwrap();
                 }
                 let before = file_identity(&at);
                 let refused = builder.run();
-                let when = format!("{option} and {bait:?}\n{refused}");
+                let when = format!("{option} and {planted:?}\n{refused}");
                 assert!(refused.stderr.contains(words), "{when}");
                 assert_eq!(refused.code(), Some(1), "{when}");
                 assert_eq!(file_identity(&at), before, "{when}");
@@ -79,7 +78,7 @@ mod extensions {
         if !other_user_is_available() {
             return;
         }
-        for bait in [PlantedFile::File, PlantedFile::HardLink] {
+        for planted in [PlantedFile::File, PlantedFile::HardLink] {
             let options = [
                 "--interval=0",
                 "--status-file=DIR/status",
@@ -90,9 +89,9 @@ mod extensions {
             let builder = bare_supervisor(&options)
                 .shared_directory(victim)
                 .sh(SLEEPS);
-            let open = bait.plant(&builder.path("status"), &builder.path("safe"));
+            let open = planted.plant(&builder.path("status"), &builder.path("safe"));
             for name in ["a.sock", "control"] {
-                // Nobody listens any more.
+                // The socket does not listen any more.
                 drop(PlantedFile::Socket.plant(&builder.path(name), &builder.path("safe")));
             }
             let s = builder.start();
@@ -113,8 +112,8 @@ mod extensions {
         if !other_user_is_available() {
             return;
         }
-        // It was STATUS.PID once, and the shell becomes the supervisor. The directory is sticky: the
-        // supervisor could not remove what it finds there.
+        // The name was STATUS.PID once, and the shell has the pid of the supervisor. The directory is sticky: the
+        // supervisor could not remove the link.
         let take = format!(
             "setpriv --reuid={OTHER_USER} --regid={OTHER_USER} --clear-groups ln -s safe/new status.$$"
         );
@@ -151,10 +150,10 @@ mod extensions {
                 let builder = bare_supervisor(&options)
                     .shared_directory("")
                     .program(["--", "false"]);
-                let nuisance = RaceAttacker::swapping(builder.path("name"), &builder.path("safe"));
+                let attacker = RaceAttacker::swapping(builder.path("name"), &builder.path("safe"));
                 let ended = builder.run();
-                rounds += nuisance.rounds();
-                drop(nuisance);
+                rounds += attacker.rounds();
+                drop(attacker);
                 assert_eq!(ended.code(), Some(1), "{ended}");
                 is_safe(&ended.path("safe"), "", &format!("{option}\n{ended}"));
             }
@@ -167,7 +166,7 @@ mod extensions {
         if !other_user_is_available() {
             return;
         }
-        // Not sticky, but theirs: as that of a web server's logs often is.
+        // Not sticky, and owned by the other user, as the log directory of a web server often is.
         let options = ["--interval=0", "--log-file=DIR/theirs/log"];
         let s = with_theirs(bare_supervisor(&options).shared_directory(""))
             .sh(SLEEPS)
@@ -183,7 +182,7 @@ mod extensions {
             symlink(new, &log).unwrap();
         });
         s.signal(nix::sys::signal::Signal::SIGUSR1);
-        s.eventually("it says why not, where it wrote before", || {
+        s.eventually("the reason is in the old file", || {
             s.read("theirs/old")
                 .contains("theirs/log: it is a symbolic link, in a directory where others can")
         });
@@ -214,13 +213,13 @@ mod extensions {
             PlantedFile::HardLink.plant(&theirs.join("link"), &safe);
             let [socket, link] = ["a.sock", "link"].map(|name| theirs.join(name));
             let mut swapped = false;
-            let nuisance = RaceAttacker::start(move || {
+            let attacker = RaceAttacker::start(move || {
                 let exchange = RenameFlags::RENAME_EXCHANGE;
                 swapped =
                     swapped || renameat2(AT_FDCWD, &link, AT_FDCWD, &socket, exchange).is_ok();
             });
             let ended = builder.run();
-            drop(nuisance);
+            drop(attacker);
             is_safe(&safe, "", &format!("{ended}"));
         }
     }
@@ -250,7 +249,7 @@ mod extensions {
         s.wait_up(2);
         s.stop();
 
-        // On the way to it somebody could rename.
+        // Another user could rename a directory above it.
         for name in ["theirs/inner", "safe/link"] {
             let builder =
                 with_theirs(bare_supervisor(&["--interval=0"]).shared_directory("")).sh(SLEEPS);

@@ -1,4 +1,4 @@
-//! Readiness by the worker's own word, `--ready`.
+//! Readiness by notification, `--ready`.
 
 mod extensions {
     use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ mod extensions {
         let (_, notify) = s.wait_notifying(2);
         notify.send("STATUS=nearly there\nWATCHDOG=1\nMAINPID=1\nSTOPPING=1\nREADY=0");
         s.wait_asleep();
-        assert_eq!(s.status().len(), 1, "generation 1 alone is listed");
+        assert_eq!(s.status().len(), 1, "a generation other than 1 is listed");
         notify.send("STATUS=done\nREADY=1");
         s.wait_generation(2);
         s.stop();
@@ -91,8 +91,8 @@ mod extensions {
         assert_eq!(s.status().len(), 1);
         third.send("READY=1");
         s.wait_generation(3);
-        // It has been asked, and then it is made to go.
-        s.eventually("the second is killed", || !second.is_alive());
+        // TERM comes first, KILL after the time-out.
+        s.eventually("the second worker is killed", || !second.is_alive());
         s.stop();
     }
 
@@ -109,12 +109,14 @@ mod extensions {
         s.wait_generation(1);
         s.hup();
         let (second, notify) = s.wait_notifying(2);
-        // Both are there before the supervisor looks.
+        // READY and the death are both pending when the supervisor continues.
         s.process().signal(nix::sys::signal::Signal::SIGSTOP);
-        s.eventually("it is stopped", || s.process().state() == Some('T'));
+        s.eventually("the supervisor is stopped", || {
+            s.process().state() == Some('T')
+        });
         notify.send("READY=1");
         second.signal(nix::sys::signal::Signal::SIGKILL);
-        s.eventually("it is dead", || second.state() == Some('Z'));
+        s.eventually("the second worker is dead", || second.state() == Some('Z'));
         s.process().signal(nix::sys::signal::Signal::SIGCONT);
         s.wait_line_starting(&format!(
             "new worker {second} seems to have failed to start"

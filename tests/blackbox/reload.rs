@@ -3,7 +3,6 @@
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
-
 use server_starter_testing::workers::{FAILS_ON_DEMAND, GRACEFUL, SLEEPS, STUBBORN};
 
 use crate::fixtures::start;
@@ -84,7 +83,7 @@ fn failed_new_generation_leaves_the_old_one() {
         "new worker is now running, sending TERM to old workers:{first}"
     ));
     s.wait_line(&format!("old worker {first} died, status:15"));
-    // every attempt burnt a number
+    // each attempt used a generation
     let attempts = s.started().len();
     let last = s.wait_generation(attempts.try_into().unwrap());
     assert_eq!(s.started().last(), Some(&last));
@@ -142,7 +141,7 @@ fn burst_of_hups_is_survived() {
     s.stop();
     assert!(
         s.started().len() <= 11,
-        "more generations than were asked for"
+        "there were more generations than HUPs"
     );
 }
 
@@ -150,12 +149,11 @@ mod extensions {
     use std::time::{Duration, Instant};
 
     use nix::sys::signal::Signal;
-
     use server_starter_testing::workers::{FAILS_ON_DEMAND, SLEEPS, STUBBORN};
 
     use crate::fixtures::{start, supervisor};
 
-    /// Says `GENERATION marked` in `$DIR/marks` if there was a file `$DIR/mark` when it started.
+    /// Appends `GENERATION marked` to `$DIR/marks` if the file `$DIR/mark` exists at its start.
     const SEES_MARK: &str = "if [ -e \"$DIR/mark\" ]; then echo \"$SERVER_STARTER_GENERATION marked\" >>\"$DIR/marks\"; fi; up; exec sleep 1000";
 
     #[test]
@@ -177,10 +175,14 @@ mod extensions {
         s.wait_generation(3);
         assert!(
             s.read("marks").contains("3 marked\n"),
-            "no start after the last HUP"
+            "no worker was started after the last HUP"
         );
         s.stop();
-        assert_eq!(s.started().len(), 3, "one more, not one for each");
+        assert_eq!(
+            s.started().len(),
+            3,
+            "the HUPs caused more than one further reload"
+        );
     }
 
     #[test]
@@ -262,7 +264,7 @@ mod extensions {
         assert_eq!(
             s.started().len(),
             2,
-            "the start under way is the replacement"
+            "the worker that was starting is not the replacement"
         );
     }
 

@@ -1,4 +1,4 @@
-//! `--signal-on-hup`, and how signals may be spelled. Unknown ones: `bad_input`.
+//! `--signal-on-hup`, and the spelling of signals. For unknown signals see `bad_input`.
 
 use server_starter_testing::workers::SLEEPS;
 

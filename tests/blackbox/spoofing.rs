@@ -1,31 +1,20 @@
-//! Another user in the place of somebody that a command looks for, or that a supervisor listens to: nobody is
-//! believed who could be anybody, and nobody is waited for.
+//! Another user plays the supervisor for a command, or a client for a supervisor. Neither trusts files, processes or
+//! connections of another user, and neither waits for them.
 
 mod extensions {
     use std::fs;
     use std::io::Write;
     use std::os::unix::fs::{MetadataExt, PermissionsExt};
     use std::os::unix::net::UnixListener;
-    use std::process::{Child, Command, Stdio};
+    use std::process::Stdio;
 
     use nix::fcntl::{Flock, FlockArg};
-
     use server_starter_testing::workers::SLEEPS;
     use server_starter_testing::{
-        OTHER_USER, PlantedFile, Process, THIRD_USER, as_other_user, other_user_is_available,
+        OTHER_USER, PlantedFile, THIRD_USER, as_other_user, other_user_is_available,
     };
 
-    use crate::fixtures::bare_supervisor;
-
-    /// A process of ours that has nothing to do with it.
-    struct Bystander(Child);
-
-    impl Drop for Bystander {
-        fn drop(&mut self) {
-            let _ = self.0.kill();
-            let _ = self.0.wait();
-        }
-    }
+    use crate::fixtures::{Bystander, bare_supervisor};
 
     #[test]
     fn pid_file_of_another_user_is_not_used_to_stop_a_process() {
@@ -35,16 +24,11 @@ mod extensions {
         let builder = bare_supervisor(&["--stop", "--pid-file=DIR/pid"]).shared_directory("");
         let path = builder.path("pid");
         let mut file = as_other_user(|| fs::File::create(&path).unwrap());
-        let sleep = Command::new("sleep")
-            .arg("1000")
-            .stdin(Stdio::from(fs::File::open(&path).unwrap()))
-            .spawn();
-        let bystander = Bystander(sleep.unwrap());
-        writeln!(file, "{}", bystander.0.id()).unwrap();
+        let bystander = Bystander::start(Stdio::from(fs::File::open(&path).unwrap()));
+        writeln!(file, "{}", bystander.process()).unwrap();
         let _lock = Flock::lock(file, FlockArg::LockExclusiveNonblock).unwrap();
         builder.run().expect(3, &["not by process "]);
-        let sleep = Process(i32::try_from(bystander.0.id()).unwrap());
-        assert!(sleep.is_alive());
+        bystander.expect_unharmed();
     }
 
     #[test]
@@ -66,16 +50,16 @@ mod extensions {
             let status = format!("--status-file=DIR/{name}");
             s.command(&["--restart", "--pid-file=DIR/pid", &status])
         };
-        for (bait, why) in [
+        for (planted, why) in [
             (PlantedFile::File, "it belongs to user 4242"),
             (PlantedFile::Fifo, "it belongs to user 4242"),
             (PlantedFile::Symlink, "it is a symbolic link"),
         ] {
-            let name = format!("{bait:?}");
-            let _open = bait.plant(&s.path(&name), &s.path("safe"));
+            let name = format!("{planted:?}");
+            let _open = planted.plant(&s.path(&name), &s.path("safe"));
             restart(&name).expect(1, &["cannot use status file ", why]);
         }
-        assert_eq!(s.ups().len(), 1, "nothing was restarted");
+        assert_eq!(s.ups().len(), 1, "a worker was restarted");
         restart("status").expect(0, &[]);
         s.stop();
     }
@@ -96,7 +80,7 @@ mod extensions {
             .as_user(THIRD_USER)
             .program(["--", "sleep", "1000"])
             .start();
-        s.eventually("it is up", || s.status().len() == 1);
+        s.eventually("the supervisor is up", || s.status().len() == 1);
         assert_eq!(s.path("pid").metadata().unwrap().uid(), THIRD_USER);
         s.command(&[
             "--restart",
@@ -122,7 +106,7 @@ mod extensions {
             .as_user(OTHER_USER)
             .program(sleep);
         let theirs = theirs.spawn();
-        theirs.eventually("it listens", || theirs.path("control").exists());
+        theirs.eventually("the supervisor listens", || theirs.path("control").exists());
         let all = || fs::Permissions::from_mode(0o777);
         fs::set_permissions(theirs.path("control"), all()).unwrap();
         let socket = format!("--control={}", theirs.path("control").display());
@@ -154,7 +138,7 @@ mod extensions {
                 .shared_directory("")
                 .as_user(OTHER_USER)
                 .run();
-            // All it sees is the end of the connection.
+            // The client sees the end of the connection only.
             refused.expect_failure(&[]);
             s.wait_line("turned away a client of another user, 4242");
         }
@@ -167,7 +151,7 @@ mod extensions {
         if !other_user_is_available() {
             return;
         }
-        // There is no room in its queue.
+        // The queue of the listener is full.
         let options = ["--status", "--control=DIR/control", "--timeout=0.2"];
         let builder = bare_supervisor(&options).shared_directory("");
         let listener = UnixListener::bind(builder.path("control")).unwrap();

@@ -1,11 +1,10 @@
-//! `--status-file`: a line `GENERATION:PID` per live worker, and nothing else, at every moment.
+//! `--status-file`: a line `GENERATION:PID` per live worker at every moment, and nothing else.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::sys::signal::Signal;
-
 use server_starter_testing::workers::{FAILS_ON_DEMAND, SLEEPS, STUBBORN};
 
 use crate::fixtures::{start, supervisor};
@@ -73,7 +72,7 @@ fn status_file_is_removed_at_exit_without_leftovers() {
     assert_eq!(
         names,
         ["never", "out", "stderr", "stdout"],
-        "the first four are the test's own"
+        "the first four files belong to the test"
     );
 }
 
@@ -151,7 +150,7 @@ mod extensions {
         let ninth = s.wait_generation(9);
         s.hup();
         let tenth = s.wait_up(10);
-        s.eventually("both are in the status file", || {
+        s.eventually("both generations are in the status file", || {
             s.read("status") == format!("9:{ninth}\n10:{tenth}\n")
         });
         s.term();

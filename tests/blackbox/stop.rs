@@ -1,7 +1,6 @@
-//! TERM and INT: every worker is told, all are waited for, exit status 0; in every state.
+//! TERM and INT: all workers are signalled and waited for, and the exit status is 0, in each state of the supervisor.
 
 use nix::sys::signal::Signal;
-
 use server_starter_testing::workers::{FAILS, GRACEFUL, SLEEPS, STUBBORN};
 
 use crate::fixtures::{start, supervisor};
@@ -34,7 +33,7 @@ fn int_stops_the_worker_and_the_supervisor() {
 
 #[test]
 fn old_workers_are_signalled_and_waited_for() {
-    // the first one ignores the reload's TERM, and leaves when it has a byte to read
+    // the first worker ignores the TERM of the reload, and exits when it can read a byte
     let worker = "if [ $SERVER_STARTER_GENERATION = 1 ]; then trap '' TERM; up; read go <\"$DIR/gate\"; exit 7; fi; up; exec sleep 1000";
     let s = supervisor(&[])
         .before("mkfifo \"$DIR/gate\"")
@@ -54,7 +53,7 @@ fn old_workers_are_signalled_and_waited_for() {
     assert_eq!(s.wait_generation(1), first);
     assert!(
         s.exited().is_none() && s.count("exiting") == 0,
-        "it did not wait for the old worker"
+        "the supervisor did not wait for the old worker"
     );
     s.open_gate("gate");
     s.wait_line(&format!("worker {first} died, status:1792"));
@@ -117,7 +116,7 @@ fn term_during_the_interval_of_a_reload_stops() {
         let died = format!("worker {worker} died, status:15");
         assert!(
             s.lines().iter().any(|line| line.contains(&died)),
-            "nobody waited for {worker}"
+            "the supervisor did not wait for {worker}"
         );
     }
     assert_eq!(s.started().len(), 2);
@@ -166,7 +165,6 @@ mod extensions {
     use std::time::{Duration, Instant};
 
     use nix::sys::signal::Signal;
-
     use server_starter_testing::workers::{FAILS, FAILS_ON_DEMAND, SLEEPS, STUBBORN};
 
     use crate::fixtures::{start, supervisor};
@@ -238,7 +236,7 @@ mod extensions {
 
     #[test]
     fn second_term_signals_again() {
-        // the first TERM is counted, the second obeyed
+        // the worker counts the first TERM and exits at the second
         let worker = r#"trap 'echo told >>"$DIR/told"; trap "exit 4" TERM' TERM; up; rest"#;
         let s = start(&[], worker);
         let worker = s.wait_generation(1);

@@ -15,7 +15,6 @@ mod extensions {
     use std::process::{Command, Stdio};
 
     use nix::sys::signal::Signal;
-
     use server_starter_testing::workers::{GRACEFUL, SLEEPS, STUBBORN};
     use server_starter_testing::{
         Client, HttpLoad, OTHER_USER, PidNamespace, Process, Supervisor, control, expect, exports,

@@ -5,7 +5,6 @@ mod extensions {
     use std::process::{Command, Stdio};
 
     use nix::sys::signal::Signal;
-
     use server_starter_testing::workers::{FAILS_ON_DEMAND, SLEEPS};
     use server_starter_testing::{other_user_is_available, skipped};
 

@@ -1,9 +1,8 @@
-//! Reloads under constant load: not one request fails.
+//! Reloads under load: no request fails.
 
 use std::thread;
 
 use nix::sys::signal::Signal;
-
 use server_starter_testing::{Client, HttpLoad, Supervisor};
 
 use crate::fixtures::start_hello;
@@ -16,11 +15,11 @@ pub(crate) fn under_load(client: &Client, during: impl FnOnce()) {
     load.stop().expect_no_failure();
 }
 
-/// Reloads again and again, each when the one before is over.
+/// Reloads `times` times, each time after the last reload is over.
 #[track_caller]
 fn reload(s: &Supervisor, times: u32) {
     for generation in 2..2 + times {
-        // not `hup`: under load no worker is ever idle
+        // not `hup`: under load the workers are never idle
         s.wait_asleep();
         s.process().signal(Signal::SIGHUP);
         s.wait_generation(generation);
@@ -41,7 +40,7 @@ fn crash_loses_no_connection_in_the_queue() {
     let first = s.wait_generation(1);
     s.settle();
     first.signal(Signal::SIGSTOP);
-    s.eventually("the worker accepts no more", || first.state() == Some('T'));
+    s.eventually("the worker is stopped", || first.state() == Some('T'));
     let client = s.client();
     let waiting = thread::spawn(move || client.hello());
     first.signal(Signal::SIGKILL);
@@ -55,7 +54,7 @@ fn request_under_way_is_finished_by_the_old_generation() {
     let s = start_hello(&["--port=127.0.0.1:PORT"]);
     let first = s.wait_generation(1);
     assert_eq!(s.client().hello(), (1, first));
-    // the listener, the pair by which it waits for signals, and one for each connection
+    // the listener and the pair by which it waits for signals; each connection adds one
     const AT_REST: usize = 3;
     let sockets = || {
         let descriptors = first.descriptors();

@@ -1,4 +1,4 @@
-//! The supervisor makes way for another release of itself, in the same process.
+//! Upgrades in place: the supervisor executes another release of itself in the same process.
 
 mod extensions {
     use std::collections::BTreeMap;
@@ -10,7 +10,6 @@ mod extensions {
     use std::time::Duration;
 
     use nix::sys::signal::Signal;
-
     use server_starter_testing::upgrade::SAME_PROGRAM;
     use server_starter_testing::workers::{GRACEFUL, SLEEPS};
     use server_starter_testing::{NotifyClient, PidNamespace, Process, Supervisor, eventually};
@@ -18,7 +17,7 @@ mod extensions {
     use crate::fixtures::{CONTROL, UPGRADE, hello, upgradable};
     use crate::under_load::under_load;
 
-    /// What is open in a process, by kind: numbers of sockets and inodes differ.
+    /// The open files of a process, and how often each is open.
     fn open_files(process: Process) -> BTreeMap<String, usize> {
         let mut kinds = BTreeMap::new();
         for target in process.descriptors().into_values() {
@@ -38,7 +37,7 @@ mod extensions {
         let s = upgradable(&options).log("log").sh(SLEEPS).start();
         let worker = s.wait_generation(1);
         let pid_file = s.read("pid");
-        // What we got from our parent and did not want goes with the first one.
+        // The first upgrade closes descriptors that the supervisor inherited without need.
         s.signal(Signal::SIGUSR2);
         s.wait_upgrades(1);
         let before = s.process().descriptors();
@@ -56,9 +55,9 @@ mod extensions {
         assert_eq!(
             program,
             Some(s.path("start_server")),
-            "and not a deleted file"
+            "the program is a deleted file"
         );
-        assert_eq!(s.wait_generation(1), worker, "the same process, untouched");
+        assert_eq!(s.wait_generation(1), worker, "the worker was replaced");
         assert_eq!(s.read("pid"), pid_file);
         s.settle();
         let after = s.process().descriptors();
@@ -67,10 +66,10 @@ mod extensions {
             assert_eq!(
                 after.get(&fd),
                 before.get(&fd),
-                "sockets stay on their numbers"
+                "a socket was moved to another number"
             );
         }
-        // The lock of the pid file is held.
+        // The pid file is still locked.
         let second = s.command(&["--pid-file=DIR/pid", "--", "sleep", "1000"]);
         second.expect(1, &["is locked by a running supervisor"]);
 
@@ -78,22 +77,24 @@ mod extensions {
         s.wait_line(&format!("old worker {worker} died, status:15"));
         let next = s.wait_generation(2);
         let variable = next.variable("START_SERVER_STATE");
-        assert_eq!(variable, None, "that is between us");
-        assert!(!worker_sees_ours(&s, next));
+        assert_eq!(
+            variable, None,
+            "the state of the supervisor was passed to a worker"
+        );
+        assert!(!has_descriptor_of_supervisor(&s, next));
         s.stop();
         for file in ["pid", "a.sock", "control", "status"] {
             assert!(!s.path(file).exists(), "{file}");
         }
     }
 
-    /// Whether a worker has a descriptor that is not its own: more than its streams, its sockets and
-    /// what a shell opens.
-    fn worker_sees_ours(s: &Supervisor, worker: Process) -> bool {
-        let ours = open_files(s.process());
-        let theirs = worker.descriptors();
-        theirs
+    /// Whether a worker has a descriptor of the supervisor beyond its streams and its sockets.
+    fn has_descriptor_of_supervisor(s: &Supervisor, worker: Process) -> bool {
+        let supervisor = open_files(s.process());
+        let worker = worker.descriptors();
+        worker
             .iter()
-            .any(|(number, target)| *number > 4 && ours.contains_key(target))
+            .any(|(number, target)| *number > 4 && supervisor.contains_key(target))
     }
 
     #[test]
@@ -109,8 +110,8 @@ mod extensions {
         s.stop();
     }
 
-    /// A worker that was killed takes the requests with it that it had accepted. So they are told to
-    /// leave here, by somebody else than the supervisor, for which that is no less of a surprise.
+    /// KILL would lose the requests that the worker has accepted. So the test sends TERM, which the supervisor does not
+    /// expect either.
     #[test]
     fn no_request_fails_across_upgrades_reloads_and_deaths() {
         let options = ["--interval=0.05", "--port=127.0.0.1:PORT"];
@@ -143,7 +144,7 @@ mod extensions {
         s.stop();
     }
 
-    /// The two at once: the exec of one comes while the other's worker is on its way.
+    /// The exec of an upgrade comes while the worker of a reload is starting.
     #[test]
     fn concurrent_upgrades_and_reloads_all_succeed() {
         let options = ["--ready=notify", "--port=127.0.0.1:PORT"];
@@ -173,7 +174,7 @@ mod extensions {
         assert_eq!(s.wait_generation(1), worker);
         std::fs::rename(s.path("log"), s.path("log.1")).unwrap();
         s.signal(Signal::SIGUSR1);
-        eventually("the log is opened anew", || s.path("log").exists());
+        eventually("the log file exists again", || s.path("log").exists());
         s.stop();
     }
 
@@ -191,7 +192,7 @@ mod extensions {
         s.stop();
     }
 
-    /// Lines that wait for a slow reader are written by one program or by the next.
+    /// A line that waits for a slow reader is written by one program or by the next, not by both.
     #[test]
     fn no_log_line_is_written_twice() {
         const CALLS: usize = 3000;
@@ -199,7 +200,7 @@ mod extensions {
         let s = upgradable(&[]).before("mkfifo lines; exec 2<>lines");
         let s = s.sh(SLEEPS).start();
         let mut lines = File::open(s.path("lines")).unwrap();
-        // Two lines each, far more than the fifo takes.
+        // two lines each, far more than the fifo has room for
         std::fs::rename(s.path("start_server"), s.path("away")).unwrap();
         let mut client = BufReader::new(UnixStream::connect(s.path("control")).unwrap());
         for _ in 0..CALLS {
@@ -216,7 +217,7 @@ mod extensions {
             while let Ok(read @ 1..) = lines.read(&mut buffer) {
                 text.extend_from_slice(&buffer[..read]);
                 if !hurries.load(Ordering::Relaxed) {
-                    std::thread::sleep(Duration::from_millis(1)); // slow is what it is to be
+                    std::thread::sleep(Duration::from_millis(1)); // a slow reader
                 }
             }
             String::from_utf8(text).unwrap()

@@ -1,8 +1,7 @@
-//! Releases that are tried and would not do, or are given up.
+//! Upgrades that are refused, because of the release or because of a stop.
 
 mod extensions {
     use nix::sys::signal::Signal;
-
     use server_starter_testing::upgrade::{SAME_PROGRAM, script};
     use server_starter_testing::workers::{SLEEPS, STUBBORN};
 
@@ -27,7 +26,7 @@ mod extensions {
                 script(&format!("echo \"{usage}\" >&2; exit 2")),
                 "(exit code 2): error: unexpected",
             ),
-            // No program, and given to no shell either.
+            // Not a program, and not run by a shell either.
             (
                 "echo \"touch $PWD/ran\" >next".to_owned(),
                 "Exec format error",
@@ -53,7 +52,7 @@ mod extensions {
         s.command(&UPGRADE)
             .expect(1, &["cannot find ", "No such file or directory"]);
 
-        // One that may not be executed. The shell's chmod comes before ours.
+        // A file without the permission to execute.
         s.replace_program(SAME_PROGRAM);
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
         std::fs::set_permissions(s.path("start_server"), mode).unwrap();
@@ -66,7 +65,7 @@ mod extensions {
         s.stop();
     }
 
-    /// The file passes the preflight and has been replaced by the time of exec: the new file is checked, too.
+    /// A file that passes the preflight is replaced before the exec: the new file is checked, too.
     #[test]
     fn release_that_is_replaced_after_its_preflight_is_checked_again() {
         let s = upgradable(&[]).sh(SLEEPS).start();
@@ -94,14 +93,14 @@ mod extensions {
         let s = upgradable(&[]).sh(SLEEPS).start();
         let worker = s.wait_generation(1);
         s.replace_program(&script("exec sleep 1000"));
-        // Who comes while it is tried gets the same answer.
+        // A second request during the preflight gets the same answer.
         let first = s.spawn_command(&UPGRADE);
         s.wait_line_starting("upgrade: trying ");
         let second = s.spawn_command(&UPGRADE);
         let busy = ["was still busy after 10 s"];
         first.wait().expect(1, &busy);
         second.wait().expect(1, &busy);
-        s.eventually("it has been killed", || s.survivors() == [worker]);
+        s.eventually("the preflight is killed", || s.survivors() == [worker]);
         s.stop();
     }
 
@@ -113,7 +112,7 @@ mod extensions {
         s.wait_line_starting("upgrade: trying ");
         s.process().signal(Signal::SIGTERM);
         upgrade.wait().expect(3, &[]);
-        s.expect_exit(0); // and leaves nobody
+        s.expect_exit(0); // the preflight is killed, too
     }
 
     #[test]
@@ -132,7 +131,7 @@ mod extensions {
         s.expect_exit(0);
     }
 
-    /// As the loader does of a library in LD_PRELOAD that is not there.
+    /// The loader warns like this of a missing library in LD_PRELOAD.
     #[test]
     fn release_that_warns_before_its_version_is_accepted() {
         let s = upgradable(&[]).sh(SLEEPS).start();
@@ -145,8 +144,7 @@ mod extensions {
         s.stop();
     }
 
-    /// Its preflight would pass. After exec it would not be a child of the supervisor, whose process would be a
-    /// shell by then.
+    /// The preflight would pass. After the exec the release would be a child of the shell that the supervisor has become.
     #[test]
     fn script_that_does_not_exec_the_release_is_refused() {
         let s = upgradable(&[]).sh(SLEEPS).start();

@@ -1,10 +1,9 @@
-//! What an upgrade hands over that cannot be seen from outside at once: timers, what an envdir said, limits.
+//! State that an upgrade hands over and that shows later: timers, values of the envdir, limits.
 
 mod extensions {
     use std::process::Command;
 
     use nix::sys::signal::Signal;
-
     use server_starter_testing::workers::{SLEEPS, STUBBORN};
     use server_starter_testing::{Process, skipped};
 
@@ -27,7 +26,7 @@ mod extensions {
         s.stop();
     }
 
-    /// The last good reading of an envdir that is not there just now.
+    /// The envdir is missing during the upgrade: the values of its last reading are kept.
     #[test]
     fn variables_of_the_envdir_are_remembered_across_an_upgrade() {
         let builder = upgradable(&["--envdir=DIR/env"]).file("env/COLOUR", "red\n");
@@ -53,20 +52,24 @@ mod extensions {
         s.signal(Signal::SIGUSR2);
         s.wait_upgrades(1);
         let newest = || s.status().last().map_or(0, |(generation, _)| *generation);
-        s.eventually("it goes on by the interval", || newest() >= 2); // and nothing else has happened
+        s.eventually("a generation is started after the interval", || {
+            newest() >= 2
+        }); // without any other event
         std::fs::remove_file(s.path("env/ENABLE_AUTO_RESTART")).unwrap();
         s.signal(Signal::SIGUSR2);
         s.wait_upgrades(2);
         s.write("env/AUTO_RESTART_INTERVAL", "0.2\n");
         s.write("env/ENABLE_AUTO_RESTART", "1\n");
         let before = newest();
-        s.eventually("it goes on by the new one", || newest() >= before + 2);
+        s.eventually("two generations are started with the new interval", || {
+            newest() >= before + 2
+        });
         std::fs::remove_file(s.path("env/ENABLE_AUTO_RESTART")).unwrap();
         s.process().signal(Signal::SIGTERM);
         s.expect_exit(0);
     }
 
-    /// The soft limit of open files is raised for ourselves alone, whoever of us did that.
+    /// The supervisor raises the soft limit of open files for itself only, before or after an upgrade.
     #[test]
     fn workers_have_the_original_limits_after_an_upgrade() {
         let s = upgradable(&[]).before("ulimit -Sn 77").sh(SLEEPS).start();
@@ -77,7 +80,7 @@ mod extensions {
         s.stop();
     }
 
-    /// Nor does it undo what somebody wants for workers to come, prlimit(1).
+    /// An upgrade does not undo a limit that prlimit(1) has set for later workers.
     #[test]
     fn workers_have_the_limits_set_from_outside_after_an_upgrade() {
         let s = upgradable(&[]).before("ulimit -Sn 77").sh(SLEEPS).start();
@@ -85,7 +88,7 @@ mod extensions {
         let mut prlimit = Command::new("prlimit");
         prlimit.args([format!("--pid={}", s.process()), "--nofile=99:".to_owned()]);
         if !prlimit.status().is_ok_and(|status| status.success()) {
-            skipped("prlimit(1) is needed");
+            skipped("a limit from outside needs prlimit(1)");
             return s.stop();
         }
         for _ in 0..2 {

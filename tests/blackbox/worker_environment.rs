@@ -1,4 +1,4 @@
-//! What a worker finds: variables, descriptors, signals, limits, directory, parent.
+//! The environment of a worker: variables, descriptors, signals, limits, directory, parent.
 
 use std::fs::{self, File};
 
@@ -7,7 +7,7 @@ use server_starter_testing::{Process, exports};
 
 use crate::fixtures::{start, supervisor};
 
-/// Descriptors this test inherited and passes on: the supervisor is not to blame for them in a worker.
+/// The descriptors that the test itself inherited and passes on; a worker may have them, too.
 fn inherited() -> Vec<i32> {
     const O_CLOEXEC: i32 = 0o2_000_000;
     let me = Process(std::process::id().try_into().unwrap());
@@ -207,7 +207,7 @@ fn signals_are_sent_to_the_worker_and_not_to_its_group() {
     assert!(child.is_alive(), "the worker's own child was signalled too");
 }
 
-/// As execvp(3) has it.
+/// As in execvp(3).
 #[test]
 fn script_without_an_interpreter_is_run_by_the_shell() {
     let script = "echo \"$0 $*\" >>\"$DIR/said\"\nexec sleep 1000\n";
@@ -220,20 +220,19 @@ fn script_without_an_interpreter_is_run_by_the_shell() {
         let name = name.replace("DIR", &builder.path("").display().to_string());
         let builder = builder.env("PATH", path).program(["--", &name, "a  b"]);
         let s = builder.spawn();
-        s.eventually("it runs", || s.read("said").ends_with(found));
+        s.eventually("the script runs", || s.read("said").ends_with(found));
         s.stop();
     }
 }
 
 mod extensions {
     use nix::sys::signal::Signal;
-
     use server_starter_testing::workers::SLEEPS;
     use server_starter_testing::{Process, SupervisorBuilder, exports, skipped};
 
     use crate::fixtures::supervisor;
 
-    /// Ignored or caught signals of a worker under a supervisor started like this.
+    /// The ignored, caught and blocked signals of a worker.
     fn dispositions(builder: SupervisorBuilder) -> (Option<u64>, Option<u64>, Option<u64>) {
         let s = builder.program(["--", "sleep", "1000"]).start();
         let worker: Process = s.wait_generation(1);
@@ -298,7 +297,7 @@ mod extensions {
             .status
             .success()
         {
-            skipped("blocked signals: env(1) cannot block any here");
+            skipped("blocked signals need an env(1) with --block-signal");
             return;
         }
         let blocked = set(&[

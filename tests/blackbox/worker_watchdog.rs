@@ -1,4 +1,4 @@
-//! `--worker-watchdog`: a worker that stops saying that it is alive.
+//! `--worker-watchdog`: workers that stop sending WATCHDOG.
 
 mod extensions {
     use std::time::{Duration, Instant};
@@ -18,11 +18,11 @@ mod extensions {
             "worker {first} has not pinged for 0.5 s, sending ABRT"
         ));
         s.wait_line_starting(&format!("worker {first} died unexpectedly with status:"));
-        // The next one pings for a while, and lives.
+        // The next worker lives while it pings.
         let second = s.wait_up(2);
         let (notify, start) = (NotifyClient::of(second), Instant::now());
         s.wait_generation(2);
-        s.eventually("it has pinged for some time", || {
+        s.eventually("the worker has pinged for some time", || {
             notify.send("WATCHDOG=1");
             start.elapsed() > Duration::from_millis(1200)
         });

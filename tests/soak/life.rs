@@ -12,14 +12,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
+use server_starter_testing::say;
 
 use crate::load::{CLIENTS, Seen, ask_on};
 use crate::random::Random;
 use crate::server::Server;
 use crate::steady_state::{self, Rest};
 use crate::watch::{Watched, watch_on};
-use server_starter_testing::say;
-
 use crate::{Plan, actions, report, wait_for};
 
 /// What all threads have in common.

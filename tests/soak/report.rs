@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use crate::life::{Life, Shared};
-use crate::steady_state::Rest;
 use server_starter_testing::say;
 
 use crate::Plan;
+use crate::life::{Life, Shared};
+use crate::steady_state::Rest;
 
 /// How many lines of a list are shown.
 const LINES: usize = 25;

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use server_starter_testing::Process;
+
 use crate::life::Life;
 use crate::load::ask;
 use crate::wait_for;
-use server_starter_testing::Process;
 
 /// How it was.
 #[derive(Debug, Clone)]
