@@ -1,6 +1,7 @@
 //! What must hold between two events, by what an observer knows (`world.rs`).
 
-use super::world::{SeenWorker, World};
+use super::seen::SeenWorker;
+use super::world::World;
 use crate::machine::*;
 
 impl World {

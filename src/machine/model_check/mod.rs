@@ -9,6 +9,7 @@ mod invariants;
 mod observed;
 mod random;
 mod rule_sets;
+mod seen;
 mod world;
 
 use std::time::Duration;

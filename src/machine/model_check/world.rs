@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::seen::{SeenRequest, SeenWorker};
 use crate::machine::*;
 use crate::types::Signal;
 
@@ -34,76 +35,6 @@ pub(super) struct World {
     pub(super) stopping: bool,
     pub(super) stop_requested: bool,
     pub(super) exit: Option<u8>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct SeenWorker {
-    pub(super) generation: Generation,
-    /// The worker has said READY=1.
-    pub(super) said_ready: bool,
-    pub(super) ready: bool,
-    pub(super) signalled: bool,
-    /// The worker got a signal that tells it to leave.
-    pub(super) told_to_leave: bool,
-    /// The worker was not ready in time.
-    pub(super) given_up: bool,
-    /// The worker is being aborted.
-    stuck: bool,
-    /// The worker was started by a supervisor that was killed.
-    pub(super) adopted: bool,
-    born: Time,
-    /// When the worker last pinged, or became ready.
-    pub(super) pinged: Time,
-    /// The earliest time of SIGKILL; `None` if it may not be sent.
-    pub(super) kill_from: Option<Time>,
-}
-
-/// A request that has not had its last answer.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct SeenRequest {
-    until: Until,
-    /// The last generation when the request came in.
-    after: Generation,
-    /// A check, or an attempt, has begun since.
-    begun: bool,
-    /// The generation of the answer [`Answer::Replaced`].
-    pub(super) replaced: Option<Generation>,
-}
-
-impl SeenWorker {
-    fn born(generation: Generation, now: Time) -> SeenWorker {
-        SeenWorker {
-            generation,
-            said_ready: false,
-            ready: false,
-            signalled: false,
-            told_to_leave: false,
-            given_up: false,
-            stuck: false,
-            adopted: false,
-            born: now,
-            pinged: now,
-            kill_from: None,
-        }
-    }
-
-    /// Whether the worker is not ready yet and has not been given up.
-    pub(super) fn is_starting(&self) -> bool {
-        !self.ready && !self.signalled
-    }
-
-    pub(super) fn is_serving(&self) -> bool {
-        self.ready && !self.told_to_leave
-    }
-
-    pub(super) fn has_served(&self) -> bool {
-        self.ready || (self.signalled && !self.given_up)
-    }
-
-    /// Whether the worker lives on when the supervisor gives up.
-    fn is_left_behind(&self) -> bool {
-        self.adopted && self.is_serving()
-    }
 }
 
 impl World {

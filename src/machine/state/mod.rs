@@ -149,6 +149,15 @@ impl MachineState {
         }
     }
 
+    /// When the next automatic restart is due. While an old worker is alive the interval counts
+    /// double.
+    pub(super) fn next_auto_restart(&self, rules: &Rules) -> Option<Time> {
+        let interval = rules.live_settings.auto_restart?;
+        let factor = if self.workers.any_old() { 2 } else { 1 };
+        let interval = interval.saturating_mul(factor);
+        Some(self.restart_base.saturating_add(interval))
+    }
+
     /// The workers that have served and are still alive, in the order of their generations.
     pub(super) fn live(&self) -> impl Iterator<Item = (Generation, Pid)> + '_ {
         let served = self.workers.iter().filter(|w| w.has_served());

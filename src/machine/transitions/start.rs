@@ -72,15 +72,6 @@ impl MachineState {
         (at <= cx.now).then_some(interval)
     }
 
-    /// When the next automatic restart is due. While an old worker is alive the interval counts
-    /// double.
-    pub(in crate::machine) fn next_auto_restart(&self, rules: &Rules) -> Option<Time> {
-        let interval = rules.live_settings.auto_restart?;
-        let factor = if self.workers.any_old() { 2 } else { 1 };
-        let interval = interval.saturating_mul(factor);
-        Some(self.restart_base.saturating_add(interval))
-    }
-
     /// `Checking` follows if the rules want a check, else `Spawning`.
     fn begin_reload(&mut self, cx: &mut Context<'_>) -> Phase {
         let Some(time) = cx.rules.check else {

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::machine::model_check::world::{SeenWorker, World};
+use crate::machine::model_check::seen::SeenWorker;
+use crate::machine::model_check::world::World;
 use crate::machine::*;
 use crate::types::Signal;
 
