@@ -1,5 +1,5 @@
-//! `start_server`: arguments in, exit status out.
-// The options' comments are the text of --help, where brackets are brackets.
+//! The command `start_server`: parses the command line, carries out the command, returns the exit status.
+// The comments of the options are the text of --help, where brackets are no links.
 #![allow(rustdoc::broken_intra_doc_links)]
 
 mod cli;
@@ -18,7 +18,7 @@ fn main() -> ExitCode {
         Err(exit) => return exit,
     };
     init_log(invocation.log_level);
-    let done = match invocation.command {
+    let result = match invocation.command {
         Command::Start(config) => run(*config),
         Command::Restart(request) => command::restart(&request).map(|()| 0),
         Command::Stop(request) => command::stop(&request).map(|()| 0),
@@ -36,9 +36,9 @@ fn main() -> ExitCode {
         },
         Command::Print(text) => return print(&text),
     };
-    match done {
+    match result {
         Ok(status) => status.into(),
-        Err(error) => complain(&error),
+        Err(error) => report(&error),
     }
 }
 
@@ -53,8 +53,8 @@ fn print(text: &[u8]) -> ExitCode {
     }
 }
 
-fn complain(error: &Error) -> ExitCode {
-    // Standard error may be closed or full: the exit status says it, too.
+fn report(error: &Error) -> ExitCode {
+    // Standard error may be closed or full. The exit status shows the failure as well.
     let _ = writeln!(std::io::stderr(), "start_server: {error}");
     error.exit_status().into()
 }

@@ -1,4 +1,4 @@
-//! `--generate`: what is made from the declaration of the options.
+//! `--generate`: documents and units made from the declaration of the options.
 
 use clap::ArgMatches;
 
@@ -6,7 +6,7 @@ use super::options::Options;
 use super::unit_files;
 use super::values::Product;
 
-/// Makes what was asked for.
+/// Returns the document that was asked for.
 pub(super) fn generate(
     product: Product,
     options: &Options,

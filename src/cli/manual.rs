@@ -1,4 +1,4 @@
-//! `--generate=man`: the manual page. The options come from their declaration, the rest from
+//! `--generate=man`: the manual page. The options come from their declaration, the rest comes from
 //! `manual.roff`.
 
 use std::io;
@@ -8,7 +8,7 @@ use clap_mangen::Man;
 
 use super::options::{HEADINGS, Options};
 
-/// What comes after the options.
+/// The sections after the options.
 const REST: &str = include_str!("manual.roff");
 
 /// The page, in roff.
@@ -19,12 +19,12 @@ pub(super) fn page() -> io::Result<Vec<u8>> {
             .section("1")
             .manual("User Commands")
     };
-    // A long description would have the one of --help speak of two kinds of help.
+    // Not for --help: with a long description, clap distinguishes -h and --help there.
     let described = man(Options::command().long_about(DESCRIPTION));
     let man = man(Options::command());
     let mut page = Vec::new();
     man.render_title(&mut page)?;
-    // An empty date has to be quoted, or the version would stand in its place.
+    // The empty date needs quotes; otherwise the version takes its place.
     let mut page = String::from_utf8_lossy(&page)
         .replacen("START_SERVER 1  ", "START_SERVER 1 \"\" ", 1)
         .into_bytes();
@@ -38,7 +38,7 @@ pub(super) fn page() -> io::Result<Vec<u8>> {
     Ok(page)
 }
 
-/// clap_mangen makes a section of each heading; they are parts of one here.
+/// clap_mangen makes each heading a section. This makes them subsections of one.
 fn one_section(mut options: String) -> String {
     for heading in HEADINGS {
         for quote in ["", "\""] {
@@ -54,14 +54,14 @@ fn one_section(mut options: String) -> String {
 }
 
 const DESCRIPTION: &str = "\
-start_server binds sockets, runs a server on them and stays out of the way. Upon SIGHUP it starts a \
-new generation of the server on the same sockets; if, and only if, that comes up, the old one is told \
-to finish what it has and leave. No connection is refused and none is reset.
+start_server binds sockets and runs a server on them. On SIGHUP it starts a new generation of the \
+server on the same sockets. If, and only if, the new generation becomes ready, the old one is told to \
+finish its requests and exit. No connection is refused and none is reset.
 
-PROGRAM takes its listening sockets from the environment instead of binding them, and drains upon \
-SIGTERM: it stops accepting, finishes what is under way, and exits.
+PROGRAM takes its listening sockets from the environment instead of binding them, and drains on \
+SIGTERM: it stops accepting, finishes the requests that it has, and exits.
 
-With --restart, --stop, --status or --upgrade it talks to a supervisor that runs already.";
+With --restart, --stop, --status or --upgrade it sends a command to a running supervisor.";
 
 #[cfg(test)]
 mod tests {

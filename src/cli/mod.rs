@@ -1,4 +1,4 @@
-//! The command line: from arguments and environment to what is to be done.
+//! The command line: arguments and environment become a command with its settings.
 
 #[cfg(feature = "documents")]
 mod completions;
@@ -31,7 +31,7 @@ pub(crate) struct Invocation {
     pub(crate) log_level: LevelFilter,
 }
 
-/// One of the things this program does.
+/// What this program can do.
 pub(crate) enum Command {
     Start(Box<Config>),
     Restart(Restart),
@@ -40,12 +40,12 @@ pub(crate) enum Command {
     Upgrade(Upgrade),
     /// The preflight of an upgrade to this program.
     Preflight(Box<Config>),
-    /// Print this.
+    /// Print this text.
     Print(Vec<u8>),
 }
 
-/// Parses the command line and the environment. An `Err` has been printed; it is to be exited
-/// with.
+/// Parses the command line and the environment. An `Err` is the exit status; the error has been
+/// printed.
 pub(crate) fn parse() -> Result<Invocation, ExitCode> {
     let matches = Options::command().try_get_matches();
     let matches = matches.map_err(|error| report(&error))?;
@@ -61,7 +61,7 @@ pub(crate) fn parse() -> Result<Invocation, ExitCode> {
     Ok(Invocation { command, log_level })
 }
 
-/// Prints an error of clap's, or the help that it takes for one.
+/// Prints an error of clap. `--help` and `--version` are errors to clap, too.
 fn report(error: &clap::Error) -> ExitCode {
     let _ = error.print();
     ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
@@ -75,7 +75,7 @@ fn command_line() -> Option<CommandLine> {
     Some(CommandLine { program, args })
 }
 
-/// Options that mean something with some of the commands only, and those.
+/// Options that have an effect with certain commands only, and these commands.
 const MODIFIERS: [(&str, &[&str]); 6] = [
     ("json", &["status"]),
     ("metrics", &["status"]),
@@ -85,9 +85,9 @@ const MODIFIERS: [(&str, &[&str]); 6] = [
     ("scope", &["generate"]),
 ];
 
-/// Refuses options that would be ignored: who gives one takes it to have an effect. (Those of a start
-/// are welcome with every command, for scripts give the same ones to all.)
-fn reject_stray_fds(matches: &ArgMatches) -> Result<(), String> {
+/// Refuses options that would be ignored. The options of a start are accepted with every command, since
+/// scripts give the same options to all.
+fn reject_stray_options(matches: &ArgMatches) -> Result<(), String> {
     let given = |id: &str| matches.value_source(id) == Some(ValueSource::CommandLine);
     for (option, commands) in MODIFIERS {
         if given(option) && !commands.iter().any(|command| given(command)) {
@@ -101,9 +101,9 @@ fn reject_stray_fds(matches: &ArgMatches) -> Result<(), String> {
 
 impl Options {
     fn into_command(self, matches: &ArgMatches) -> Result<Command, String> {
-        reject_stray_fds(matches)?;
+        reject_stray_options(matches)?;
         if let Some(product) = self.generate {
-            self.refuse_idle(matches)?; // units that would not start are none
+            self.reject_idle_options(matches)?; // the generated units must start
             return generate::generate(product, &self, matches).map(Command::Print);
         }
         let timeout = self.timeout;
@@ -140,7 +140,7 @@ impl Options {
             let socket = self.socket("--upgrade")?;
             return Ok(Command::Upgrade(Upgrade { socket, timeout }));
         }
-        self.refuse_idle(matches)?;
+        self.reject_idle_options(matches)?;
         let preflight = self.preflight;
         let config = Box::new(self.into_config()?);
         Ok(match preflight {
@@ -149,10 +149,10 @@ impl Options {
         })
     }
 
-    /// Refuses options that the others leave without an effect.
-    fn refuse_idle(&self, matches: &ArgMatches) -> Result<(), String> {
+    /// Refuses options that have no effect without another option.
+    fn reject_idle_options(&self, matches: &ArgMatches) -> Result<(), String> {
         let has_path = !self.path.is_empty();
-        let is_told = self.ready == Readiness::Notify;
+        let needs_notification = self.ready == Readiness::Notify;
         let has_check = self.check_cmd.is_some();
         for (option, name, needed, is_there) in [
             ("path_mode", "--path-mode", "--path", has_path),
@@ -162,7 +162,7 @@ impl Options {
                 "start_timeout",
                 "--start-timeout",
                 "--ready=notify",
-                is_told,
+                needs_notification,
             ),
             ("check_timeout", "--check-timeout", "--check-cmd", has_check),
         ] {
@@ -173,7 +173,7 @@ impl Options {
         Ok(())
     }
 
-    /// Where the supervisor is that a command is for.
+    /// The address of the supervisor that a command is for.
     fn address(&self, command: &str) -> Result<Address, String> {
         if let Some(path) = &self.control {
             return Ok(Address::Socket(path.as_path().to_owned()));
@@ -195,7 +195,7 @@ impl Options {
         let program = words.next().ok_or("server program not specified")?;
         let mut config = Config::new(program, words);
 
-        // The environment first, for options beat it.
+        // The environment comes first: options override it.
         let names = [
             "ENABLE_AUTO_RESTART",
             "AUTO_RESTART_INTERVAL",
@@ -211,11 +211,11 @@ impl Options {
             .auto_restart_interval
             .unwrap_or(live.auto_restart_interval);
         live.kill_old_delay = self.kill_old_delay.or(live.kill_old_delay);
-        let overruled = |name: &str| match name {
+        let overridden = |name: &str| match name {
             "AUTO_RESTART_INTERVAL" => self.auto_restart_interval.is_some(),
             _ => self.kill_old_delay.is_some(),
         };
-        if let Some((name, e)) = complaints.into_iter().find(|(name, _)| !overruled(name)) {
+        if let Some((name, e)) = complaints.into_iter().find(|(name, _)| !overridden(name)) {
             return Err(format!("the environment's {name}: {e}"));
         }
         config.live = live;

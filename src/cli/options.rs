@@ -1,4 +1,4 @@
-//! The options, declared once: parsing, `--help` and all that is made from them come from here.
+//! The options, declared once: parsing, `--help`, the manual page and the completions come from here.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -28,98 +28,98 @@ use super::values::{LogParser, PathParser, Product, one_of, parse_mode, parse_sp
     max_term_width = 100
 )]
 pub(super) struct Options {
-    /// TCP port, HOST:PORT or [V6]:PORT to listen on, or fd:NAME, an inherited socket; may be
-    /// repeated. `u` before the port number means UDP, `=FD` at the end puts the socket on that
-    /// descriptor. Port 0: the kernel chooses
+    /// TCP socket to listen on: PORT, HOST:PORT or [IPV6]:PORT. `u` before the port number: UDP.
+    /// `=FD` at the end: on this descriptor. Port 0: the kernel chooses. fd:NAME: the inherited
+    /// socket of that name. May be repeated
     #[arg(long, value_name = "SPEC", action = ArgAction::Append, help_heading = SOCKETS)]
     pub(super) port: Vec<PortSpec>,
 
-    /// Unix stream socket to listen on; may be repeated
+    /// Unix stream socket to listen on. May be repeated
     #[arg(long, value_name = "PATH", action = ArgAction::Append, value_parser = PathParser,
           value_hint = ValueHint::FilePath, help_heading = SOCKETS)]
     pub(super) path: Vec<PathSpec>,
 
-    /// Permissions of the files of unix sockets, octal: who may write to them may connect
+    /// Permissions of the files of unix sockets, octal. Connecting needs write permission
     #[arg(long, value_name = "MODE", default_value = "0777", value_parser = parse_mode,
           help_heading = SOCKETS)]
     pub(super) path_mode: u32,
 
-    /// Owner of the files of unix sockets, a name or a number. Default: the user this runs as
+    /// Owner of the files of unix sockets, name or number. Default: the user that runs start_server
     #[arg(long, value_name = "USER", value_parser = find_user, help_heading = SOCKETS)]
     pub(super) path_user: Option<u32>,
 
-    /// Group of the files of unix sockets, a name or a number
+    /// Group of the files of unix sockets, name or number
     #[arg(long, value_name = "GROUP", value_parser = find_group, help_heading = SOCKETS)]
     pub(super) path_group: Option<u32>,
 
-    /// Length of the queue of connections that wait to be accepted, listen(2). 0: the system's
-    /// maximum, net.core.somaxconn
+    /// Length of the queue of connections to accept, listen(2). 0: the system's maximum,
+    /// net.core.somaxconn
     #[arg(long, value_name = "N", default_value_t = 0, help_heading = SOCKETS)]
     pub(super) backlog: u32,
 
-    /// Directory to start workers in, looked up anew each time; a relative PROGRAM is found from
+    /// Directory to start workers in. Looked up at each start; a relative PROGRAM is searched from
     /// there
     #[arg(long, value_name = "PATH", value_hint = ValueHint::DirPath, help_heading = WORKERS)]
     pub(super) dir: Option<PathBuf>,
 
-    /// User to run workers as, a name or a number; this program has to be root for that. With its
-    /// groups, and HOME, USER, LOGNAME and SHELL
+    /// User to run workers as, name or number, with the user's groups, HOME, USER, LOGNAME and
+    /// SHELL. Only for root. Default: the user that runs start_server
     #[arg(long, value_name = "USER", help_heading = WORKERS)]
     pub(super) user: Option<String>,
 
-    /// Group to run workers as, a name or a number. Default: that of --user
+    /// Group to run workers as, name or number. Only for root. Default: the groups of --user
     #[arg(long, value_name = "GROUP", help_heading = WORKERS)]
     pub(super) group: Option<String>,
 
-    /// Directory with a file per environment variable of the workers; read before each start.
-    /// Beats the environment, and ENABLE_AUTO_RESTART, AUTO_RESTART_INTERVAL and KILL_OLD_DELAY in
-    /// it beat their options [env: ENVDIR]
+    /// Directory with one file per environment variable of the workers. Read before each start.
+    /// Overrides the environment; ENABLE_AUTO_RESTART, AUTO_RESTART_INTERVAL and KILL_OLD_DELAY in
+    /// it override their options [env: ENVDIR]
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, help_heading = WORKERS)]
     pub(super) envdir: Option<PathBuf>,
 
-    /// What makes a new worker count as started: `notify`, it says READY=1, sd_notify(3); `alive`,
-    /// it lives for --interval; `auto`, whichever comes first
+    /// When a new worker is ready. `notify`: it sends READY=1, sd_notify(3). `alive`: it has lived
+    /// for --interval. `auto`: whichever comes first
     #[arg(long, value_name = "HOW", default_value = "auto", hide_possible_values = true,
           value_parser = one_of::<Readiness>(&["auto", "alive", "notify"]), help_heading = RELOADS)]
     pub(super) ready: Readiness,
 
-    /// With --ready=notify: how long a new worker has to say READY=1. Then it is stopped, and has
-    /// failed. It may ask for more time, EXTEND_TIMEOUT_USEC
+    /// With --ready=notify: time for a new worker to send READY=1. After that it is stopped and has
+    /// failed. EXTEND_TIMEOUT_USEC=, sd_notify(3), extends the time
     #[arg(long, value_name = "SECS", default_value = "60", value_parser = parse_span,
           help_heading = RELOADS)]
     pub(super) start_timeout: Duration,
 
-    /// How long a new worker must live to count as started, and the pause before the next try
+    /// How long a new worker must live to be ready, and the least time from one attempt to the next
     #[arg(long, value_name = "SECS", default_value = "1", value_parser = parse_seconds,
           help_heading = RELOADS)]
     pub(super) interval: Duration,
 
-    /// Give a reload up after N failed attempts: the old workers stay. If there are none, exit
-    /// with status 1. 0: try for ever
+    /// Give a reload up after N failed attempts: the old workers stay. Without old workers, exit
+    /// with status 1. 0: no limit
     #[arg(long, value_name = "N", default_value_t = 0, help_heading = RELOADS)]
     pub(super) start_attempts: u32,
 
-    /// Pause between the readiness of new workers and the signal to the old ones. Default: 5 with
-    /// --enable-auto-restart, else 0 [env: KILL_OLD_DELAY]
+    /// Delay between the readiness of a new worker and the signal to the old ones. Default: 0, with
+    /// --enable-auto-restart 5 [env: KILL_OLD_DELAY]
     #[arg(long, value_name = "SECS", value_parser = parse_seconds, help_heading = RELOADS)]
     pub(super) kill_old_delay: Option<Duration>,
 
-    /// Start a new generation at regular intervals [env: ENABLE_AUTO_RESTART]
+    /// Start a new generation every --auto-restart-interval [env: ENABLE_AUTO_RESTART]
     #[arg(long, help_heading = RELOADS)]
     pub(super) enable_auto_restart: bool,
 
-    /// From one generation's readiness to the next automatic one. Default: 360
-    /// [env: AUTO_RESTART_INTERVAL]
+    /// Time from the readiness of a generation to the next automatic restart. Default: 360 [env:
+    /// AUTO_RESTART_INTERVAL]
     #[arg(long, value_name = "SECS", value_parser = parse_seconds, help_heading = RELOADS)]
     pub(super) auto_restart_interval: Option<Duration>,
 
-    /// Shell command that is run before each reload where, as whom and with what workers are; if it
-    /// fails, so has the reload, and no worker is started
+    /// Shell command to run before each reload, in the directory, environment and as the user of a
+    /// worker. If it fails, the reload has failed and no worker is started
     #[arg(long, value_name = "COMMAND", value_hint = ValueHint::CommandString,
           help_heading = RELOADS)]
     pub(super) check_cmd: Option<OsString>,
 
-    /// How long --check-cmd may take. Then it is killed, and has failed
+    /// Time for --check-cmd. After that it is killed and has failed
     #[arg(long, value_name = "SECS", default_value = "30", value_parser = parse_span,
           help_heading = RELOADS)]
     pub(super) check_timeout: Duration,
@@ -128,33 +128,33 @@ pub(super) struct Options {
     #[arg(long, value_name = "SIG", default_value = "TERM", help_heading = RELOADS)]
     pub(super) signal_on_hup: Signal,
 
-    /// Signal to all workers when this program gets SIGTERM
+    /// Signal to all workers when start_server receives SIGTERM
     #[arg(long, value_name = "SIG", default_value = "TERM", help_heading = RELOADS)]
     pub(super) signal_on_term: Signal,
 
-    /// Send SIGKILL to a worker that has not left so long after its signal. Default: never, but 10 s
-    /// for one that was never ready or is stuck
+    /// Kill a worker that is still alive so long after its signal, with its process tree. Default:
+    /// never; 10 for a worker that was not ready in time or is stuck
     #[arg(long, value_name = "SECS", value_parser = parse_seconds, help_heading = RELOADS)]
     pub(super) stop_timeout: Option<Duration>,
 
-    /// Replace a worker that does not say WATCHDOG=1 at least this often, sd_watchdog_enabled(3). It
-    /// gets SIGABRT. Default: none is watched
+    /// Replace a worker that does not send WATCHDOG=1 at least this often, sd_watchdog_enabled(3).
+    /// It gets SIGABRT. Default: off
     #[arg(long, value_name = "SECS", value_parser = parse_span, help_heading = RELOADS)]
     pub(super) worker_watchdog: Option<Duration>,
 
-    /// Control socket: where --restart, --stop, --status and --upgrade find the supervisor, and Varlink
-    /// clients, if they are root or run as its user
+    /// Control socket for --restart, --stop, --status, --upgrade and Varlink clients. Only root and
+    /// the user that runs start_server can connect
     #[arg(long, value_name = "PATH", value_parser = PathParser, value_hint = ValueHint::FilePath,
           help_heading = FILES)]
     pub(super) control: Option<PathSpec>,
 
-    /// File for the pid; locked as long as the supervisor lives
+    /// File for the pid of start_server, locked while it runs
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = FILES)]
     pub(super) pid_file: Option<PathBuf>,
 
-    /// File that lists the live workers, a line GENERATION:PID for each. By it the next start takes them
-    /// over if the supervisor is killed
-    // Abbreviations that were this option's before there was a --status.
+    /// File that lists the live workers, one line GENERATION:PID each. If start_server is killed,
+    /// the next start with this file takes them over
+    // The aliases were abbreviations of this option before --status existed.
     #[arg(long, aliases = ["stat", "statu"], value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = FILES)]
     pub(super) status_file: Option<PathBuf>,
 
@@ -163,81 +163,81 @@ pub(super) struct Options {
           value_hint = ValueHint::FilePath, help_heading = FILES)]
     pub(super) log_file: Option<LogFileSpec>,
 
-    /// Where this program's own lines go: `journal` (with fields), `stderr`, or `auto`: the journal
-    /// if standard error leads there
+    /// Where the messages of start_server go. `journal`: to the journal, with fields. `stderr`.
+    /// `auto`: to the journal if standard error is connected to it
     #[arg(long, value_name = "WHERE", default_value = "auto", hide_possible_values = true,
           value_parser = one_of::<LogTarget>(&["auto", "journal", "stderr"]), help_heading = FILES)]
     pub(super) log_target: LogTarget,
 
-    /// Run in the background; returns when the first workers are ready (status 0) or have failed.
+    /// Run in the background. Returns when the first worker is ready (status 0) or has failed.
     /// Needs --log-file
     #[arg(long, help_heading = FILES)]
     pub(super) daemonize: bool,
 
-    /// Show structured fields; twice: trace
+    /// Show debug messages and fields. Twice: trace messages, too
     #[arg(short, long, action = ArgAction::Count, help_heading = FILES)]
     pub(super) verbose: u8,
 
-    /// Least important messages shown: off, error, warn, info, debug or trace. Default: info
+    /// Lowest level of messages that are shown: off, error, warn, info, debug or trace. Default:
+    /// info
     #[arg(long, value_name = "LEVEL", hide_possible_values = true, help_heading = FILES,
           value_parser = one_of::<LevelFilter>(&["off", "error", "warn", "info", "debug", "trace"]))]
     pub(super) log_level: Option<LevelFilter>,
 
-    /// Have a running supervisor replace its workers, wait for it, and fail if it has failed. Needs
-    /// --control; or --pid-file and --status-file, which cannot tell a failure
+    /// Reload a running supervisor and wait for the outcome. Fails if the reload fails. Needs
+    /// --control; or --pid-file and --status-file, which do not show a failed reload
     #[arg(long, group = "command", help_heading = COMMANDS)]
     pub(super) restart: bool,
 
-    /// Have a running supervisor stop, and wait for it. Needs --control or --pid-file
+    /// Stop a running supervisor and wait until it has exited. Needs --control or --pid-file
     #[arg(long, group = "command", help_heading = COMMANDS)]
     pub(super) stop: bool,
 
-    /// Print how a running supervisor and its workers are. Needs --control
+    /// Print the state of a running supervisor and its workers. Needs --control
     #[arg(long, group = "command", help_heading = COMMANDS)]
     pub(super) status: bool,
 
-    /// Have a running supervisor make way for the file that it was started from, as that is now: another
-    /// release goes on with its workers and sockets. Fails if that one would not. Needs --control
+    /// Replace a running supervisor by the release that is now in its program file. Workers and
+    /// sockets stay. Fails, and changes nothing, if that release cannot take over. Needs --control
     #[arg(long, group = "command", help_heading = COMMANDS)]
     pub(super) upgrade: bool,
 
-    /// With --status: as JSON, for programs
+    /// With --status: as JSON
     #[arg(long, conflicts_with = "metrics", help_heading = COMMANDS)]
     pub(super) json: bool,
 
-    /// With --status: as Prometheus reads it
+    /// With --status: as Prometheus metrics
     #[arg(long, help_heading = COMMANDS)]
     pub(super) metrics: bool,
 
-    /// What --restart waits for: `ready`, the new workers have taken over, or `drained`, the old
-    /// ones have gone, too
+    /// With --restart: what to wait for. `ready`: the new worker has taken over. `drained`: the old
+    /// workers have exited, too
     #[arg(long, value_name = "STATE", default_value = "drained", hide_possible_values = true,
           value_parser = one_of::<Until>(&["ready", "drained"]), help_heading = COMMANDS)]
     pub(super) until: Until,
 
-    /// How long these commands wait. Default: as long as it takes; by files, as long as the
-    /// supervisor lives, even if no new worker ever starts
+    /// How long --restart, --stop, --status and --upgrade wait. Default: no limit
     #[arg(long, value_name = "SECS", value_parser = parse_seconds, help_heading = COMMANDS)]
     pub(super) timeout: Option<Duration>,
 
-    /// Print whether this program understands the state of the supervisor that has started it. For an
-    /// upgrade only
+    /// Print whether this program understands the state of the supervisor that has started it. For
+    /// an upgrade only
     #[arg(long, hide = true)]
     pub(super) preflight: bool,
 
-    /// Print something made from these options: `man`, the manual page; `complete-bash`,
-    /// `complete-zsh` or `complete-fish`, completions; `units`, a .service and a .socket for
-    /// systemd, from the other options given
+    /// Print a generated document. `man`: the manual page. `complete-bash`, `complete-zsh`,
+    /// `complete-fish`: completions. `units`: a .service and a .socket unit for systemd, made from
+    /// the other options
     #[arg(long, value_name = "WHAT", hide_possible_values = true, help_heading = PRODUCTS,
           conflicts_with = "command")]
     pub(super) generate: Option<Product>,
 
-    /// Name of the units. Default: the name of the program
+    /// With --generate=units: name of the units. Default: the name of PROGRAM
     #[arg(long, value_name = "NAME", help_heading = PRODUCTS)]
     pub(super) name: Option<String>,
 
-    /// Which service manager the units are for: `system`, or `user` for `systemctl --user`. Default: `system`
-    /// for root, else `user`
+    /// With --generate=units: the service manager that the units are for, `system` or `user`
+    /// (systemctl --user). Default: `system` for root, else `user`
     #[arg(long, value_name = "SCOPE", hide_possible_values = true, help_heading = PRODUCTS)]
     pub(super) scope: Option<Scope>,
 
@@ -248,7 +248,7 @@ pub(super) struct Options {
 }
 
 impl Options {
-    /// The manager that whoever generates units can give them to without becoming another user.
+    /// The manager that the generated units are for. By default, one to which the calling user may give them.
     pub(super) fn scope(&self) -> Scope {
         let own = match nix::unistd::geteuid().is_root() {
             true => Scope::System,
@@ -270,16 +270,17 @@ const COMMANDS: &str = "Talking to a running supervisor";
 const PRODUCTS: &str = "Manual, completions, units";
 
 const AFTER_HELP: &str = "\
-SECS is a number, fractions allowed, or has a unit: 0.2, 300ms, 2s, 5m, 1h.
+SECS is a number of seconds, fractions allowed, or has a unit: 0.2, 300ms, 2s, 5m, 1h.
 
-Signals: HUP starts a new generation and, if it comes up, stops the old one. TERM, INT and QUIT
-stop everything. USR1 reopens the log file. USR2 upgrades this program in place, as --upgrade does.
+Signals: HUP starts a new generation and, when it is ready, stops the old one. TERM, INT and QUIT
+stop all workers and exit; a second one is passed on to all workers again. USR1 reopens the log
+file. USR2 upgrades, as --upgrade does.
 
-Workers find their sockets in SERVER_STARTER_PORT=KEY=FD;KEY=FD, and in LISTEN_FDS, LISTEN_FDNAMES
-and LISTEN_PID as from systemd; their number in SERVER_STARTER_GENERATION.
+Workers get their sockets in SERVER_STARTER_PORT=KEY=FD;KEY=FD, and in LISTEN_FDS, LISTEN_FDNAMES
+and LISTEN_PID as from systemd; the number of their generation in SERVER_STARTER_GENERATION.
 
-Exit status: 0 stopped as asked, 1 failed, 2 usage; of --restart and the like also 3 no supervisor
-is running, 4 timed out.";
+Exit status: 0 stopped on request, or done; 1 failed; 2 wrong usage. The commands for a running
+supervisor also: 3 no supervisor is running, 4 timed out.";
 
 #[cfg(test)]
 mod tests {

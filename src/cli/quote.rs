@@ -5,8 +5,8 @@ use std::ffi::OsStr;
 use std::fmt::Write;
 use std::os::unix::ffi::OsStrExt;
 
-/// One word of a command line. `%` would begin a specifier, `$` a variable, a backslash an escape;
-/// quotes and white space would end the word, and `;` alone the command.
+/// Quotes one word of a command line. Unquoted, `%` begins a specifier, `$` a variable and a backslash an
+/// escape; quotes and white space end the word, and a single `;` ends the command.
 pub(super) fn quote(word: &OsStr) -> String {
     let mut quoted = String::new();
     for chunk in word.as_bytes().utf8_chunks() {
@@ -22,7 +22,7 @@ pub(super) fn quote(word: &OsStr) -> String {
                 c => quoted.push(c),
             }
         }
-        // Unit files are UTF-8; what is not goes by number.
+        // Unit files are UTF-8. Other bytes are written by number.
         for byte in chunk.invalid() {
             let _ = write!(quoted, "\\x{byte:02x}");
         }
@@ -34,8 +34,8 @@ pub(super) fn quote(word: &OsStr) -> String {
     }
 }
 
-/// The value of a setting that is a path or a name: no quotes and no escapes there, only
-/// specifiers. Refuses what cannot be said.
+/// Writes the value of a setting that is a path or a name. systemd knows specifiers there, but no quotes
+/// and no escapes. Refuses values that cannot be written so.
 pub(super) fn setting(value: &OsStr) -> Result<String, String> {
     let shown = value.to_string_lossy();
     let Some(text) = value.to_str() else {
@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_of_a_command_line() {
+    fn words_of_a_command_line_are_quoted() {
         let cases: [(&[u8], &str); 15] = [
             (b"/srv/web/bin/web", "/srv/web/bin/web"),
             (b"--port=[::1]:80=5", "--port=[::1]:80=5"),
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn values_of_settings() {
+    fn values_of_settings_are_escaped_or_refused() {
         let setting = |text: &[u8]| setting(OsStr::from_bytes(text));
         assert_eq!(setting(b"/run/a b.sock").as_deref(), Ok("/run/a b.sock"));
         assert_eq!(setting(b"/run/%i").as_deref(), Ok("/run/%%i"));

@@ -1,4 +1,4 @@
-//! The `.socket` of `--generate=units`: what systemd is to listen on.
+//! The `.socket` unit of `--generate=units`.
 
 use std::fmt::Write;
 use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs};
@@ -9,7 +9,7 @@ use server_starter::{Host, PathSpec, PortSpec};
 use super::options::Options;
 use super::quote::setting;
 
-/// The unit; none if there is nothing to listen on.
+/// The unit. `None` without a `--port` or a `--path`.
 pub(super) fn socket_unit(
     options: &Options,
     matches: &ArgMatches,
@@ -64,13 +64,13 @@ fn listen_on(port: &PortSpec) -> Result<String, String> {
     let host = match &spec.host {
         Host::AnyV4 => Ipv4Addr::UNSPECIFIED.to_string(),
         Host::V4(host) => lookup(host, spec.port)?.to_string(),
-        // A zone comes after a percent sign.
+        // The zone comes after a percent sign, which begins a specifier in a unit.
         Host::V6(host) => format!("[{}]", host.replace('%', "%%")),
     };
     Ok(format!("Listen{kind}={host}:{}", spec.port))
 }
 
-/// systemd wants addresses. A name is looked up now, as the supervisor would at its start.
+/// systemd needs addresses. So a host name is looked up now; the supervisor does that at its start.
 fn lookup(host: &str, port: u16) -> Result<Ipv4Addr, String> {
     let addresses = (host, port)
         .to_socket_addrs()

@@ -1,4 +1,4 @@
-//! Which of the options given stand in a unit's ExecStart=, and what becomes of the others.
+//! Which of the given options are written into ExecStart= of a unit, and what happens to the others.
 
 use clap::parser::ValueSource;
 use clap::{ArgAction, ArgMatches, CommandFactory};
@@ -6,7 +6,7 @@ use clap::{ArgAction, ArgMatches, CommandFactory};
 use super::options::Options;
 use super::quote::quote;
 
-/// Options that a unit expresses in its own words.
+/// Options for which a unit has a setting of its own, or that only concern the generation.
 const EXPRESSED: [&str; 12] = [
     "generate",
     "name",
@@ -22,7 +22,7 @@ const EXPRESSED: [&str; 12] = [
     "group",
 ];
 
-/// Options that have no place in a unit, with the reason. The units say so, too.
+/// Options that are left out of a unit, with the reason. The unit has it as a comment.
 const LEFT_OUT: [(&str, &str); 6] = [
     ("control", "it is in the RuntimeDirectory"),
     ("pid_file", "it is in the RuntimeDirectory"),
@@ -33,7 +33,7 @@ const LEFT_OUT: [(&str, &str); 6] = [
 ];
 
 /// The options for ExecStart= as they were given, in the order of their declaration, and notes on
-/// those that are not for it.
+/// those that are left out.
 pub(super) fn arguments(options: &Options, matches: &ArgMatches) -> (Vec<String>, Vec<String>) {
     let (mut arguments, mut notes) = (Vec::new(), Vec::new());
     for arg in Options::command().get_arguments() {
@@ -65,7 +65,7 @@ pub(super) fn arguments(options: &Options, matches: &ArgMatches) -> (Vec<String>
     (arguments, notes)
 }
 
-/// Whether an option stands on the command line.
+/// Whether an option was given on the command line.
 pub(super) fn given(matches: &ArgMatches, id: &str) -> bool {
     matches.value_source(id) == Some(ValueSource::CommandLine)
 }

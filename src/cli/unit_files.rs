@@ -1,4 +1,4 @@
-//! `--generate=units`: a service and its sockets for systemd, from the other options given.
+//! `--generate=units`: a .service and a .socket unit for systemd, made from the other options.
 
 use std::fmt::Write;
 use std::os::unix::ffi::OsStrExt;
@@ -15,16 +15,16 @@ use super::socket_unit::socket_unit;
 use super::unit_arguments::{arguments, given};
 use super::unit_settings::{SERVICE, Scope, hardening, line};
 
-/// A reload that always comes to an end is one that systemd can tell the truth about.
+/// With a limit, every reload ends, and `systemctl reload` returns its result.
 const START_ATTEMPTS: u32 = 3;
 
-/// What a reload is granted on top of the pauses that the options ask for.
+/// The time that a reload may take beyond the times that the options set.
 const SLACK: Duration = Duration::from_secs(20);
 
-/// What systemd waits longer than anything here takes.
+/// By how much systemd's time-outs exceed those of the supervisor.
 const MARGIN: Duration = Duration::from_secs(30);
 
-/// The pair of units, or the service alone if there is nothing to listen on.
+/// The service and its sockets. The service alone if there is nothing to listen on.
 pub(super) fn units(options: &Options, matches: &ArgMatches) -> Result<String, String> {
     let name = unit_name(options)?;
     let sockets = socket_unit(options, matches, &name)?;
@@ -55,7 +55,7 @@ fn unit_name(options: &Options) -> Result<String, String> {
     }
     let file_name = path.file_name().unwrap_or(program).to_string_lossy();
     let name = options.name.clone().unwrap_or(file_name.into_owned());
-    // It names a directory below /run as well.
+    // The name is that of a directory below /run, too.
     let is_good = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
     if name.is_empty()
         || name.len() > 200
@@ -162,7 +162,7 @@ WantedBy={target}
     Ok(text)
 }
 
-/// Whom the workers run as. A user's manager runs everything as that user.
+/// The settings for the user and group of the service. A user's manager runs everything as that user.
 fn identity(options: &Options, scope: Scope) -> Result<String, String> {
     let given = [
         ("--user", "User", &options.user),
@@ -211,7 +211,7 @@ fn runtime_directory(options: &Options, name: &str) -> String {
     directory
 }
 
-/// What to say of something in a place that the unit hides.
+/// A note on a path that the unit hides from the service. `None` if it is visible.
 fn hidden(path: &Path) -> Option<String> {
     let by = match path {
         it if ["/home", "/root", "/run/user"]
@@ -229,8 +229,8 @@ fn hidden(path: &Path) -> Option<String> {
     ))
 }
 
-/// Each attempt lives for the interval, or is followed by it, or has its time to say that it is
-/// ready; and a reload may have to wait for another one to end.
+/// The longest time that a reload takes. Each attempt takes the interval, or the start time-out with
+/// `--ready=notify`. The reload may have to wait for another one to end first.
 fn longest_reload(options: &Options, attempts: u32) -> Duration {
     let grace = Duration::from_secs(if options.enable_auto_restart { 5 } else { 0 });
     let attempt = match options.ready {
@@ -245,7 +245,7 @@ fn longest_reload(options: &Options, attempts: u32) -> Duration {
     one.saturating_mul(2).saturating_add(SLACK)
 }
 
-/// Seconds, rounded up.
+/// The time in seconds, rounded up.
 fn whole(span: Duration) -> u64 {
     span.as_secs() + u64::from(span.subsec_nanos() > 0)
 }
@@ -345,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_unit_hides_is_named() {
+    fn hidden_paths_are_named_in_a_comment() {
         let text = generate(&["--envdir=/tmp/env", "--dir=/root", "/home/me/web"]).unwrap();
         for note in [
             "# ProtectHome= below hides /home/me/web from",
@@ -358,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn a_user_is_the_unit_s() {
+    fn user_and_group_become_settings_of_the_unit() {
         let text = generate(&["--user=web", "--group=www", "web"]).unwrap();
         has_lines(&text, &["User=web", "Group=www"]);
         assert!(!text.contains("DynamicUser=") && !text.contains("--user"));
@@ -366,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_place_in_a_unit_is_left_out_and_said() {
+    fn options_without_a_place_in_a_unit_are_left_out_with_a_comment() {
         let args = [
             "--daemonize",
             "--log-file=/l",
@@ -387,7 +387,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_unit_cannot_do_is_refused() {
+    fn options_that_a_unit_cannot_express_are_refused() {
         let cases: [(&[&str], &str); 9] = [
             (&["--user=a b", "web"], "--user=a b"),
             (&[], "not specified"),

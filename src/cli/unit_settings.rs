@@ -1,26 +1,26 @@
 //! The settings of a service under `start_server`: one list for the units that `--generate=units` writes
 //! and, by a test, for those in `systemd/`.
 
-/// Whose service manager runs the unit.
+/// The service manager that runs the unit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum Scope {
     /// The system's.
     System,
-    /// A user's own, `systemctl --user`. It runs without privileges: it cannot make up users (`DynamicUser=`,
-    /// 217/USER) or change the bounding set (218/CAPABILITIES), and mount namespaces need more than it has.
+    /// A user's own, `systemctl --user`. It has no privileges: it cannot create users (`DynamicUser=` fails with
+    /// 217/USER), change the bounding set (218/CAPABILITIES) or set up mount namespaces.
     User,
 }
 
-/// How the supervisor is run and watched. The times, which depend on the options, are not among them.
+/// How the supervisor is run and watched. Times depend on the options and are not listed here.
 pub(super) const SERVICE: &[(&str, &str)] = &[
     ("Type", "notify"),
     ("NotifyAccess", "main"),
-    // The supervisor stops the workers itself; systemd ends what is left.
+    // The supervisor stops the workers itself; systemd kills what is left.
     ("KillMode", "mixed"),
-    // A worker that runs out of memory is replaced, like any that dies.
+    // A worker that is killed for lack of memory is replaced, like any that dies.
     ("OOMPolicy", "continue"),
     ("Restart", "on-failure"),
-    // Wrong options stay wrong.
+    // Status 2 is wrong usage: a restart cannot help.
     ("RestartPreventExitStatus", "2"),
     ("WatchdogSec", "30"),
 ];
@@ -78,8 +78,8 @@ mod tests {
 
     use super::*;
 
-    /// Settings of the shipped units alone: stricter than most servers can take, so each is explained
-    /// there, or true of that unit only.
+    /// Settings that only the shipped units have: too strict for many servers, so each is explained there, or
+    /// specific to that unit.
     const SHIPPED_ALONE: [&str; 4] = [
         "MemoryDenyWriteExecute",
         "UMask",

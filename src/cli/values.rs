@@ -1,4 +1,4 @@
-//! Values of options, and how those are read that clap does not know.
+//! Types of option values, and parsers for those that clap does not have.
 
 use std::ffi::OsStr;
 use std::str::FromStr;
@@ -10,7 +10,7 @@ use clap::error::ErrorKind;
 use server_starter::command::parse_seconds;
 use server_starter::{LogFileSpec, PathSpec};
 
-/// What `--generate` can make.
+/// What `--generate` can print.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum Product {
     /// The manual page, for man(1)
@@ -25,11 +25,11 @@ pub(super) enum Product {
     /// Completions for fish
     #[cfg(feature = "documents")]
     CompleteFish,
-    /// A .service and a .socket for systemd, from the other options given
+    /// A .service and a .socket unit for systemd, made from the other options
     Units,
 }
 
-/// A value that is one of these words; completions know them, too.
+/// Parses a value that is one of these words. Completions offer the words, too.
 pub(super) fn one_of<T>(words: &'static [&str]) -> impl TypedValueParser<Value = T>
 where
     T: FromStr<Err: ToString> + Clone + Send + Sync + 'static,
@@ -44,15 +44,15 @@ pub(super) fn parse_mode(text: &str) -> Result<u32, String> {
     mode.ok_or_else(|| "not permission bits (an octal number up to 0777)".to_owned())
 }
 
-/// A span of time that something takes.
+/// Parses a time that must not be 0.
 pub(super) fn parse_span(text: &str) -> Result<Duration, String> {
     match parse_seconds(text) {
-        Ok(Duration::ZERO) => Err("more than 0 is wanted".to_owned()),
+        Ok(Duration::ZERO) => Err("must be more than 0".to_owned()),
         span => span.map_err(|e| e.to_string()),
     }
 }
 
-/// Values that are bytes and not text need parsers of their own.
+/// Defines a parser for values that need not be UTF-8.
 macro_rules! os_str_parser {
     ($parser:ident, $value:ty, $parse:expr) => {
         #[derive(Clone)]
