@@ -154,14 +154,20 @@ pub(crate) fn entry(report: &Report) -> Option<Entry> {
         Report::KillingOld => Entry::info("killing old workers"),
         Report::Stopping {
             received,
+            again,
             signal,
             workers,
+            alive: _,
         } => {
+            let again = match again {
+                true => " (asked again, so the signal goes to all)",
+                false => "",
+            };
             let received = received.map(|received| format!("received {received}, "));
             let received = received.unwrap_or_default();
             let workers = list(workers);
             Entry::info(format!(
-                "{received}sending {signal} to all workers:{workers}"
+                "{received}sending {signal} to all workers:{workers}{again}"
             ))
             .id(id::STOPPING)
         }

@@ -26,6 +26,10 @@ pub enum Action {
     Answer(Request, Answer),
     /// Send the signal to the worker. The worker has not been reaped, so the pid is still its own.
     Signal(Pid, Signal),
+    /// End the worker and everything that it has started, by SIGKILL.
+    Kill(Pid),
+    /// End a stuck worker by SIGABRT, for a core dump. What it has started is ended when it is dead.
+    Abort(Pid),
     /// Write the status file: the list of live workers has changed.
     PublishStatus,
     /// Log this, and tell the service manager and the clients.
@@ -167,14 +171,18 @@ pub enum Report {
     KillingOld,
     /// The start that was under way has succeeded or been given up.
     Settled,
-    /// These workers are told to leave, and then the supervisor exits.
+    /// A stop: the supervisor exits when the last worker is dead.
     Stopping {
         /// The signal that the supervisor got; `None` if it gave up.
         received: Option<Signal>,
+        /// It was asked for before: the signal goes to all workers, also to those that have been told.
+        again: bool,
         /// The signal for the workers.
         signal: Signal,
-        /// In numeric order.
+        /// Those that are told to leave now, in numeric order.
         workers: Vec<Pid>,
+        /// How many workers are alive.
+        alive: usize,
     },
     /// A worker died during a stop, or after it had failed to become ready.
     StoppedWorker {

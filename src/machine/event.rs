@@ -45,6 +45,9 @@ pub enum Event {
     AdoptedExited(Pid),
     /// The settings that may change while the supervisor runs have been read again.
     SettingsChanged(LiveSettings),
+    /// The supervisor has not run for a while: SIGSTOP, a frozen cgroup, a paused virtual machine. Its
+    /// workers have not run either, so every period begins anew.
+    Resumed,
     /// Time has passed. Due at [`Machine::deadline`](super::Machine::deadline) at the latest.
     Tick,
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::event::{Generation, Time};
-use crate::types::Pid;
+use crate::types::{Pid, Signal};
 
 /// How far a worker has come. Its state only ever moves down this list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -47,6 +47,8 @@ pub(super) struct Worker {
     pub(super) ping_by: Option<Time>,
     /// The worker was found stuck, and has been sent SIGABRT.
     pub(super) stuck: bool,
+    /// The signal by which the worker was told to leave. SIGABRT for a stuck worker is not one.
+    pub(super) told: Option<Signal>,
     /// When SIGKILL is due; `None` if it is not, or has been sent.
     pub(super) kill: Option<Kill>,
     /// The worker was started by a supervisor that was killed.
@@ -86,6 +88,7 @@ impl Worker {
             ready_since: None,
             ping_by: None,
             stuck: false,
+            told: None,
             kill: None,
             adopted: false,
         }
@@ -114,8 +117,10 @@ impl Worker {
         self.ping_by = watchdog.map(|every| now.saturating_add(every));
     }
 
-    /// Moves the worker to [`WorkerState::Draining`]. The stop time-out counts from the first signal.
-    fn drain(&mut self, now: Time, timeout: Option<Duration>) {
+    /// Moves the worker to [`WorkerState::Draining`], told by `signal`. The stop time-out counts from the
+    /// first signal.
+    pub(super) fn drain(&mut self, signal: Signal, now: Time, timeout: Option<Duration>) {
+        self.told = Some(signal);
         match self.state {
             WorkerState::Starting | WorkerState::Ready => {
                 self.state = WorkerState::Draining;
@@ -206,9 +211,15 @@ impl Workers {
         self.pids_where(|_| true)
     }
 
-    /// The workers of generations below `generation`, whatever their state, in numeric order.
-    pub(super) fn older_than(&self, generation: Generation) -> Vec<Pid> {
-        self.pids_where(|w| w.generation < generation)
+    /// The workers of generations below `generation` that have not been told to leave, in numeric order.
+    pub(super) fn untold_before(&self, generation: Generation) -> Vec<Pid> {
+        self.pids_where(|w| w.generation < generation && w.told.is_none())
+    }
+
+    /// Whether a worker was told to leave by this very signal.
+    pub(super) fn is_told_by(&self, pid: Pid, signal: Signal) -> bool {
+        let mut workers = self.0.iter();
+        workers.any(|w| w.pid == pid && w.told == Some(signal))
     }
 
     fn pids_where(&self, which: impl Fn(&Worker) -> bool) -> Vec<Pid> {
@@ -217,36 +228,22 @@ impl Workers {
         pids
     }
 
-    /// Moves a worker to [`WorkerState::Draining`].
-    pub(super) fn drain(&mut self, pid: Pid, now: Time, timeout: Option<Duration>) {
-        if let Some(worker) = self.get_mut(pid) {
-            worker.drain(now, timeout);
-        }
-    }
-
-    /// Moves all workers of generations below `generation` to [`WorkerState::Draining`], whatever
-    /// their state. Returns them in numeric order, with the time since which they were ready.
-    pub(super) fn drain_older(
-        &mut self,
-        generation: Generation,
-        now: Time,
-        timeout: Option<Duration>,
-    ) -> Vec<(Pid, Option<Time>)> {
-        let older = self.0.iter_mut().filter(|w| w.generation < generation);
-        let drain = |worker: &mut Worker| {
-            let ready_since = worker.ready_since;
-            worker.drain(now, timeout);
-            (worker.pid, ready_since)
-        };
-        let mut drained: Vec<_> = older.map(drain).collect();
-        drained.sort_unstable_by_key(|(pid, _)| *pid);
-        drained
-    }
-
     /// When the first SIGKILL, or the first ping, is due.
     pub(super) fn deadline(&self) -> Option<Time> {
         let kills = self.0.iter().filter_map(|w| Some(w.kill.as_ref()?.at));
         kills.chain(self.0.iter().filter_map(|w| w.ping_by)).min()
+    }
+
+    /// Makes every ping and every SIGKILL due a whole period from now, if it is not due later.
+    pub(super) fn restart_times(&mut self, now: Time, watchdog: Option<Duration>) {
+        for worker in &mut self.0 {
+            if let (Some(at), Some(every)) = (&mut worker.ping_by, watchdog) {
+                *at = now.saturating_add(every);
+            }
+            if let Some(kill) = &mut worker.kill {
+                kill.at = kill.at.max(now.saturating_add(kill.after));
+            }
+        }
     }
 
     /// The workers whose SIGKILL is due, with the time that they had. Each is named once.

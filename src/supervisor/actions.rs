@@ -12,7 +12,7 @@ use crate::machine::{Action, Event, Generation, Notification, Report, Time};
 use crate::sys;
 use crate::systemd::Status;
 use crate::types::{Pid, Signal};
-use crate::worker::SpawnError;
+use crate::worker::{ProcessTree, SpawnError};
 
 /// The pause before the status file is tried again after a failure (a full disk, for example).
 const STATUS_RETRY: Duration = Duration::from_secs(1);
@@ -46,6 +46,8 @@ impl Supervisor {
                     }
                     Action::EndCheck => self.kill_check(),
                     Action::Signal(pid, signal) => self.signal(pid, signal),
+                    Action::Kill(pid) => self.kill(pid),
+                    Action::Abort(pid) => self.abort(pid),
                     Action::PublishStatus => self.status_due = true,
                     Action::Answer(request, answer) => {
                         self.write_status_file();
@@ -88,16 +90,34 @@ impl Supervisor {
         }
     }
 
+    /// Ends a worker and everything that it has started.
+    fn kill(&self, pid: Pid) {
+        // Read before the worker dies: its children then belong to another parent.
+        let tree = ProcessTree::of(pid);
+        self.signal(pid, Signal::KILL);
+        let generation = self.machine.generation_of(pid);
+        self.spawner.kill_descendants(generation, &tree);
+    }
+
+    /// Aborts a stuck worker. What it has started would live on and accept connections, and is killed after
+    /// it: a core dump takes its time.
+    fn abort(&mut self, pid: Pid) {
+        self.aborted.push((pid, ProcessTree::of(pid)));
+        self.signal(pid, Signal::ABRT);
+    }
+
+    /// Ends what a worker has started that is dead after an abort.
+    pub(super) fn end_aborted(&mut self, pid: Pid, generation: Generation) {
+        if let Some(at) = self.aborted.iter().position(|(aborted, _)| *aborted == pid) {
+            let (_, tree) = self.aborted.swap_remove(at);
+            self.spawner.kill_descendants(Some(generation), &tree);
+        }
+    }
+
     fn signal(&self, pid: Pid, signal: Signal) {
-        let sent = match (
-            self.adopted.kill(pid, signal),
-            self.machine.generation_of(pid),
-        ) {
-            (Some(sent), _) => sent,
-            (None, Some(generation)) if signal == Signal::KILL => {
-                self.spawner.kill(generation, pid).map_err(Into::into)
-            }
-            (None, _) => sys::process::kill(pid, signal).map_err(Into::into),
+        let sent = match self.adopted.kill(pid, signal) {
+            Some(sent) => sent,
+            None => sys::process::kill(pid, signal).map_err(Into::into),
         };
         if let Err(e) = sent {
             tracing::error!(

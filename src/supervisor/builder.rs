@@ -68,6 +68,9 @@ impl SupervisorBuilder {
             poll_failed: false,
             check_command: config.check_command,
             check: None,
+            aborted: Vec::new(),
+            resumed: false,
+            was_late: false,
             upgrade: Upgrade::new(config.command_line),
             control: self.control,
             reopener: Reopener::new(

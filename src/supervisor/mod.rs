@@ -44,10 +44,14 @@ use crate::sys::timer::Timer;
 use crate::systemd::{Notifier, Status};
 use crate::takeover::Adopted;
 use crate::types::{Pid, Signal};
-use crate::worker::{Environment, NotifySockets, Spawner, StatusText};
+use crate::worker::{Environment, NotifySockets, ProcessTree, Spawner, StatusText};
 
 /// The pause after a failed ppoll.
 const POLL_BACKOFF: Duration = Duration::from_millis(100);
+
+/// A wait that ends so much later than its deadline was not slow but interrupted: SIGSTOP, a frozen cgroup, a
+/// paused virtual machine.
+const LATE: Duration = Duration::from_millis(500);
 
 /// `Break` has the exit status: the machine has ended.
 type Flow = ControlFlow<u8>;
@@ -85,6 +89,12 @@ struct Supervisor {
     check_command: Option<OsString>,
     /// The process of the check that is under way.
     check: Option<Pid>,
+    /// Stuck workers, and what they have started.
+    aborted: Vec<(Pid, ProcessTree)>,
+    /// The loop was away: this process was stopped or frozen.
+    resumed: bool,
+    /// The latest wait ended late.
+    was_late: bool,
     upgrade: Upgrade,
     control: Option<Server>,
     /// Workers of a supervisor that was killed.
@@ -167,8 +177,10 @@ impl Supervisor {
             // A worker is not late because the supervisor was: what has happened meanwhile comes first.
             self.poll_fds(now, Some(Duration::ZERO));
             self.process_pending()?;
+            self.process_absence()?;
             return self.handle(Event::Tick);
         }
+        self.process_absence()?;
         match self.environment.changed(now) {
             true => self.handle(Event::Tick),
             false => Flow::Continue(()),
@@ -228,6 +240,7 @@ impl Supervisor {
             if let Some(text) = self.notify_sockets.close(generation) {
                 self.set_status_text(text);
             }
+            self.end_aborted(pid, generation);
             let flow = self.handle(Event::Exited(pid, status));
             self.history.forget(generation);
             return flow;
@@ -249,6 +262,15 @@ impl Supervisor {
         Flow::Continue(())
     }
 
+    /// If this process was away for longer than it wanted to sleep, so were the workers, and every period gets a
+    /// fresh start.
+    fn process_absence(&mut self) -> Flow {
+        match std::mem::take(&mut self.resumed) {
+            true => self.handle(Event::Resumed),
+            false => Flow::Continue(()),
+        }
+    }
+
     /// Sleeps until something happens, or the next deadline.
     fn wait(&mut self) {
         let now = self.now();
@@ -264,6 +286,11 @@ impl Supervisor {
         let deadline = deadlines.into_iter().flatten().min();
         let timeout = self.poll_timeout(deadline, now);
         self.poll_fds(now, timeout);
+        let late = deadline.filter(|at| *at > now);
+        let late = late.is_some_and(|at| self.now().saturating_sub(at) > LATE);
+        // Once: on a machine that is late each time, a stuck worker has to be found all the same.
+        self.resumed |= late && !self.was_late;
+        self.was_late = late;
     }
 
     /// The time-out of ppoll. `None` if there is no deadline, or the timer is set to it.

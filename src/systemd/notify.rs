@@ -206,8 +206,8 @@ impl Notifier {
                 self.state.starting = None;
                 self.send_ready(status);
             }
-            Report::Stopping { workers, .. } => {
-                let line = format!("stopping, waiting for {} workers", workers.len());
+            Report::Stopping { alive, .. } => {
+                let line = format!("stopping, waiting for {alive} workers");
                 // Without a stop time-out, that of the unit is the only limit, and must not be extended.
                 let stop = self.timeouts.stop.map(|stop| extend(stop + MARGIN));
                 let mut states = vec![NotifyState::Stopping];

@@ -3,9 +3,26 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+
 /// A signal that can be sent: 1 to SIGRTMAX.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "i32", into = "i32")]
 pub struct Signal(i32);
+
+impl TryFrom<i32> for Signal {
+    type Error = String;
+
+    fn try_from(number: i32) -> Result<Signal, String> {
+        Signal::from_number(number).ok_or_else(|| format!("{number} is not a signal"))
+    }
+}
+
+impl From<Signal> for i32 {
+    fn from(signal: Signal) -> i32 {
+        signal.0
+    }
+}
 
 impl Signal {
     /// SIGHUP

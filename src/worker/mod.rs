@@ -149,18 +149,13 @@ impl Spawner {
         )
     }
 
-    /// Ends a worker that has outlived its time, and everything that it has started: its cgroup if it has
-    /// one of its own, else its process tree.
-    ///
-    /// # Errors
-    /// The worker itself cannot be signalled.
-    pub(crate) fn kill(&self, generation: Generation, pid: Pid) -> nix::Result<()> {
-        // Read before the worker dies: its children then belong to another parent.
-        let tree = ProcessTree::of(pid);
-        let _ = self.cgroups.kill(generation); // most have none
-        let sent = process::kill(pid, Signal::KILL);
+    /// Kills what a generation has started, its cgroup if it has one and this process tree. The worker itself
+    /// is the caller's to kill, after the tree was read.
+    pub(crate) fn kill_descendants(&self, generation: Option<Generation>, tree: &ProcessTree) {
+        if let Some(generation) = generation {
+            let _ = self.cgroups.kill(generation); // most have none
+        }
         tree.signal_descendants(Signal::KILL);
-        sent
     }
 
     /// Removes what the ended generations have left behind.

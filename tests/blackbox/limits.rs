@@ -54,7 +54,9 @@ mod extensions {
             .start();
         assert_eq!(open_files(s.process()), (500, 500));
         assert_eq!(open_files(s.wait_generation(1)), (77, 500));
-        assert_eq!(s.read("soft"), "77\n");
+        s.eventually("the log command has written its limit", || {
+            s.read("soft") == "77\n"
+        });
         s.hup();
         assert_eq!(open_files(s.wait_generation(2)), (77, 500));
         s.stop();

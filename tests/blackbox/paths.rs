@@ -167,10 +167,11 @@ mod extensions {
             ],
             SLEEPS,
         );
-        fs::remove_file(s.path("a.sock")).unwrap();
-        s.write("a.sock", "precious");
-        fs::remove_file(s.path("b.sock")).unwrap();
-        let theirs = UnixListener::bind(s.path("b.sock")).unwrap();
+        // Renamed into place: a path without a file is made again at once.
+        s.write("precious", "precious");
+        fs::rename(s.path("precious"), s.path("a.sock")).unwrap();
+        let theirs = UnixListener::bind(s.path("theirs")).unwrap();
+        fs::rename(s.path("theirs"), s.path("b.sock")).unwrap();
         s.stop();
         assert_eq!(s.read("a.sock"), "precious");
         assert!(

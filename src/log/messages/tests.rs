@@ -76,6 +76,8 @@ fn lines_are_those_of_the_contract() {
         (Report::KillingOld, "killing old workers"),
         (
             Report::Stopping {
+                again: false,
+                alive: 1,
                 received: Some(Signal::INT),
                 signal: Signal::TERM,
                 workers: vec![3],

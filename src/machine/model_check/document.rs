@@ -90,7 +90,7 @@ const TIMES: [&str; 6] = [
 ];
 
 /// The events in the order of the rows.
-const EVENTS: [&str; 23] = [
+const EVENTS: [&str; 24] = [
     "HUP",
     "reload request",
     "listening socket replaced",
@@ -112,6 +112,7 @@ const EVENTS: [&str; 23] = [
     "auto-restart interval over",
     "check timed out",
     "tick",
+    "resumed after an absence",
     "settings changed",
     STOP,
 ];

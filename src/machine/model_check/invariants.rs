@@ -46,6 +46,8 @@ impl World {
 
     fn stop_reaches_all_workers(&self) {
         assert!(!self.workers.is_empty(), "no worker is left, and no exit");
+        let hurry = self.workers.values().any(|w| w.hurry);
+        assert!(!hurry, "a second stop was not passed on");
         let all = self.workers.values().all(|w| w.signalled);
         assert!(all, "a worker was not told to stop");
     }

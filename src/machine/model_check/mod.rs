@@ -26,6 +26,8 @@ struct Node {
     machine: Machine,
     now: Time,
     world: World,
+    /// How often the supervisor may still be absent.
+    absences_left: u8,
 }
 
 /// What may happen next.
@@ -49,6 +51,8 @@ enum Choice {
     DeadlineAndSpawnReuses(Pid),
     /// A moment passes, and a tick comes early.
     EarlyTick,
+    /// The supervisor does not run for a minute.
+    Absence,
     Exit(Pid),
     Notify(Generation, Notification),
 }
@@ -56,7 +60,12 @@ enum Choice {
 impl Node {
     /// The start of a walk, with this many clients' requests to come.
     fn first(rules: Rules, requests: u64) -> Node {
+        // Without one of these no period is long enough to be worth the states.
+        let delayed = !rules.live_settings.kill_old_delay.is_zero();
+        let notified = rules.readiness == Readiness::Notify;
+        let watched = rules.worker_watchdog.is_some() || rules.check.is_some();
         Node {
+            absences_left: u8::from(delayed || notified || watched),
             machine: Machine::new(rules),
             now: Time::ZERO,
             world: World::with_requests(requests),
@@ -83,6 +92,9 @@ impl Node {
             Choice::Stop(Signal::INT),
             Choice::EarlyTick,
         ];
+        if self.absences_left > 0 && self.machine.deadline().is_some() {
+            choices.push(Choice::Absence);
+        }
         if self.machine.deadline().is_some() {
             choices.push(Choice::Deadline);
             choices.push(Choice::DeadlineAndSpawnFails(SpawnFailure::Transient));
@@ -125,6 +137,11 @@ impl Node {
             Choice::EarlyTick => {
                 next.now += Duration::from_millis(1);
                 Event::Tick
+            }
+            Choice::Absence => {
+                next.now += Duration::from_secs(60);
+                next.absences_left -= 1;
+                Event::Resumed
             }
             Choice::Deadline
             | Choice::DeadlineAndSpawnFails(_)
@@ -201,6 +218,7 @@ impl Node {
             (Event::RequesterGone(id), vec![]),
             (Event::Stop(Signal::TERM), vec![]),
             (Event::Exited(1, code), vec![]),
+            (Event::Resumed, vec![]),
             (Event::Tick, vec![]),
         ] {
             let mut machine = self.machine.clone();
@@ -210,7 +228,7 @@ impl Node {
     }
 
     fn fingerprint(&self) -> u64 {
-        fingerprint(&(&self.machine, self.now, &self.world))
+        fingerprint(&(&self.machine, self.now, &self.world, self.absences_left))
     }
 
     /// Whether the machine is the same after it was saved and resumed, as at an upgrade.

@@ -8,7 +8,6 @@ use super::fingerprint::{Fingerprint, FingerprintSet};
 use crate::machine::state::Phase;
 use crate::machine::workers::Role;
 use crate::machine::*;
-use crate::types::Signal;
 
 /// A transition without its pids, generations and times.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -104,6 +103,7 @@ fn event_name(machine: &Machine, event: &Event, now: Time) -> EventName {
         }
         Event::Exited(pid, _) | Event::AdoptedExited(pid) => ("death", Some(pid)),
         Event::SettingsChanged(_) => ("settings changed", None),
+        Event::Resumed => ("resumed after an absence", None),
         Event::Tick => (tick_name(machine, now), None),
     };
     let whose = pid.map(|pid| match workers.role(pid) {
@@ -153,8 +153,8 @@ fn action_name(action: &Action) -> &'static str {
         Action::Answer(_, Answer::Drained(_)) => "answer drained",
         Action::Answer(_, Answer::Failed { .. }) => "answer failed",
         Action::Answer(_, Answer::Stopped) => "answer stopped",
-        Action::Signal(_, Signal::ABRT) => "SIGABRT",
-        Action::Signal(_, Signal::KILL) => "SIGKILL",
+        Action::Abort(_) => "SIGABRT",
+        Action::Kill(_) => "SIGKILL",
         Action::Signal(..) => "signal",
         Action::PublishStatus => "write status file",
         Action::Report(report) => report_name(report),

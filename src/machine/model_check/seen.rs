@@ -1,6 +1,9 @@
 //! A worker, and a request, as an observer knows them.
 
+use std::time::Duration;
+
 use crate::machine::*;
+use crate::types::Signal;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct SeenWorker {
@@ -22,6 +25,12 @@ pub(super) struct SeenWorker {
     pub(super) pinged: Time,
     /// The earliest time of SIGKILL; `None` if it may not be sent.
     pub(super) kill_from: Option<Time>,
+    /// The time from the first signal to `kill_from`.
+    pub(super) kill_after: Duration,
+    /// The signal that told the worker to leave.
+    pub(super) told: Option<Signal>,
+    /// A stop was requested again, and the signal for that has not come yet.
+    pub(super) hurry: bool,
 }
 
 /// A request that has not had its last answer.
@@ -50,6 +59,9 @@ impl SeenWorker {
             born: now,
             pinged: now,
             kill_from: None,
+            kill_after: Duration::ZERO,
+            told: None,
+            hurry: false,
         }
     }
 
@@ -64,6 +76,11 @@ impl SeenWorker {
 
     pub(super) fn has_served(&self) -> bool {
         self.ready || (self.signalled && !self.given_up)
+    }
+
+    pub(super) fn kill_after(&mut self, time: Duration, now: Time) {
+        self.kill_from = Some(now + time);
+        self.kill_after = time;
     }
 
     /// Whether the worker lives on when the supervisor gives up.

@@ -113,7 +113,11 @@ impl World {
             }
             Event::RequesterGone(id) => drop(self.requests.remove(id)),
             Event::CheckPassed | Event::CheckFailed => self.checking = false,
-            Event::Stop(_) => self.stop_requested = true,
+            Event::Stop(_) => {
+                let again = std::mem::replace(&mut self.stop_requested, true);
+                self.workers.values_mut().for_each(|w| w.hurry = again);
+            }
+            Event::Resumed => self.periods_begin_anew(now),
             Event::Exited(pid, _) | Event::AdoptedExited(pid) => self.died(*pid),
             Event::Spawned(pid) => {
                 let worker = SeenWorker::born(self.last_generation, now);
@@ -123,6 +127,15 @@ impl World {
                 self.notified(*generation, *notification, now);
             }
             Event::SpawnFailed(_) | Event::SettingsChanged(_) | Event::Tick => {}
+        }
+    }
+
+    /// No worker has run while the supervisor did not.
+    fn periods_begin_anew(&mut self, now: Time) {
+        for worker in self.workers.values_mut() {
+            worker.pinged = now;
+            let anew = now + worker.kill_after;
+            worker.kill_from = worker.kill_from.map(|at| at.max(anew));
         }
     }
 
@@ -143,7 +156,10 @@ impl World {
             Notification::Ready => worker.said_ready = true,
             Notification::Ping if worker.ready && !worker.signalled => worker.pinged = now,
             Notification::Extend(by) if worker.told_to_leave && !worker.given_up => {
-                worker.kill_from = worker.kill_from.map(|at| at.max(now + by));
+                if let Some(at) = worker.kill_from {
+                    worker.kill_after += (now + by).saturating_sub(at);
+                    worker.kill_from = Some(at.max(now + by));
+                }
             }
             Notification::Ping | Notification::Extend(_) | Notification::Stuck => {}
         }
@@ -173,6 +189,8 @@ impl World {
             }
             Action::Answer(request, answer) => self.answer(request.id, answer),
             Action::Signal(pid, signal) => self.signal(pid, signal, rules, now),
+            Action::Kill(pid) => self.signal(pid, Signal::KILL, rules, now),
+            Action::Abort(pid) => self.signal(pid, Signal::ABRT, rules, now),
             Action::PublishStatus => {}
             Action::Report(report) => self.report(&report, rules, now),
             Action::Exit(code) => self.exit(code),
@@ -266,11 +284,19 @@ impl World {
             let from = worker.kill_from.take();
             assert!(from.is_some_and(|from| from <= now), "{pid}: SIGKILL");
         } else if !worker.told_to_leave && !worker.given_up {
-            let kill_from = rules.stop_timeout.map(|after| now + after);
-            worker.kill_from = worker.kill_from.or(kill_from);
+            if let (None, Some(time)) = (worker.kill_from, rules.stop_timeout) {
+                worker.kill_after(time, now);
+            }
         }
         worker.signalled = true;
-        worker.told_to_leave |= !matches!(signal, Signal::ABRT | Signal::KILL);
+        if !matches!(signal, Signal::ABRT | Signal::KILL) {
+            worker.told_to_leave = true;
+            let again = std::mem::take(&mut worker.hurry);
+            let told = worker.told.replace(signal);
+            let by_another = self.stop_requested && told != Some(signal);
+            let first = told.is_none();
+            assert!(first || by_another || again, "{pid} is told to leave twice");
+        }
     }
 
     fn report(&mut self, report: &Report, rules: &Rules, now: Time) {
@@ -283,7 +309,7 @@ impl World {
                 let time = worker.born + rules.start_timeout;
                 assert!(time <= now, "{pid} is given up before its time");
                 worker.given_up = true;
-                worker.kill_from = Some(now + rules.stop_timeout.unwrap_or(GRACE));
+                worker.kill_after(rules.stop_timeout.unwrap_or(GRACE), now);
                 self.retry_from = Some(self.last_attempt + SHORTEST_RETRY);
             }
             Report::FailedToStart { .. } | Report::NotSpawned { .. } => {
@@ -339,7 +365,7 @@ impl World {
         let was_silent = silent.is_none_or(|silent| worker.pinged + silent <= now);
         assert!(was_silent, "{pid} has pinged in time");
         worker.stuck = true;
-        worker.kill_from = Some(now + rules.stop_timeout.unwrap_or(GRACE));
+        worker.kill_after(rules.stop_timeout.unwrap_or(GRACE), now);
     }
 
     fn exit(&mut self, code: u8) {

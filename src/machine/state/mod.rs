@@ -71,6 +71,8 @@ pub(crate) struct MachineState {
     pub(super) start: Start,
     pub(super) workers: Workers,
     pub(super) last_generation: Generation,
+    /// The operator has asked for a stop.
+    pub(super) stop_requested: bool,
     /// A reload that the start under way does not answer.
     pub(super) reload_wanted: Option<Trigger>,
     pub(super) requests: Requests,
@@ -111,6 +113,7 @@ impl MachineState {
             },
             workers: Workers::default(),
             last_generation: 0,
+            stop_requested: false,
             reload_wanted: None,
             requests: Requests::default(),
             restart_base: Time::ZERO,

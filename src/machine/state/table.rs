@@ -10,7 +10,7 @@
 use super::{MachineState, Phase};
 use crate::machine::action::{Action, Report};
 use crate::machine::context::Context;
-use crate::machine::event::{Event, Generation, Notification, SpawnFailure, Trigger};
+use crate::machine::event::{Event, Generation, Notification, SpawnFailure, Time, Trigger};
 use crate::machine::rules::Readiness;
 use crate::machine::workers::Role;
 use crate::types::{Pid, Signal};
@@ -47,6 +47,7 @@ impl MachineState {
                 cx.rules.live_settings = settings;
                 self.phase
             }
+            Event::Resumed => self.on_resumed(cx),
             Event::Tick => self.on_tick(cx),
         };
     }
@@ -65,6 +66,34 @@ impl MachineState {
                 self.requests.stopped(cx);
                 phase
             }
+        }
+    }
+
+    fn on_resumed(&mut self, cx: &mut Context<'_>) -> Phase {
+        self.restart_worker_times(cx);
+        let again = |length: Time| cx.now.saturating_add(length);
+        match self.phase {
+            Checking { since, until } => Checking {
+                since: cx.now,
+                until: again(until.saturating_sub(since)),
+            },
+            Starting {
+                generation,
+                since,
+                until,
+            } => Starting {
+                generation,
+                since: cx.now,
+                until: again(until.saturating_sub(since)),
+            },
+            KillOldDelay { kill_at } => KillOldDelay {
+                kill_at: kill_at.max(again(cx.rules.live_settings.kill_old_delay)),
+            },
+            phase @ (Serving
+            | WaitingToStart { .. }
+            | Spawning { .. }
+            | Stopping { .. }
+            | Ended) => phase,
         }
     }
 

@@ -111,6 +111,8 @@ impl Fixture {
     fn signals(&self) -> Vec<(Pid, Signal)> {
         let signals = self.done.iter().filter_map(|action| match action {
             Action::Signal(pid, signal) => Some((*pid, *signal)),
+            Action::Kill(pid) => Some((*pid, Signal::KILL)),
+            Action::Abort(pid) => Some((*pid, Signal::ABRT)),
             _ => None,
         });
         signals.collect()

@@ -272,3 +272,55 @@ fn starting_and_draining_workers_need_not_ping() {
     }
     assert_eq!(fixture.signals(), [(101, Signal::TERM)]);
 }
+
+#[test]
+fn resumed_supervisor_gives_a_silent_worker_one_more_period() {
+    let mut fixture = Fixture::serving(Rules {
+        worker_watchdog: Some(secs(3)),
+        ..rules()
+    });
+    fixture.now += secs(100); // frozen, workers and all
+    fixture.event(Event::Resumed).tick();
+    assert_eq!(fixture.signals(), []);
+    fixture
+        .pass(secs(2))
+        .notify(1, Notification::Ping)
+        .pass(secs(2));
+    assert_eq!(fixture.signals(), [], "it pings again");
+    fixture.pass(secs(2));
+    assert_eq!(
+        fixture.signals(),
+        [(101, Signal::ABRT)],
+        "a stuck one is still found"
+    );
+}
+
+#[test]
+fn resumed_supervisor_gives_a_starting_worker_its_whole_time() {
+    let mut fixture = Fixture::new(Rules {
+        readiness: Readiness::Notify,
+        start_timeout: secs(10),
+        ..rules()
+    });
+    fixture.tick();
+    fixture.now += secs(100);
+    fixture.event(Event::Resumed).tick();
+    assert!(!fixture.reported(|r| matches!(r, Report::NeverReady { .. })));
+    fixture.pass(secs(9)).notify(1, Notification::Ready);
+    assert_eq!(fixture.live(), [(1, 101)]);
+}
+
+#[test]
+fn resumed_supervisor_gives_a_draining_worker_its_whole_stop_timeout() {
+    let mut fixture = Fixture::serving(Rules {
+        stop_timeout: Some(secs(5)),
+        ..rules()
+    });
+    fixture.hup().pass(secs(1));
+    fixture.done.clear();
+    fixture.now += secs(100);
+    fixture.event(Event::Resumed).tick().pass(secs(4));
+    assert_eq!(fixture.signals(), []);
+    fixture.pass(secs(2));
+    assert_eq!(fixture.signals(), [(101, Signal::KILL)]);
+}

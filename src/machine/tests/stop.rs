@@ -60,7 +60,10 @@ fn stop_reaches_all_workers_in_every_phase() {
         for (received, sent) in [(Signal::TERM, Signal::QUIT), (Signal::INT, Signal::TERM)] {
             let mut fixture = in_phase(prepare);
             fixture.event(Event::Stop(received));
-            let all: Vec<_> = workers.iter().map(|pid| (*pid, sent)).collect();
+            // The draining worker has been told by TERM, and is told again only by another signal.
+            let told = |pid: &&Pid| phase == "draining" && **pid == 101 && sent == Signal::TERM;
+            let untold = workers.iter().filter(|pid| !told(pid));
+            let all: Vec<_> = untold.map(|pid| (*pid, sent)).collect();
             assert_eq!(fixture.signals(), all, "{phase}");
             for pid in workers {
                 assert_eq!(fixture.exit_code(), None, "{phase}");
@@ -138,4 +141,54 @@ fn supervisor_exits_when_a_start_is_given_up_and_no_worker_is_left() {
     assert_eq!(fixture.exit_code(), None, "one more attempt is made");
     fixture.pass(secs(1)).exit(104, 256);
     assert_eq!(fixture.exit_code(), Some(1));
+}
+
+#[test]
+fn draining_worker_is_told_again_only_by_another_signal_or_by_a_second_stop() {
+    let same = Rules {
+        signal_on_term: Signal::TERM,
+        ..rules()
+    };
+    let mut fixture = Fixture::serving(same);
+    fixture.hup().pass(secs(2));
+    assert_eq!(fixture.signals(), [(101, Signal::TERM)]);
+    fixture.done.clear();
+    fixture.event(Event::Stop(Signal::TERM));
+    assert_eq!(
+        fixture.signals(),
+        [(102, Signal::TERM)],
+        "101 is left alone"
+    );
+    for received in [Signal::TERM, Signal::INT] {
+        fixture.done.clear();
+        fixture.event(Event::Stop(received));
+        let all = [(101, Signal::TERM), (102, Signal::TERM)];
+        assert_eq!(
+            fixture.signals(),
+            all,
+            "asked again, it is passed on each time"
+        );
+        let again = |r: &Report| matches!(r, Report::Stopping { again: true, .. });
+        assert!(fixture.reported(again));
+    }
+}
+
+#[test]
+fn first_stop_after_giving_up_does_not_count_as_a_second_one() {
+    let mut fixture = Fixture::serving(Rules {
+        start_attempts: 1,
+        signal_on_term: Signal::TERM,
+        ..rules()
+    });
+    // The old worker drains, the new one dies, and its replacement too.
+    fixture
+        .hup()
+        .pass(secs(2))
+        .exit(102, 9)
+        .exit(103, 9)
+        .pass(secs(2));
+    fixture.done.clear();
+    fixture.event(Event::Stop(Signal::TERM));
+    let signalled: Vec<Pid> = fixture.signals().iter().map(|(pid, _)| *pid).collect();
+    assert!(!signalled.contains(&101), "{signalled:?}");
 }

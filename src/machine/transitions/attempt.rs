@@ -87,6 +87,7 @@ impl MachineState {
             return;
         };
         worker.state = WorkerState::GivenUp;
+        worker.told = Some(cx.rules.signal_on_term);
         let pid = worker.pid;
         self.schedule_kill(cx, pid);
         cx.report(Report::NeverReady {
@@ -141,7 +142,8 @@ impl MachineState {
         if let Cause::First | Cause::Replacement = self.start.cause {
             return self.succeed(cx, generation);
         }
-        let old = self.workers.older_than(generation);
+        // A draining worker has been told, and is left alone: to many servers a second signal means "at once".
+        let old = self.workers.untold_before(generation);
         let none_is_old = old.is_empty();
         cx.report(Report::Replacing {
             signal: cx.rules.signal_on_hup,
@@ -169,17 +171,17 @@ impl MachineState {
         self.kill_old(cx)
     }
 
-    /// The takeover: all workers older than the current one are told to leave. `Serving` follows, or
+    /// The takeover: all workers older than the current one have been told to leave, or are told now. `Serving` follows, or
     /// the start of the next reload if one is wanted.
     fn kill_old(&mut self, cx: &mut Context<'_>) -> Phase {
         cx.report(Report::KillingOld);
         let newest = self.workers.current().map_or(0, |w| w.generation);
-        let timeout = cx.rules.stop_timeout;
-        for (pid, ready_since) in self.workers.drain_older(newest, cx.now, timeout) {
+        for pid in self.workers.untold_before(newest) {
+            let ready_since = self.workers.get_mut(pid).and_then(|w| w.ready_since);
             if let Some(ready_since) = ready_since {
                 self.crashes.served(ready_since, cx.now);
             }
-            cx.signal(pid, cx.rules.signal_on_hup);
+            self.terminate(cx, pid, cx.rules.signal_on_hup);
         }
         self.succeed(cx, newest)
     }

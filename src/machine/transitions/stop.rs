@@ -17,12 +17,14 @@ impl MachineState {
         received: Signal,
         code: u8,
     ) -> Phase {
+        let again = self.stop_requested;
+        self.stop_requested = true;
         let signal = if received == Signal::TERM {
             cx.rules.signal_on_term
         } else {
             Signal::TERM
         };
-        self.stop_workers(cx, Some(received), signal, code)
+        self.stop_workers(cx, Some(received), again, signal, code)
     }
 
     /// No worker of this supervisor serves, and no more attempts are made. Adopted workers live on.
@@ -30,26 +32,35 @@ impl MachineState {
     pub(super) fn give_up(&mut self, cx: &mut Context<'_>) -> Phase {
         let kept = self.workers.current().map(|w| w.generation);
         self.requests.failed(cx, kept);
-        self.stop_workers(cx, None, cx.rules.signal_on_term, GAVE_UP)
+        self.stop_workers(cx, None, false, cx.rules.signal_on_term, GAVE_UP)
     }
 
+    /// Tells the workers to leave that have not been told by this signal; all of them, if the operator asks
+    /// again, which means that they should hurry.
     fn stop_workers(
         &mut self,
         cx: &mut Context<'_>,
         received: Option<Signal>,
+        again: bool,
         signal: Signal,
         code: u8,
     ) -> Phase {
         self.requests.stopped(cx);
-        let workers = match received {
+        let mut workers = match received {
             Some(_) => self.workers.pids(),
             None => self.workers.awaited(),
         };
-        if received.is_some() || !workers.is_empty() {
+        let alive = workers.len();
+        if !again {
+            workers.retain(|pid| !self.workers.is_told_by(*pid, signal));
+        }
+        if received.is_some() || alive > 0 {
             cx.report(Report::Stopping {
                 received,
+                again,
                 signal,
                 workers: workers.clone(),
+                alive,
             });
         }
         for pid in workers {
@@ -59,8 +70,10 @@ impl MachineState {
     }
 
     /// Tells a worker to leave.
-    fn terminate(&mut self, cx: &mut Context<'_>, pid: Pid, signal: Signal) {
-        self.workers.drain(pid, cx.now, cx.rules.stop_timeout);
+    pub(super) fn terminate(&mut self, cx: &mut Context<'_>, pid: Pid, signal: Signal) {
+        if let Some(worker) = self.workers.get_mut(pid) {
+            worker.drain(signal, cx.now, cx.rules.stop_timeout);
+        }
         cx.signal(pid, signal);
     }
 

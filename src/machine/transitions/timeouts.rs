@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use crate::machine::action::Report;
+use crate::machine::action::{Action, Report};
 use crate::machine::context::Context;
 use crate::machine::event::{Generation, Notification};
 use crate::machine::state::MachineState;
 use crate::machine::workers::{Kill, WorkerState};
-use crate::types::{Pid, Signal};
+use crate::types::Pid;
 
 /// From the first signal to SIGKILL for a worker that was never ready, or is stuck, if there is no
 /// stop time-out. Such a worker has no requests that are worth waiting for.
@@ -73,7 +73,7 @@ impl MachineState {
             pid,
             silent,
         });
-        cx.signal(pid, Signal::ABRT);
+        cx.act(Action::Abort(pid));
     }
 
     /// Sets the time of SIGKILL for a worker that was never ready, or is stuck.
@@ -84,6 +84,11 @@ impl MachineState {
         }
     }
 
+    /// Gives every time that runs for a worker a fresh start.
+    pub(in crate::machine) fn restart_worker_times(&mut self, cx: &Context<'_>) {
+        self.workers.restart_times(cx.now, cx.rules.worker_watchdog);
+    }
+
     /// Sends SIGKILL to the workers that have not left in time.
     pub(in crate::machine) fn kill_overdue(&mut self, cx: &mut Context<'_>) {
         for (generation, pid, after) in self.workers.take_overdue(cx.now) {
@@ -92,7 +97,7 @@ impl MachineState {
                 pid,
                 after,
             });
-            cx.signal(pid, Signal::KILL);
+            cx.act(Action::Kill(pid));
         }
     }
 }

@@ -97,6 +97,7 @@ fn step(failures: Failures) -> impl Strategy<Value = Step> {
         10 => (0..6000_u64).prop_map(Step::Pass),
         10 => Just(Step::Hup),
         2 => Just(Step::SocketReplaced),
+        1 => (500..100_000_u64).prop_map(Step::Absence),
         8 => until.prop_map(Step::Request),
         2 => (0..3_u8).prop_map(Step::Disconnect),
         8 => any::<bool>().prop_map(|passed| Step::CheckEnds { passed }),

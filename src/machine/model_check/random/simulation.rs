@@ -23,6 +23,8 @@ const RECOVERY: Duration = Duration::from_secs(90);
 pub(super) enum Step {
     Hup,
     SocketReplaced,
+    /// The supervisor does not run for so many milliseconds.
+    Absence(u64),
     Request(Until),
     /// A client disconnects before it got its answer.
     Disconnect(u8),
@@ -90,6 +92,10 @@ impl Simulation {
     fn take(&mut self, step: Step) {
         match step {
             Step::Hup => self.feed(Event::Hup),
+            Step::Absence(millis) => {
+                self.now += Duration::from_millis(millis);
+                self.feed(Event::Resumed);
+            }
             Step::SocketReplaced => self.feed(Event::SocketReplaced),
             Step::Request(until) => {
                 self.feed(Event::ReloadRequested(self.world.next_request(until)))
