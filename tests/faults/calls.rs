@@ -1,19 +1,19 @@
-//! Which errors a system call may give that did nothing wrong, from its manual page: what a full
-//! table, disk or queue, a signal, a security module or an older kernel make of it.
+//! The errors that a correct system call may return, according to its manual page: because of a full table, disk or
+//! queue, a signal, a security module or an older kernel.
 
-/// The errors to try; none: it always succeeds, or is not the supervisor's.
+/// The errors to try. Empty for a call that always succeeds, or that is not the supervisor's own.
 pub(crate) fn errors(name: &str, text: &str) -> &'static [&'static str] {
     match name {
         "open" | "openat" => &["EACCES", "EMFILE", "ENOSPC", "EINTR"],
         "read" | "pread64" => &["EINTR", "EIO", "EAGAIN"],
         "write" | "writev" => &["EINTR", "EAGAIN", "ENOSPC", "EPIPE", "EIO"],
-        // strace does not make the call: the descriptor stays open, which Linux never lets happen.
-        // And a directory has nothing to write back: Rust's library takes an error for a bug of its own.
+        // strace does not make the call, so the descriptor stays open, which Linux never does. Closing a directory
+        // cannot fail otherwise: the standard library takes another error for a bug and panics.
         "close" if text.contains("/env>") => &["EINTR"],
         "close" => &["EINTR", "EIO"],
-        // Asked by Rust's library before each close, in a debug build.
+        // made by the standard library before each close, in a debug build
         "fcntl" if text.contains("F_GETFD") => &[],
-        "fcntl" if text.contains("F_GET_SEALS") => &[], // it has some, or is no memfd
+        "fcntl" if text.contains("F_GET_SEALS") => &[], // fails without seals, or without a memfd
         "fcntl" => &["EMFILE", "EINVAL", "EPERM"],
         "dup" | "dup2" | "dup3" => &["EMFILE", "EBUSY", "EINTR"],
         "ioctl" => &["EINTR", "EPERM"],
@@ -50,7 +50,7 @@ pub(crate) fn errors(name: &str, text: &str) -> &'static [&'static str] {
         "poll" | "ppoll" => &["EINTR", "ENOMEM"],
         "timerfd_create" | "signalfd4" | "eventfd2" => &["EMFILE", "ENOMEM", "ENODEV"],
         "inotify_init1" | "memfd_create" => &["EMFILE", "ENOMEM"],
-        // nss-systemd(8), which the C library asks for users, takes it for impossible and aborts.
+        // nss-systemd(8), by which the C library looks up users, aborts if this fails
         "rt_sigprocmask" if !text.contains(" TERM ") => &[],
         "timerfd_settime" => &["EINVAL", "EPERM"],
         "inotify_add_watch" => &["ENOSPC", "EACCES", "ENOENT"],
@@ -61,16 +61,16 @@ pub(crate) fn errors(name: &str, text: &str) -> &'static [&'static str] {
         "close_range" => &["ENOSYS", "ENOMEM"],
         "getrandom" => &["EINTR", "ENOSYS"],
         "execve" | "execveat" => &["ENOENT", "EACCES", "ENOMEM"],
-        // They cannot fail.
+        // cannot fail
         "getpid" | "gettid" | "getppid" | "getuid" | "geteuid" | "getgid" | "getegid" | "umask"
         | "exit_group" | "sched_yield" => &[],
-        // Without memory any program of Rust's ends; mapping it is the C library's.
+        // made by the C library for memory, without which a Rust program ends
         "brk" | "mmap" | "munmap" | "mprotect" | "mremap" | "madvise" | "futex" => &[],
         _ => &["EPERM", "ENOSYS"],
     }
 }
 
-/// The error in strerror's words, which a message has to have.
+/// The error in the words of strerror(3), which a message must have.
 pub(crate) fn words(errno: &str) -> String {
     let known = (1..134).map(nix::errno::Errno::from_raw);
     let found = known.into_iter().find(|e| format!("{e:?}") == errno);
@@ -82,15 +82,15 @@ pub(crate) fn words(errno: &str) -> String {
         .to_owned()
 }
 
-/// Other words for an error that means something there, and not that something is wrong.
+/// Other words for an error that has a meaning of its own for this call.
 pub(crate) fn means(name: &str, errno: &str) -> Option<&'static str> {
     match (name, errno) {
-        // The end of a pipe is waited for that does not come.
+        // the end of a pipe stays open, and the wait for it times out
         ("close", _) => Some("timed out"),
         ("connect", "EACCES") => Some("it is a socket of somebody else"),
         ("connect", "EAGAIN") => Some("somebody listens on it"), // its queue is full
         ("flock", "EAGAIN") => Some("is locked by a running supervisor"),
-        // What is said not to be there is not removed, and then it is.
+        // a file that is reported missing is not removed, and is then in the way
         ("statx", "ENOENT") => Some("Address already in use"),
         _ => None,
     }

@@ -1,4 +1,4 @@
-//! One call that is to fail, and which of them are tried.
+//! The cases: calls that fail, and the choice of them.
 
 use std::collections::HashSet;
 
@@ -6,7 +6,7 @@ use crate::calls::errors;
 use crate::scenario_run::Baseline;
 use crate::scenarios::{SCENARIOS, Step};
 
-/// The `nth` call of this name fails with this error, and so do those after it if there are several.
+/// `times` calls of this name fail with this error, from the `nth` on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Fault {
     pub(crate) name: String,
@@ -15,23 +15,23 @@ pub(crate) struct Fault {
     pub(crate) errno: &'static str,
 }
 
-/// How many calls fail in a bad spell.
-const SPELL: usize = 5;
+/// The number of calls that fail in a burst.
+const BURST: usize = 5;
 
-/// A fault in one of the lives.
+/// A fault in one of the scenarios.
 #[derive(Debug, Clone)]
 pub(crate) struct Case {
-    /// Which of [`SCENARIOS`].
-    pub(crate) life: usize,
-    /// In which step the record has the call.
+    /// The index in [`SCENARIOS`].
+    pub(crate) scenario: usize,
+    /// The step in which the baseline has the call.
     pub(crate) step: Step,
-    /// The call in the record, for people.
+    /// The call as shown in reports.
     pub(crate) shape: String,
     pub(crate) fault: Fault,
 }
 
 impl Fault {
-    /// In strace's words.
+    /// In the syntax of strace.
     pub(crate) fn when(&self) -> String {
         match self.times {
             1 => self.nth.to_string(),
@@ -41,27 +41,27 @@ impl Fault {
 }
 
 impl Case {
-    /// `files/reload/openat:12:EMFILE`; `openat:12..16` for a spell.
+    /// `files/reload/openat:12:EMFILE`; `openat:12..16` for a burst.
     pub(crate) fn id(&self) -> String {
-        let life = SCENARIOS.get(self.life).map_or("?", |life| life.name);
+        let scenario = SCENARIOS.get(self.scenario).map_or("?", |it| it.name);
         let (step, fault) = (self.step.name(), &self.fault);
         format!(
-            "{life}/{step}/{}:{}:{}",
+            "{scenario}/{step}/{}:{}:{}",
             fault.name,
             fault.when(),
             fault.errno
         )
     }
 
-    /// All cases of a life that has been recorded.
-    pub(crate) fn all(life: usize, record: &Baseline) -> Vec<Case> {
+    /// All cases of a scenario.
+    pub(crate) fn all(scenario: usize, baseline: &Baseline) -> Vec<Case> {
         let mut cases = Vec::new();
-        for call in &record.trace.calls {
+        for call in &baseline.trace.calls {
             for errno in errors(&call.name, &call.text) {
                 cases.push(Case {
-                    life,
-                    step: record.step_at(call.at),
-                    shape: call.shape(&record.directory),
+                    scenario,
+                    step: baseline.step_at(call.at),
+                    shape: call.shape(&baseline.directory),
                     fault: Fault {
                         name: call.name.clone(),
                         nth: call.nth,
@@ -75,28 +75,28 @@ impl Case {
     }
 }
 
-/// Bad spells: from the first call of a name in each step on, several fail. What makes each of them take
-/// seconds is left out.
-pub(crate) fn spells(all: &[Case]) -> Vec<Case> {
+/// Bursts: several calls fail, from the first call of a name in each step on. Calls whose failure takes seconds are left
+/// out.
+pub(crate) fn bursts(all: &[Case]) -> Vec<Case> {
     let mut seen = HashSet::new();
-    let mut spells = Vec::new();
+    let mut bursts = Vec::new();
     for case in all.iter().filter(|case| !takes_seconds(case)) {
-        if seen.insert((case.life, case.step, &case.fault.name)) {
-            let mut spell = case.clone();
-            spell.fault.times = SPELL;
-            spells.push(spell);
+        if seen.insert((case.scenario, case.step, &case.fault.name)) {
+            let mut burst = case.clone();
+            burst.fault.times = BURST;
+            bursts.push(burst);
         }
     }
-    spells
+    bursts
 }
 
-/// A few dozen of all: each call once with each error, in another step each time, as far as that goes.
+/// A few dozen cases: each call once with each error, in different steps as far as possible.
 pub(crate) fn quick(all: &[Case]) -> Vec<Case> {
     let mut steps = HashSet::new();
     let mut errors = HashSet::new();
     let chosen = all.iter().filter(|case| {
         let Fault { name, errno, .. } = &case.fault;
-        let step = (case.life, case.step, name);
+        let step = (case.scenario, case.step, name);
         let is_new = !steps.contains(&step) && !errors.contains(&(name, errno));
         let wanted = is_new && !takes_seconds(case);
         if wanted {
@@ -108,7 +108,7 @@ pub(crate) fn quick(all: &[Case]) -> Vec<Case> {
     chosen.cloned().collect()
 }
 
-/// A descriptor that stays open, a signal that is never sent: somebody waits until a time is up.
+/// Whether the failure means a wait for a time-out: a descriptor stays open, or a signal is not sent.
 fn takes_seconds(case: &Case) -> bool {
     ["close", "kill"].contains(&case.fault.name.as_str())
 }

@@ -1,17 +1,17 @@
-//! Faults: each system call of the supervisor's, in a life from start to stop, is made to fail, and
-//! the life goes on: it serves throughout, or it has refused to start and says why.
+//! Injected faults: one system call of the supervisor fails per run, from start to stop. The supervisor must serve
+//! throughout, or refuse to start and give the reason.
 //!
-//! strace does that, `-e inject=CALL:error=ERRNO:when=K`: the K-th call of a name is not made, and
-//! returns the error. It follows the supervisor alone: a worker is a child, and not traced. With `-D`
-//! strace is nobody's parent, and the process started here is the supervisor itself.
+//! strace injects the fault, `-e inject=CALL:error=ERRNO:when=K`: the K-th call of a name is not made and returns the
+//! error. Only the supervisor is traced, not its workers. With `-D` strace is not the parent: the process that the test
+//! starts is the supervisor itself.
 //!
-//! Nothing is a list of cases: a life is lived once undisturbed, and what calls it makes is read from
-//! the record. [`calls`] knows which errors each may give, [`scenario_run`] what is done in a life, and
-//! [`verdict`] what must be true after it, whatever has failed.
+//! The cases are not listed anywhere. Each of the [`scenarios`] first runs undisturbed, and its trace has the calls.
+//! [`calls`] has the errors that each call may return, [`scenario_run`] carries out the steps, and [`verdict`] checks
+//! what must hold whatever has failed.
 //!
 //! ```sh
 //! cargo test --test faults                      # a few dozen cases
-//! cargo test --test faults -- files/reload      # those of them whose names have this
+//! cargo test --test faults -- files/reload      # only cases with this in their names
 //! START_SERVER_FAULTS=all cargo test --test faults
 //! START_SERVER_FAULTS=all START_SERVER_FAULTS_TABLE=docs/faults.md cargo test --test faults
 //! ```

@@ -1,4 +1,4 @@
-//! Lives all cases, a few at a time.
+//! Runs all cases, several at a time.
 
 use std::collections::VecDeque;
 use std::process::ExitCode;
@@ -8,40 +8,40 @@ use std::time::Instant;
 
 use server_starter_testing::say;
 
-use crate::case::{Case, quick, spells};
+use crate::case::{Case, bursts, quick};
 use crate::scenario_run::{Baseline, ScenarioRun};
-use crate::scenarios::SCENARIOS;
+use crate::scenarios::{SCENARIOS, Scenario};
 use crate::table::{self, Result};
 use crate::verdict::{self, Outcome};
 
 pub(crate) fn all(filters: &[String], thorough: bool) -> ExitCode {
     let start = Instant::now();
-    let mut records = Vec::new();
+    let mut baselines = Vec::new();
     let is_root = nix::unistd::geteuid().is_root();
-    for life in SCENARIOS.iter().filter(|life| is_root || !life.as_root) {
-        match record(life) {
-            Ok(record) => records.push(record),
+    for scenario in SCENARIOS.iter().filter(|it| is_root || !it.as_root) {
+        match baseline(scenario) {
+            Ok(baseline) => baselines.push(baseline),
             Err(why) => {
-                say(&format!("{}: undisturbed, it fails: {why}", life.name));
+                say(&format!("{}: fails undisturbed: {why}", scenario.name));
                 return ExitCode::FAILURE;
             }
         }
     }
-    let all: Vec<Case> = records
+    let all: Vec<Case> = baselines
         .iter()
         .enumerate()
-        .flat_map(|(number, record)| Case::all(number, record))
+        .flat_map(|(number, baseline)| Case::all(number, baseline))
         .collect();
-    let spells = spells(&all);
-    let there_are = all.len() + spells.len();
+    let bursts = bursts(&all);
+    let there_are = all.len() + bursts.len();
     let wanted = |case: &Case| filters.is_empty() || filters.iter().any(|f| case.id().contains(f));
     let all = match thorough {
-        true => all.into_iter().chain(spells).collect(),
+        true => all.into_iter().chain(bursts).collect(),
         false => quick(&all),
     };
     let cases: VecDeque<Case> = all.into_iter().filter(wanted).collect();
     if cases.is_empty() {
-        say("faults: no case is called that; START_SERVER_FAULTS=all has more of them");
+        say("faults: no case has this in its name; START_SERVER_FAULTS=all has more cases");
         return ExitCode::FAILURE;
     }
     let trying = cases.len();
@@ -58,7 +58,7 @@ pub(crate) fn all(filters: &[String], thorough: bool) -> ExitCode {
                     let Some(case) = queue.lock().unwrap().pop_front() else {
                         return;
                     };
-                    let result = live(case, &records);
+                    let result = run(case, &baselines);
                     results.lock().unwrap().push(result);
                 }
             });
@@ -69,9 +69,9 @@ pub(crate) fn all(filters: &[String], thorough: bool) -> ExitCode {
         let at = |call: &&crate::trace::Call| {
             call.name == r.case.fault.name && call.nth == r.case.fault.nth
         };
-        let calls = records.get(r.case.life).map(|record| &record.trace.calls);
+        let calls = baselines.get(r.case.scenario).map(|it| &it.trace.calls);
         let place = calls.and_then(|calls| calls.iter().position(|call| at(&call)));
-        (r.case.life, place, r.case.fault.times)
+        (r.case.scenario, place, r.case.fault.times)
     });
     if let Some(path) = std::env::var_os("START_SERVER_FAULTS_TABLE") {
         if let Err(e) = std::fs::write(&path, table::write(&results)) {
@@ -92,26 +92,29 @@ pub(crate) fn all(filters: &[String], thorough: bool) -> ExitCode {
     }
 }
 
-fn record(life: &'static crate::scenarios::Scenario) -> std::result::Result<Baseline, String> {
-    let mut run = ScenarioRun::begin(life, None, None);
-    let told = run.tell();
-    told.map_err(|why| format!("{why}\n    {}", run.server.last_lines()))?;
-    let left = run.server.left(life, false);
+fn baseline(scenario: &'static Scenario) -> std::result::Result<Baseline, String> {
+    let mut run = ScenarioRun::begin(scenario, None, None);
+    let played = run.play();
+    played.map_err(|why| format!("{why}\n    {}", run.server.last_lines()))?;
+    let left = run.server.left(scenario, false);
     if !left.is_empty() {
         return Err(format!("left {}", left.join(", ")));
     }
-    run.into_record()
+    run.into_baseline()
 }
 
-fn live(case: Case, records: &[Baseline]) -> Result {
-    let (life, record) = (&SCENARIOS[case.life], &records[case.life]);
+fn run(case: Case, baselines: &[Baseline]) -> Result {
+    let (scenario, baseline) = (&SCENARIOS[case.scenario], &baselines[case.scenario]);
     let begun = Instant::now();
-    let mut run = ScenarioRun::begin(life, Some(&case.fault), Some(record));
-    let (call, outcome) = verdict::of(&case, record, &mut run);
+    let mut run = ScenarioRun::begin(scenario, Some(&case.fault), Some(baseline));
+    let (call, outcome) = verdict::of(&case, baseline, &mut run);
     let took = begun.elapsed().as_secs_f32();
     if let Err(why) = &outcome {
         let call = call.as_ref().map_or(case.shape.as_str(), |call| &call.text);
-        say(&format!("BROKEN {}: {why}\n    it was {call}", case.id()));
+        say(&format!(
+            "BROKEN {}: {why}\n    the call: {call}",
+            case.id()
+        ));
     } else if std::env::var_os("START_SERVER_FAULTS_VERBOSE").is_some() {
         say(&format!("{:6.2} s {}: {outcome:?}", took, case.id()));
     }

@@ -1,7 +1,7 @@
-//! A life is lived: step by step, whatever fails.
+//! Runs a scenario step by step, whatever fails.
 //!
-//! A step that has failed because of the fault is done again, as its user would, and has to succeed
-//! then. That the sockets are served is looked at all the time.
+//! A step that fails because of the fault is repeated, as a user would do, and must succeed then. The sockets must be
+//! served all the time.
 
 use std::fs;
 use std::process::{Output, Stdio};
@@ -9,30 +9,29 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use server_starter_testing::Process;
+use server_starter_testing::{Process, wait_for_within};
 
 use crate::case::Fault;
 use crate::scenarios::{Scenario, Step};
 use crate::server::{Answer, BOUND, Server};
 use crate::trace::Trace;
 
-/// Until something is asked for again. More than a worker may need to be started, with the 5 s that
-/// an exec may take.
+/// How long a request may take before it is repeated. More than the start of a worker takes, with 5 s for its exec.
 const PATIENCE: Duration = Duration::from_secs(8);
 
-/// What is said of an upgrade that cannot be.
+/// The log line of a failed upgrade.
 const FAILED: &str = "upgrade refused";
 
-/// How often at most, besides each call that fails.
+/// How often a request is made at most, in addition to once for each call that fails.
 const TRIES: usize = 2;
 
-/// A life that was not disturbed: what the others are compared with.
+/// An undisturbed run, with which the others are compared.
 pub(crate) struct Baseline {
     pub(crate) trace: Trace,
     pub(crate) directory: String,
     pub(crate) said: String,
     pub(crate) descriptors: usize,
-    /// When each step began.
+    /// The start time of each step.
     steps: Vec<(f64, Step)>,
 }
 
@@ -43,44 +42,43 @@ impl Baseline {
     }
 }
 
-/// What was seen of a life.
+/// A run of a scenario, and what was observed.
 pub(crate) struct ScenarioRun {
-    pub(crate) life: &'static Scenario,
+    pub(crate) scenario: &'static Scenario,
     pub(crate) server: Server,
     tries: usize,
     steps: Vec<(f64, Step)>,
-    /// What had to be done again.
+    /// The requests that were repeated.
     pub(crate) again: Vec<String>,
-    /// How many are to be open.
+    /// The number of descriptors that may be open; `None` without a baseline.
     pub(crate) usual: Option<usize>,
     /// Open descriptors after the last step before the stop.
     pub(crate) descriptors: usize,
 }
 
 impl ScenarioRun {
-    /// `record`: what it is compared with.
     pub(crate) fn begin(
-        life: &'static Scenario,
+        scenario: &'static Scenario,
         fault: Option<&Fault>,
-        record: Option<&Baseline>,
+        baseline: Option<&Baseline>,
     ) -> ScenarioRun {
-        // A descriptor whose close is not made stays open.
+        // strace does not make the call: the descriptor stays open.
         let kept = fault.filter(|fault| fault.name == "close");
         let kept = kept.map_or(0, |fault| fault.times);
         ScenarioRun {
-            life,
-            server: Server::start(life, fault),
+            scenario,
+            server: Server::start(scenario, fault),
             tries: TRIES + fault.map_or(0, |fault| fault.times),
             steps: Vec::new(),
             again: Vec::new(),
-            usual: record.map(|record| record.descriptors + kept),
+            usual: baseline.map(|baseline| baseline.descriptors + kept),
             descriptors: 0,
         }
     }
 
-    /// Lives it to its end. An error: what did not happen, or the supervisor has ended too early.
-    pub(crate) fn tell(&mut self) -> Result<(), String> {
-        for step in self.life.steps {
+    /// Carries out all steps. An error names what did not happen, or that the supervisor ended too early.
+    pub(crate) fn play(&mut self) -> Result<(), String> {
+        for step in self.scenario.steps {
             let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
             self.steps.push((now.as_secs_f64(), *step));
             let done = match step {
@@ -107,8 +105,8 @@ impl ScenarioRun {
         Ok(())
     }
 
-    /// The record of a life that has been told undisturbed.
-    pub(crate) fn into_record(self) -> Result<Baseline, String> {
+    /// The baseline, after an undisturbed run.
+    pub(crate) fn into_baseline(self) -> Result<Baseline, String> {
         Ok(Baseline {
             trace: self.server.trace()?,
             directory: self.server.dir().text().to_owned(),
@@ -122,10 +120,10 @@ impl ScenarioRun {
         self.settle(|_| true).map(drop)
     }
 
-    /// Waits until all is quiet: one worker that counts, and serves, and that everybody is told of.
+    /// Waits until one worker is left that serves, that the status file lists alone, and that systemd knows to be ready.
     fn settle(&mut self, wanted: impl Fn(&Answer) -> bool) -> Result<Answer, String> {
         let found = self.try_to_settle(BOUND, wanted)?;
-        found.ok_or_else(|| "it does not settle".to_owned())
+        found.ok_or_else(|| "the supervisor does not settle".to_owned())
     }
 
     fn try_to_settle(
@@ -133,7 +131,7 @@ impl ScenarioRun {
         bound: Duration,
         wanted: impl Fn(&Answer) -> bool,
     ) -> Result<Option<Answer>, String> {
-        let managed = self.life.inherits;
+        let managed = self.scenario.inherits;
         self.server.look(bound, |server| {
             server.listen();
             let answer = server.ask()?.filter(&wanted);
@@ -144,7 +142,7 @@ impl ScenarioRun {
         })
     }
 
-    /// Does something until it has had its effect.
+    /// Makes a request, and repeats it, until it has had its effect.
     fn insist<T>(
         &mut self,
         what: &str,
@@ -156,7 +154,7 @@ impl ScenarioRun {
             if attempt > 1 {
                 self.again.push(format!("{what} again{why}"));
             }
-            // Who is told that it has failed need not wait.
+            // A request that has failed needs a short wait only.
             let (patience, reason) = match ask(self) {
                 Ok(()) => (PATIENCE, String::new()),
                 Err(e) => (PATIENCE / 16, format!(" ({e})")),
@@ -197,7 +195,7 @@ impl ScenarioRun {
             let kept = "keeps serving";
             let failures = run.server.said().matches(kept).count();
             let start = std::time::Instant::now();
-            // In short spans, to see that it was given up.
+            // in short spans, to see that the reload was given up
             while start.elapsed() < patience {
                 let newer = |a: &Answer| a.generation > before.generation;
                 if let Some(answer) = run.try_to_settle(PATIENCE / 32, newer)? {
@@ -213,28 +211,23 @@ impl ScenarioRun {
         let reaped = self.server.look(BOUND, |_| {
             Ok((!fs::exists(&gone).unwrap_or(true)).then_some(()))
         })?;
-        reaped.ok_or("the old worker has not gone")?;
-        // The next step begins when all of this has been seen to.
+        reaped.ok_or("the old worker is not reaped")?;
+        // the next step begins when this one is complete
         self.settle(|_| true)?;
         self.descriptors = self.descriptors_at_rest();
         Ok(())
     }
 
-    /// The usual number, or what there is after a while: a client of ours may just be let go.
+    /// The number of open descriptors, once it is no greater than usual, or after a while.
     fn descriptors_at_rest(&self) -> usize {
-        let start = std::time::Instant::now();
-        loop {
+        let patience = self.usual.map_or(PATIENCE / 64, |_| PATIENCE / 2);
+        let usual = wait_for_within(patience, || {
             let open = self.server.descriptors();
-            let patience = match self.usual {
-                Some(usual) if open <= usual => return open,
-                Some(_) => PATIENCE / 2,
-                None => PATIENCE / 64,
-            };
-            if start.elapsed() > patience {
-                return open;
-            }
-            std::thread::sleep(Duration::from_millis(5));
-        }
+            self.usual
+                .is_some_and(|usual| open <= usual)
+                .then_some(open)
+        });
+        usual.unwrap_or_else(|| self.server.descriptors())
     }
 
     fn rotate(&mut self) -> Result<(), String> {
@@ -291,7 +284,7 @@ impl ScenarioRun {
     }
 
     fn settings(&mut self) -> Result<(), String> {
-        // Written under another name and renamed, twice over: nothing to see but the two changes.
+        // Written under another name and renamed, so that each change is one event.
         for value in ["2\n", "1\n"] {
             let (new, file) = (
                 self.server.dir().path("tmp/new"),
@@ -331,7 +324,7 @@ impl ScenarioRun {
 
     fn stop(&mut self, ask: impl Fn(&mut ScenarioRun) -> Result<(), String>) -> Result<(), String> {
         let exited = self.insist("stop", ask, |run, patience| {
-            // Its end is what is waited for, and so no error here.
+            // the end of the supervisor is the event here, not an error
             let looked = run.server.look::<()>(patience, |_| Ok(None));
             Ok(looked.is_err().then_some(()))
         });
@@ -339,7 +332,7 @@ impl ScenarioRun {
         match self.server.exited() {
             Some(status) if status.success() => Ok(()),
             Some(status) => Err(format!("it exited: {status}")),
-            None => Err("it has not exited".to_owned()),
+            None => Err("the supervisor has not exited".to_owned()),
         }
     }
 }

@@ -1,6 +1,6 @@
-//! The lives: with which options, and what happens in each.
+//! The scenarios: the options and the steps of each.
 
-/// What happens in a life, in order.
+/// A step of a scenario.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Step {
     /// Until the first generation is ready and has answered.
@@ -9,21 +9,21 @@ pub(crate) enum Step {
     Status,
     /// HUP, until the next generation is alone.
     Reload,
-    /// The same by `--restart`.
+    /// A reload by `--restart`.
     Restart,
     /// USR1, with the log file moved away.
     Rotate,
-    /// A worker is killed, and replaced.
+    /// KILL to the worker, until it is replaced.
     Death,
-    /// The log command is killed, and replaced.
+    /// KILL to the log command, until it is replaced.
     LogDeath,
     /// A file of the envdir is changed.
     Settings,
-    /// TERM, until it has ended.
+    /// TERM, until the supervisor has ended.
     Stop,
-    /// The same by `--stop`.
+    /// A stop by `--stop`.
     AskToStop,
-    /// USR2, until it has executed itself anew, in the same process.
+    /// USR2, until the supervisor has executed its program again.
     Upgrade,
 }
 
@@ -45,19 +45,19 @@ impl Step {
     }
 }
 
-/// A life: `DIR` stands for its directory.
+/// A supervisor's run from start to stop. `DIR` stands for its directory.
 pub(crate) struct Scenario {
     pub(crate) name: &'static str,
     pub(crate) about: &'static str,
     pub(crate) options: &'static [&'static str],
     pub(crate) environment: &'static [(&'static str, &'static str)],
-    /// The files of a supervisor that was killed are there.
-    pub(crate) leftovers: bool,
-    /// Only root can live it. Such lives come last.
+    /// Whether the files of a killed supervisor exist at the start.
+    pub(crate) stale_files: bool,
+    /// Whether it needs root. Such scenarios come last.
     pub(crate) as_root: bool,
-    /// What it may leave behind.
+    /// The files that the supervisor may leave.
     pub(crate) leaves: &'static [&'static str],
-    /// Standard input is a listening socket, `StandardInput=socket`.
+    /// Whether standard input is a listening socket, `StandardInput=socket`.
     pub(crate) inherits: bool,
     pub(crate) steps: &'static [Step],
 }
@@ -65,7 +65,7 @@ pub(crate) struct Scenario {
 pub(crate) const SCENARIOS: [Scenario; 6] = [
     Scenario {
         name: "files",
-        about: "TCP, UDP and a unix socket, all files (those of a dead supervisor are there), \
+        about: "TCP, UDP and a unix socket, all files (those of a killed supervisor exist), \
                 `--ready=notify`, `--check-cmd`, signals",
         options: &[
             "--port=127.0.0.1:0",
@@ -81,7 +81,7 @@ pub(crate) const SCENARIOS: [Scenario; 6] = [
             "--check-cmd=true",
         ],
         environment: &[],
-        leftovers: true,
+        stale_files: true,
         as_root: false,
         leaves: &[],
         inherits: false,
@@ -112,7 +112,7 @@ pub(crate) const SCENARIOS: [Scenario; 6] = [
             "--kill-old-delay=0.1",
         ],
         environment: &[],
-        leftovers: false,
+        stale_files: false,
         as_root: false,
         leaves: &[],
         inherits: false,
@@ -137,7 +137,7 @@ pub(crate) const SCENARIOS: [Scenario; 6] = [
             "--stop-timeout=3",
         ],
         environment: &[],
-        leftovers: false,
+        stale_files: false,
         as_root: false,
         leaves: &[],
         inherits: false,
@@ -162,9 +162,9 @@ pub(crate) const SCENARIOS: [Scenario; 6] = [
             ("WATCHDOG_USEC", "400000"),
             ("FDSTORE", "8"),
         ],
-        leftovers: false,
+        stale_files: false,
         as_root: false,
-        leaves: &["sock"], // it is in the fd store, and the next start takes it back
+        leaves: &["sock"], // the socket is in the fd store, for the next start
         inherits: true,
         steps: &[
             Step::Start,
@@ -189,7 +189,7 @@ pub(crate) const SCENARIOS: [Scenario; 6] = [
             "--stop-timeout=3",
         ],
         environment: &[],
-        leftovers: false,
+        stale_files: false,
         as_root: false,
         leaves: &[],
         inherits: false,
@@ -197,8 +197,8 @@ pub(crate) const SCENARIOS: [Scenario; 6] = [
     },
     Scenario {
         name: "user",
-        about: "files and workers that are given to somebody (to root: there may be nobody else who \
-                can execute the worker)",
+        about: "files and workers of another user (of root, for other users may not be able to execute the \
+                worker)",
         options: &[
             "--path=DIR/sock",
             "--path-user=0",
@@ -212,7 +212,7 @@ pub(crate) const SCENARIOS: [Scenario; 6] = [
             "--stop-timeout=3",
         ],
         environment: &[],
-        leftovers: false,
+        stale_files: false,
         as_root: true,
         leaves: &[],
         inherits: false,

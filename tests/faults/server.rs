@@ -1,4 +1,4 @@
-//! A supervisor under strace, and what can be seen of it from outside.
+//! A supervisor under strace, and what can be observed from outside.
 
 use std::io::{self, Read};
 use std::net::{TcpListener, TcpStream};
@@ -16,11 +16,10 @@ use crate::other_files::OtherFiles;
 use crate::scenarios::Scenario;
 use crate::trace::Trace;
 
-/// Far above what anything takes that is not broken; five seconds are waited for an exec, and ten for
-/// a worker that does not leave.
+/// How long any event may take. The supervisor itself waits five seconds for an exec, and ten for a worker that stays.
 pub(crate) const BOUND: Duration = Duration::from_secs(25);
 
-/// Who has answered.
+/// The worker that has answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Answer {
     pub(crate) generation: u64,
@@ -42,7 +41,7 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn start(scenario: &Scenario, fault: Option<&Fault>) -> Server {
-        // Strings in full: what differs from run to run in them is replaced later.
+        // strings in full; what differs from run to run is replaced later
         let mut strace = "strace -D -y -ttt -s 512 -o trace".to_owned();
         if let Some(fault) = fault {
             let (name, errno, when) = (&fault.name, fault.errno, fault.when());
@@ -52,7 +51,7 @@ impl Server {
             .clear_env()
             .before(&format!("set -- {strace} \"$@\""))
             .program(worker_command());
-        let others = OtherFiles::create(builder.dir(), scenario.leftovers);
+        let others = OtherFiles::create(builder.dir(), scenario.stale_files);
         let dir = builder.dir().text().to_owned();
         builder = builder.env("TMPDIR", format!("{dir}/tmp"));
         for (name, value) in scenario.environment {

@@ -1,4 +1,4 @@
-//! The result as Markdown: a row for each call and outcome, with the steps and the errors that have it.
+//! The results as Markdown: a row for each call and outcome, with its steps and errors.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -8,12 +8,12 @@ use crate::case::Case;
 use crate::scenarios::SCENARIOS;
 use crate::verdict::Outcome;
 
-/// Calls and outcomes, each with the steps and the errors.
+/// Calls and outcomes, each with steps and errors.
 type Rows = Vec<([String; 2], [Vec<&'static str>; 2])>;
 
 const SERVED: &str = "served";
 
-/// A case, the call that failed, and how it went.
+/// A case, the call that failed, and the outcome.
 pub(crate) struct Result {
     pub(crate) case: Case,
     pub(crate) shape: String,
@@ -22,20 +22,27 @@ pub(crate) struct Result {
 
 pub(crate) fn write(results: &[Result]) -> String {
     let mut text = String::from(HEAD);
-    text.push_str("\n## In short\n\n");
+    text.push_str("\n## Summary\n\n");
     summary(results, &mut text);
-    for (number, life) in SCENARIOS.iter().enumerate() {
-        let steps: Vec<&str> = life.steps.iter().map(|step| step.name()).collect();
-        let about = life.about.split_whitespace().collect::<Vec<_>>().join(" ");
+    for (number, scenario) in SCENARIOS.iter().enumerate() {
+        let steps: Vec<&str> = scenario.steps.iter().map(|step| step.name()).collect();
+        let about = scenario
+            .about
+            .split_whitespace()
+            .collect::<Vec<_>>()
+            .join(" ");
         let _ = write!(
             text,
             "\n## {}\n\n{about}.\nSteps: {}.\n\n| step | call | error | outcome |\n|---|---|---|---|\n",
-            life.name,
+            scenario.name,
             steps.join(", ")
         );
         let mut silent = Rows::new();
         let mut rows = Rows::new();
-        for result in results.iter().filter(|result| result.case.life == number) {
+        for result in results
+            .iter()
+            .filter(|result| result.case.scenario == number)
+        {
             let call = match result.case.fault.times {
                 1 => result.shape.clone(),
                 times => format!("{}, {times} in a row", result.case.fault.name),
@@ -64,7 +71,7 @@ pub(crate) fn write(results: &[Result]) -> String {
                 (call.replace('|', "\\|"), steps.join(" "), errors.join(" "));
             let _ = writeln!(text, "| {steps} | `{call}` | {errors} | {outcome} |");
         }
-        let _ = writeln!(text, "\nServed, and not a word of it:\n");
+        let _ = writeln!(text, "\nServed, without a log line:\n");
         for ([call, _], [_, errors]) in silent {
             let _ = writeln!(text, "- `{call}` {}", errors.join(" "));
         }
@@ -76,7 +83,7 @@ fn described(outcome: &std::result::Result<Outcome, String>, errno: &str) -> Str
     let text = match outcome {
         Ok(Outcome::Ended(message)) => format!("ended: {message}"),
         Ok(Outcome::Refused(message)) => format!("refused: {message}"),
-        Ok(Outcome::NotReached) => "not reached in that run".to_owned(),
+        Ok(Outcome::NotReached) => "not reached in this run".to_owned(),
         Ok(Outcome::Served { said, again, left }) => {
             let mut text = SERVED.to_owned();
             if !again.is_empty() {
@@ -86,7 +93,7 @@ fn described(outcome: &std::result::Result<Outcome, String>, errno: &str) -> Str
                 let _ = write!(text, "; left {}", left.join(", "));
             }
             if !said.is_empty() {
-                let _ = write!(text, "; said: {}", said.join(" / "));
+                let _ = write!(text, "; logged: {}", said.join(" / "));
             }
             text
         }
@@ -115,7 +122,7 @@ fn summary(results: &[Result], text: &mut String) {
         }
     }
     text.push_str(
-        "| call | served | served, asked again | refused to start | ended | not reached | **broken** |\n",
+        "| call | served | served, repeated | refused to start | ended | not reached | **broken** |\n",
     );
     text.push_str("|---|--:|--:|--:|--:|--:|--:|\n");
     let mut all = [0; 6];
@@ -133,23 +140,21 @@ fn summary(results: &[Result], text: &mut String) {
 const HEAD: &str = "\
 # Faults
 
-What the supervisor does when a system call fails: each that it makes, in lives that go from start to
-stop, with each error that it may plausibly give. Written by `START_SERVER_FAULTS=all
-START_SERVER_FAULTS_TABLE=docs/faults.md cargo test --test faults`, which fails if a rule is broken:
+What the supervisor does when a system call fails: each call that it makes, in scenarios from start to stop,
+with each error that the call may return. Written by `START_SERVER_FAULTS=all
+START_SERVER_FAULTS_TABLE=FILE cargo test --test faults`, which fails if a rule is broken:
 
-- It **served** throughout and stopped with status 0 when told to; every connection was answered. What
-  was being asked of it at that moment may have had to be asked **again**.
-- Or it **refused** to start, with status 1 (2 if what an option names could not be looked up) and a
-  message with the reason (`…` is the error in strerror's words).
-- Or, in an upgrade and after its exec, when there is no way back, the next program could not take over:
-  it **ended** with status 1 and such a message. The service manager starts it anew.
-- Nothing of its own was left but what the fault kept from being removed, and nothing of others' was
-  touched.
-- No panic, no hang, no spinning, no descriptor more than usual.
+- The supervisor **served** throughout, answered each connection and stopped with status 0. A request at the
+  moment of the fault may have failed; it was repeated (**again**) and succeeded.
+- Or it **refused** to start, with status 1 (2 if a name in an option could not be looked up) and a message
+  with the reason (`…` is the error in the words of strerror).
+- Or, in an upgrade and after its exec, the next program could not take over: it **ended** with status 1 and
+  such a message. The service manager starts it again.
+- It left no file but those that the fault kept from being removed, and changed no file of others.
+- It did not panic, hang or spin, and had no more descriptors than usual.
 
-Calls before `main`, and after it, are the C library's and Rust's, and are not tried; nor are those that
-cannot fail (`getpid`…) and those that map memory. strace does not make the call that is to fail: a
-`close` that fails leaves the descriptor open, which Linux never does, so what waits for the end of a
-pipe waits for its time-out. Between two lives calls may differ a little in number; *not reached* are
-those that were one fewer.
+Calls before `main` and after it are made by the C library and Rust's runtime, and are not tried. Nor are calls
+that cannot fail (`getpid`…) or that map memory. strace does not make the call that fails: after a failed
+`close` the descriptor stays open, which Linux never does, so a wait for the end of a pipe times out. The number
+of calls differs a little from run to run; *not reached* are cases whose call was not made.
 ";

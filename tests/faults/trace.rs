@@ -1,37 +1,37 @@
-//! What strace has written: the calls in their order, and which of them are the supervisor's own.
+//! The output of strace: the supervisor's own calls, in their order.
 
 use server_starter_testing::program;
 
 /// One system call.
 #[derive(Debug, Clone)]
 pub(crate) struct Call {
-    /// When, in seconds since 1970.
+    /// The time, in seconds since 1970.
     pub(crate) at: f64,
     pub(crate) name: String,
-    /// What is between the parentheses, and what it has returned.
+    /// The arguments and the result.
     pub(crate) text: String,
-    /// It is the `nth` of its name since the program was executed, from 1 on: `when=` of strace.
+    /// Its number among the calls of its name since the exec, from 1 on: `when=` of strace.
     pub(crate) nth: usize,
-    /// It was made to fail.
+    /// Whether strace made it fail.
     pub(crate) injected: bool,
 }
 
-/// All calls of a life.
+/// All calls of a run.
 pub(crate) struct Trace {
-    /// From the first one of `main` on.
+    /// From the first call of `main` on.
     pub(crate) calls: Vec<Call>,
-    /// What was made to fail was none of them, but of the C library's, which begins anew in an upgrade.
+    /// Whether a call outside `main` failed: after an upgrade the C library starts again.
     pub(crate) injected_elsewhere: bool,
-    /// The process has ended, and this is all.
+    /// Whether the process has ended, so that no call is missing.
     pub(crate) complete: bool,
 }
 
 impl Trace {
-    /// Reads what strace writes with `-ttt`.
+    /// Parses the output of `strace -ttt`.
     ///
-    /// The dynamic linker, the C library and Rust's runtime come before `main`, and none of their
-    /// calls is ours to answer for. The runtime ends with its handlers for stack overflow, SIGSEGV
-    /// and SIGBUS; it begins anew when it takes its signal stack away.
+    /// Calls of the dynamic linker, the C library and Rust's runtime before `main` are left out. The start of the
+    /// runtime ends with its handlers for stack overflow, SIGSEGV and SIGBUS; its end begins when it removes its signal
+    /// stack.
     pub(crate) fn parse(text: &str) -> Trace {
         let mut seen = std::collections::HashMap::<String, usize>::new();
         let mut calls = Vec::new();
@@ -48,10 +48,10 @@ impl Trace {
             if !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
                 continue;
             }
-            // The one that starts the program is shown and not counted.
+            // strace shows the exec of the program and does not count it.
             let nth = seen.entry(name.to_owned()).or_default();
             *nth += usize::from(name != "execve" || in_main);
-            // An upgrade executes the next program, which begins like the first.
+            // After the exec of an upgrade the runtime starts again.
             let handler = name == "rt_sigaction" && text.starts_with("SIGBUS, {");
             let ends = ["execve", "sigaltstack"].contains(&name);
             let ours = in_main && name != "sigaltstack";
@@ -79,7 +79,7 @@ impl Trace {
         }
     }
 
-    /// The calls that were made to fail.
+    /// The calls that strace made fail.
     pub(crate) fn injected(&self) -> Vec<Call> {
         self.calls
             .iter()
@@ -90,15 +90,15 @@ impl Trace {
 }
 
 impl Call {
-    /// The call for people: without what differs from run to run.
+    /// The call as shown in reports: without what differs from run to run.
     pub(crate) fn shape(&self, directory: &str) -> String {
         let result = self.text.rfind(") = ").or_else(|| self.text.rfind(')'));
         let arguments = self.text.get(..result.unwrap_or(self.text.len()));
         let mut shape = shape_of(&arguments.unwrap_or_default().replace(directory, ""));
-        for word in OF_NO_INTEREST {
+        for word in LEFT_OUT {
             shape = shape.replace(word, "");
         }
-        // Which number a descriptor has says nothing, what it is does.
+        // the number of a descriptor is left out, its target is shown
         if let Some((number, what)) = shape.split_once('<') {
             if !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit()) {
                 shape = format!("<{what}");
@@ -114,8 +114,8 @@ impl Call {
 
 const LONGEST: usize = 64;
 
-/// What is the same in all calls of its kind.
-const OF_NO_INTEREST: [&str; 10] = [
+/// Arguments that are the same in all calls of their kind.
+const LEFT_OUT: [&str; 10] = [
     "AT_STATX_SYNC_AS_STAT|",
     "AT_STATX_SYNC_AS_STAT, ",
     ", STATX_ALL, N",
@@ -128,8 +128,7 @@ const OF_NO_INTEREST: [&str; 10] = [
     "\"\", ",
 ];
 
-/// Numbers that mean nothing, pids, ports, inodes and addresses, become `N`, as far as they can be told
-/// from others by their length.
+/// Replaces pids, ports, inodes and addresses, recognised by their length, by `N`.
 pub(crate) fn shape_of(text: &str) -> String {
     let text = text
         .replace("AT_FDCWD</>, ", "")
@@ -163,13 +162,13 @@ pub(crate) fn shape_of(text: &str) -> String {
     without_random("status.", &shape)
 }
 
-/// What mkdtemp(3) and mkstemp(3) have put behind this becomes `XXXXXX`, and a number below it `N`.
+/// Replaces the random part that mkdtemp(3) and mkstemp(3) append to this by `XXXXXX`, and a number below it by `N`.
 fn without_random(before: &str, text: &str) -> String {
     let mut parts = text.split(before);
     let first = parts.next().unwrap_or_default().to_owned();
     parts.fold(first, |all, part| {
         let random = part.bytes().take_while(|b| b.is_ascii_alphanumeric());
-        // A pid or an inode may have become an N among them.
+        // a pid or an inode in it may be an N by now
         let rest = part.get(random.count()..).unwrap_or_default();
         let number = rest.strip_prefix('/').map(|rest| {
             let rest = rest.trim_start_matches(|c: char| c.is_ascii_digit());

@@ -1,5 +1,5 @@
-//! The worker: this very program. It tells everyone who connects which generation it is, its pid and
-//! the sockets it has; at TERM it accepts no more, and ends.
+//! The worker, which is this program: it answers each connection with its generation, its pid and the keys of its
+//! sockets, and exits at TERM.
 
 use std::error::Error;
 use std::io::Write;
