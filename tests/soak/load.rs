@@ -1,32 +1,32 @@
-//! Clients that ask all the time. Each request must be answered.
+//! Clients that send requests all the time. Each request must be answered.
 
 use std::fmt::Debug;
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
-use std::os::unix::net::UnixStream;
 use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::BOUND;
-use crate::life::Shared;
-use crate::random::Random;
+use server_starter_testing::{connect_tcp, connect_unix};
 
-/// How many there are.
+use crate::BOUND;
+use crate::random::Random;
+use crate::run::Shared;
+
+/// The number of clients.
 pub(crate) const CLIENTS: u64 = 4;
 
-/// What was seen by the clients together.
+/// What all clients together have observed.
 #[derive(Debug, Default)]
 pub(crate) struct Seen {
     pub(crate) answered: u64,
-    /// How many left without an answer; they did not want one.
+    /// How many clients closed their connection on purpose, without a request.
     pub(crate) left: u64,
-    /// How many took less than 2^n ms, beyond what they had asked for.
+    /// How many answers took less than 2^n ms, in addition to the delay in the request.
     pub(crate) times: [u64; 20],
     pub(crate) longest: Duration,
 }
 
-/// Who has answered.
+/// The worker that has answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Answer {
     pub(crate) generation: u64,
@@ -34,7 +34,7 @@ pub(crate) struct Answer {
     pub(crate) colour: String,
 }
 
-/// Asks until it is over.
+/// Sends requests until the run is over.
 pub(crate) fn ask_on(shared: &Shared, number: u64, seed: u64) {
     let mut random = Random::new(seed, u64::MAX - number);
     let mut count = 0;
@@ -68,7 +68,7 @@ pub(crate) fn ask_on(shared: &Shared, number: u64, seed: u64) {
                 start.elapsed()
             )),
         }
-        thread::sleep(random.millis(6)); // the machine is not ours alone
+        thread::sleep(random.millis(6)); // leaves time to the other processes
     }
 }
 
@@ -76,15 +76,12 @@ trait Stream: Read + Write + Debug {}
 impl<T: Read + Write + Debug> Stream for T {}
 
 fn connect(shared: &Shared, unix: bool) -> io::Result<Box<dyn Stream>> {
-    Ok(if unix {
-        let stream = UnixStream::connect(&shared.socket)?;
-        stream.set_read_timeout(Some(BOUND))?;
-        Box::new(stream)
-    } else {
-        let stream = TcpStream::connect(("127.0.0.1", shared.port))?;
-        stream.set_read_timeout(Some(BOUND))?;
-        Box::new(stream)
-    })
+    if unix {
+        return Ok(Box::new(connect_unix(&shared.socket)?));
+    }
+    let stream = connect_tcp(shared.port, BOUND)?;
+    stream.set_read_timeout(Some(BOUND))?;
+    Ok(Box::new(stream))
 }
 
 pub(crate) fn ask(shared: &Shared, unix: bool, id: u64, wanted: Duration) -> io::Result<Answer> {

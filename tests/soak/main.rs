@@ -1,29 +1,27 @@
-//! Soak: one supervisor, for as long as is wanted, under load and under everything that can be done to
-//! it from outside: reloads, storms of them, upgrades in place, workers that fail, hang and are killed,
-//! a full disk, rotated logs, an envdir that changes and vanishes, clients that talk nonsense. Not one
-//! request may fail; and again and again all is let come to rest, and must be as it was: one
-//! generation, the same descriptors, no more memory, no zombie, nothing left over.
+//! Soak: one supervisor under load for a given time, while random actions disturb it from outside: reloads, bursts of
+//! HUPs, upgrades in place, workers that fail, hang and are killed, a full disk, rotated logs, an envdir that changes and
+//! vanishes, clients with invalid messages. No request may fail. At intervals the actions stop, and the supervisor must
+//! come back to its steady state: one generation, the same descriptors, no more memory, no zombie, no file left.
 //!
-//! A seed decides what is done in which order, and what each generation is like; when it happens is up
-//! to the machine.
+//! A seed determines the actions, their order, and the behaviour of each generation, but not the timing.
 //!
 //! ```sh
 //! cargo test --test soak                        # some seconds, always the same seed
 //! START_SERVER_SOAK=30m START_SERVER_SOAK_SEED=7 cargo test --release --test soak
-//! START_SERVER_SOAK_RELOADS=10000 cargo test --release --test soak   # reloads, and nothing else
+//! START_SERVER_SOAK_RELOADS=10000 cargo test --release --test soak   # reloads only
 //! ```
 //!
-//! `START_SERVER_SOAK_VERBOSE=1` shows what is done as it goes.
+//! `START_SERVER_SOAK_VERBOSE=1` shows each action.
 //!
-//! Left out is the clock: it cannot be set for one process alone (a time namespace has a monotonic
-//! clock of its own, but no time of day), and the machine's is not ours to set.
+//! Changes of the clock are left out. The time of day cannot be set for one process: a time namespace has only a
+//! monotonic clock of its own.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod actions;
-mod life;
 mod load;
 mod random;
 mod report;
+mod run;
 mod server;
 mod steady_state;
 mod watch;
@@ -35,18 +33,17 @@ use std::time::Duration;
 
 use server_starter_testing::{run_suite, say, wait_for_within};
 
-/// How long any event may take. Far above what it needs on a busy machine: the longest that is waited
-/// for is a worker that is not ready in time, again and again.
+/// How long any event may take. The longest one is a series of workers that are not ready in time.
 pub(crate) const BOUND: Duration = Duration::from_secs(90);
 
-/// What is to be done.
+/// The plan of a run.
 #[derive(Debug, Clone)]
 pub(crate) struct Plan {
     pub(crate) seed: u64,
     pub(crate) time: Duration,
-    /// Only so many reloads, and nothing else.
+    /// The number of reloads, if there are to be no other actions.
     pub(crate) reloads: Option<u64>,
-    /// A small file system can be had, to be filled.
+    /// Whether a small file system can be mounted and filled.
     pub(crate) disk: bool,
 }
 
@@ -59,7 +56,7 @@ fn soak(filters: &[String]) -> ExitCode {
         return ExitCode::SUCCESS; // another suite is meant
     }
     match plan() {
-        Ok(plan) => life::live(&plan),
+        Ok(plan) => run::soak(&plan),
         Err(why) => {
             say(&why);
             ExitCode::FAILURE
@@ -89,16 +86,16 @@ fn plan() -> Result<Plan, String> {
     };
     if !plan.disk {
         let why = enter_namespace();
-        say(&format!("LEFT OUT: no disk can be filled here: {why}"));
+        say(&format!("LEFT OUT: the full disk: {why}"));
     }
     Ok(plan)
 }
 
-/// Becomes the same program in a mount namespace of its own, where a file system can be mounted that
-/// goes with it. Returns only when that cannot be had: why.
+/// Executes this program again in a mount namespace of its own, which ends with it. Returns only if that is not possible,
+/// with the reason.
 fn enter_namespace() -> String {
     if !nix::unistd::geteuid().is_root() {
-        return "that takes root".to_owned();
+        return "that needs root".to_owned();
     }
     const UNSHARE: [&str; 2] = ["--mount", "--"];
     let tried = Command::new("unshare")

@@ -1,11 +1,11 @@
-//! Numbers that look random and come again with the seed (SplitMix64).
+//! Pseudo-random numbers, determined by a seed (SplitMix64).
 
 use std::time::Duration;
 
 pub(crate) struct Random(u64);
 
 impl Random {
-    /// `number`: which of the many that are made of one seed.
+    /// `number` selects one of the sequences of a seed.
     pub(crate) fn new(seed: u64, number: u64) -> Random {
         let mut random = Random(seed ^ number.wrapping_mul(0xd134_2543_de82_ef95));
         random.next();
@@ -19,7 +19,7 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    /// From 0 to `end`, without that.
+    /// At least 0 and less than `end`.
     pub(crate) fn below(&mut self, end: u64) -> u64 {
         self.next() % end.max(1)
     }

@@ -1,27 +1,23 @@
-//! What is said in the end.
+//! The report at the end of a run.
 
 use std::time::Duration;
 
 use server_starter_testing::say;
 
 use crate::Plan;
-use crate::life::{Life, Shared};
-use crate::steady_state::Rest;
+use crate::run::{Run, Shared};
+use crate::steady_state::SteadyState;
 
-/// How many lines of a list are shown.
+/// The number of lines shown of a list.
 const LINES: usize = 25;
 
-pub(crate) fn all(plan: &Plan, shared: &Shared, life: &Life<'_>) {
-    let counts: Vec<String> = life
-        .counts
-        .iter()
-        .map(|(n, c)| format!("{n} {c}"))
-        .collect();
-    say(&format!("  done: {}", counts.join(", ")));
+pub(crate) fn all(plan: &Plan, shared: &Shared, run: &Run<'_>) {
+    let counts: Vec<String> = run.counts.iter().map(|(n, c)| format!("{n} {c}")).collect();
+    say(&format!("  actions: {}", counts.join(", ")));
     let seen = shared.seen.lock().unwrap();
     let (answered, left) = (seen.answered, seen.left);
     say(&format!(
-        "  requests: {answered} answered, {left} clients left at once; half of them within {}, \
+        "  requests: {answered} answered, {left} connections closed without one; half of them within {}, \
          99 % within {}, 99.9 % within {}, the longest wait {:.3?}",
         within(&seen.times, 0.5),
         within(&seen.times, 0.99),
@@ -30,33 +26,33 @@ pub(crate) fn all(plan: &Plan, shared: &Shared, life: &Life<'_>) {
     ));
     let watched = shared.watched.lock().unwrap();
     say(&format!(
-        "  looks at it from outside: {}, the control socket answered within {:.3?}",
-        watched.looks, watched.longest
+        "  checks during the run: {}, the control socket answered within {:.3?}",
+        watched.checks, watched.longest
     ));
-    let every = life.rests.len().div_ceil(LINES).max(1);
-    let last = life.rests.len().saturating_sub(1);
-    for (number, (at, rest)) in life.rests.iter().enumerate() {
+    let every = run.steady_states.len().div_ceil(LINES).max(1);
+    let last = run.steady_states.len().saturating_sub(1);
+    for (number, (at, state)) in run.steady_states.iter().enumerate() {
         if number % every == 0 || number == last {
-            at_rest(*at, rest);
+            steady_state(*at, state);
         }
     }
     if plan.reloads.is_none() {
-        say("  left out: changes of the clock, which cannot be had for one process alone");
+        say("  left out: changes of the clock, which are not possible for one process");
     }
 }
 
-fn at_rest(at: Duration, rest: &Rest) {
+fn steady_state(at: Duration, state: &SteadyState) {
     say(&format!(
-        "  at rest after {:>7.1} s: generation {:>6}, {} descriptors, {} kB resident, {} kB of its own",
+        "  steady state after {:>7.1} s: generation {:>6}, {} descriptors, {} kB resident, {} kB of its own",
         at.as_secs_f64(),
-        rest.generation,
-        rest.descriptors(),
-        rest.memory,
-        rest.own_memory
+        state.generation,
+        state.descriptors(),
+        state.memory,
+        state.own_memory
     ));
 }
 
-/// The time within which this part of all were answered, as far as it was counted.
+/// The time within which this part of all requests was answered, as a power of two.
 fn within(times: &[u64], part: f64) -> String {
     let all: u64 = times.iter().sum();
     let mut sum = 0;
@@ -69,17 +65,17 @@ fn within(times: &[u64], part: f64) -> String {
     "-".to_owned()
 }
 
-/// Something has gone wrong: what was done before.
-pub(crate) fn failure(plan: &Plan, failures: &[String], life: &Life<'_>) {
+/// Reports the failures and the actions before them.
+pub(crate) fn failure(plan: &Plan, failures: &[String], run: &Run<'_>) {
     const MOST: usize = 300;
-    let from = life.log.len().saturating_sub(MOST);
-    say(&format!("what was done, the last {MOST} things at most:"));
-    for line in life.log.iter().skip(from) {
+    let from = run.log.len().saturating_sub(MOST);
+    say(&format!("the last actions, at most {MOST}:"));
+    for line in run.log.iter().skip(from) {
         say(&format!("    {line}"));
     }
     say(&format!(
-        "what it has said:\n    {}",
-        life.server.last_lines(80)
+        "the log of the supervisor:\n    {}",
+        run.server.last_lines(80)
     ));
     for failure in failures.iter().take(LINES) {
         say(&format!("FAILED: {failure}"));
@@ -90,6 +86,6 @@ pub(crate) fn failure(plan: &Plan, failures: &[String], life: &Life<'_>) {
     };
     let (seed, count) = (plan.seed, failures.len());
     say(&format!(
-        "soak: {count} failures; again: START_SERVER_SOAK_SEED={seed} {again} cargo test --test soak"
+        "soak: {count} failures; to repeat: START_SERVER_SOAK_SEED={seed} {again} cargo test --test soak"
     ));
 }

@@ -1,66 +1,69 @@
-//! At rest: what must be true when nothing has been asked for that is not over.
+//! The steady state: what must hold when no request to the supervisor is pending.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use server_starter_testing::Process;
 
-use crate::life::Life;
 use crate::load::ask;
+use crate::run::Run;
 use crate::wait_for;
 
-/// How it was.
+/// A steady state.
 #[derive(Debug, Clone)]
-pub(crate) struct Rest {
+pub(crate) struct SteadyState {
     pub(crate) generation: u64,
     /// The supervisor's open files, by kind.
     pub(crate) open: BTreeMap<String, usize>,
-    /// What the notify sockets need.
+    /// The number of files in the directory of the notification sockets.
     temporary: usize,
-    /// In kB: in all, and what is not a part of a file.
+    /// Resident memory, in kB.
     pub(crate) memory: u64,
+    /// Resident memory that is not mapped from a file, in kB.
     pub(crate) own_memory: u64,
 }
 
-impl Rest {
+impl SteadyState {
     pub(crate) fn descriptors(&self) -> usize {
         self.open.values().sum()
     }
 }
 
-/// Memory may grow by so much, in kB, over that of the first times.
+/// How much memory may grow since the first steady state, in kB.
 const GROWTH: u64 = 1024;
 
-/// Waits until all is at rest. `before`: an earlier time, as which it must be again.
-pub(crate) fn wait(life: &Life<'_>, before: Option<&Rest>) -> Result<Rest, String> {
+/// Waits for the steady state, which must equal the state `before`.
+pub(crate) fn wait(run: &Run<'_>, before: Option<&SteadyState>) -> Result<SteadyState, String> {
     let mut why = String::new();
-    let rest = wait_for(|| {
-        if life.server.exited().is_some() {
+    let state = wait_for(|| {
+        if run.server.exited().is_some() {
             return Some(None);
         }
-        match look(life, before) {
-            Ok(rest) => Some(Some(rest)),
+        match look(run, before) {
+            Ok(state) => Some(Some(state)),
             Err(reason) => {
                 why = reason;
                 None
             }
         }
     });
-    let rest = rest.flatten();
-    rest.ok_or_else(|| format!("it does not come to rest: {why}"))
+    state
+        .flatten()
+        .ok_or_else(|| format!("no steady state: {why}"))
 }
 
-/// Whether it is; if not, why not.
-fn look(life: &Life<'_>, before: Option<&Rest>) -> Result<Rest, String> {
-    let (server, dir) = (life.server, life.server.dir());
+/// The steady state, or the reason why there is none.
+fn look(run: &Run<'_>, before: Option<&SteadyState>) -> Result<SteadyState, String> {
+    let (server, dir) = (run.server, run.server.dir());
     let supervisor = server.process();
     let status = server.status().map_err(|e| e.to_string())?;
     let children = supervisor.children();
     let [worker] = children.as_slice() else {
-        return Err(format!("its children are {children:?}: {status}"));
+        return Err(format!("the children are {children:?}: {status}"));
     };
     let number = |name: &str| status.get(name)?.as_u64();
-    let generation = number("generation").ok_or_else(|| format!("none serves: {status}"))?;
+    let generation =
+        number("generation").ok_or_else(|| format!("no generation serves: {status}"))?;
     let workers = status.get("workers").and_then(|w| w.as_array());
     let is_it = |of: &serde_json::Value| {
         of.get("generation")?
@@ -74,7 +77,7 @@ fn look(life: &Life<'_>, before: Option<&Rest>) -> Result<Rest, String> {
     let alone = workers.filter(|all| all.len() == 1);
     let serving = status.get("state") == Some(&"serving".into());
     if !serving || alone.and_then(|all| is_it(all.first()?)).is_none() {
-        return Err(format!("worker {worker} is not all there is: {status}"));
+        return Err(format!("worker {worker} is not listed alone: {status}"));
     }
     same(
         "the status file",
@@ -84,15 +87,19 @@ fn look(life: &Life<'_>, before: Option<&Rest>) -> Result<Rest, String> {
     same("the pid file", &dir.read("pid"), &format!("{supervisor}\n"))?;
     let mut leftovers = dir.names("small");
     leftovers.retain(|name| name.starts_with("status."));
-    same("what is left of status files", &leftovers, &Vec::new())?;
-    let answer = ask(life.shared, true, 1, Duration::ZERO).map_err(|e| e.to_string())?;
+    same("temporary status files", &leftovers, &Vec::new())?;
+    let answer = ask(run.shared, true, 1, Duration::ZERO).map_err(|e| e.to_string())?;
     same(
-        "who answers",
+        "the worker that answers",
         &(answer.generation, answer.pid),
         &(generation, worker.0),
     )?;
-    if let Some(colour) = life.colour {
-        same("what the envdir said", &answer.colour, &colour.to_string())?;
+    if let Some(colour) = run.colour {
+        same(
+            "the value of the envdir",
+            &answer.colour,
+            &colour.to_string(),
+        )?;
     }
     let mut processes = dir.processes();
     processes.sort_unstable();
@@ -100,7 +107,7 @@ fn look(life: &Life<'_>, before: Option<&Rest>) -> Result<Rest, String> {
     wanted.sort_unstable();
     same("the processes", &processes, &wanted)?;
     same(
-        "its threads",
+        "the threads",
         &supervisor.status("Threads").as_deref(),
         &Some("1"),
     )?;
@@ -109,7 +116,7 @@ fn look(life: &Life<'_>, before: Option<&Rest>) -> Result<Rest, String> {
         let kilobytes = supervisor.status(name)?;
         kilobytes.strip_suffix(" kB")?.parse().ok()
     };
-    let rest = Rest {
+    let state = SteadyState {
         generation,
         open: open(supervisor),
         temporary: files_in(&dir.path("tmp")),
@@ -117,24 +124,24 @@ fn look(life: &Life<'_>, before: Option<&Rest>) -> Result<Rest, String> {
         own_memory: memory("RssAnon").ok_or("no RssAnon")?,
     };
     if let Some(before) = before {
-        same("its descriptors", &rest.open, &before.open)?;
-        same("its temporary files", &rest.temporary, &before.temporary)?;
-        if rest.own_memory > before.own_memory + GROWTH {
-            let (now, before) = (rest.own_memory, before.own_memory);
-            return Err(format!("it has {now} kB of its own, and had {before} kB"));
+        same("the descriptors", &state.open, &before.open)?;
+        same("the temporary files", &state.temporary, &before.temporary)?;
+        if state.own_memory > before.own_memory + GROWTH {
+            let (now, before) = (state.own_memory, before.own_memory);
+            return Err(format!("own memory has grown from {before} kB to {now} kB"));
         }
     }
-    Ok(rest)
+    Ok(state)
 }
 
 fn same<T: PartialEq + std::fmt::Debug>(what: &str, is: &T, was: &T) -> Result<(), String> {
     match is == was {
         true => Ok(()),
-        false => Err(format!("{what}: {is:?}, and not {was:?}")),
+        false => Err(format!("{what}: {is:?}, expected {was:?}")),
     }
 }
 
-/// What is open in a process, by kind: the numbers of sockets differ.
+/// The open files of a process by kind, without the inodes of sockets.
 fn open(process: Process) -> BTreeMap<String, usize> {
     let mut kinds = BTreeMap::new();
     for target in process.descriptors().into_values() {

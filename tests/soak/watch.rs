@@ -1,4 +1,4 @@
-//! Looks at the supervisor all the time, and at what must hold at every moment.
+//! Checks during the run what must hold at every moment.
 
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
@@ -7,26 +7,26 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::life::Shared;
+use crate::run::Shared;
 use crate::server::Server;
 
 #[derive(Debug, Default)]
 pub(crate) struct Watched {
-    pub(crate) looks: u64,
-    /// Until the control socket had answered.
+    pub(crate) checks: u64,
+    /// The longest time to an answer of the control socket.
     pub(crate) longest: Duration,
-    /// That of the last reload.
+    /// The generation of the last successful reload.
     generation: u64,
     since: Option<u64>,
     counters: HashMap<String, u64>,
-    /// Who each generation was.
+    /// The process of each generation.
     pids: HashMap<u64, u64>,
 }
 
-/// Between two looks.
+/// Between two checks.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// Looks until it is over.
+/// Checks until the run is over.
 pub(crate) fn watch_on(shared: &Shared, server: &Server) {
     let mut watched = Watched::default();
     while !shared.over.load(Ordering::Relaxed) {
@@ -34,50 +34,50 @@ pub(crate) fn watch_on(shared: &Shared, server: &Server) {
         let seen = match server.status() {
             Ok(status) => {
                 watched.longest = watched.longest.max(start.elapsed());
-                watched.look(server, &status).and_then(|()| file(server))
+                watched.check(server, &status).and_then(|()| file(server))
             }
             Err(e) => Err(format!("the control socket: {e}")),
         };
         if let Err(why) = seen {
             shared.fail(&format!("watching: {why}"));
         }
-        watched.looks += 1;
+        watched.checks += 1;
         thread::sleep(PAUSE);
     }
     *shared.watched.lock().unwrap() = watched;
 }
 
 impl Watched {
-    fn look(&mut self, server: &Server, status: &Value) -> Result<(), String> {
+    fn check(&mut self, server: &Server, status: &Value) -> Result<(), String> {
         let wrong = |what: &str| Err(format!("{what}: {status}"));
         let number = |value: &Value, name: &str| value.get(name).and_then(Value::as_u64);
         if number(status, "pid") != Some(server.process().0 as u64) {
-            return wrong("another process");
+            return wrong("the pid has changed");
         }
         let since = number(status, "since");
         if since.is_none() || self.since.is_some_and(|before| since != Some(before)) {
-            return wrong(&format!("it was started at {:?}", self.since));
+            return wrong(&format!("the start time was {:?}", self.since));
         }
         self.since = since;
-        // Before a reload is over, the new one may die, and the one before serves on.
+        // Until a reload is over the new worker may die, and the old one serves on.
         let over = status
             .pointer("/lastReload/generation")
             .and_then(Value::as_u64);
         self.generation = self.generation.max(over.unwrap_or(0));
         let generation = number(status, "generation");
         if generation.is_some_and(|now| now < self.generation) {
-            return wrong(&format!("generation {} has taken over", self.generation));
+            return wrong(&format!("generation {} had taken over", self.generation));
         }
         let workers = status.get("workers").and_then(Value::as_array);
         let workers = workers.map(Vec::as_slice).unwrap_or_default();
         let starting = |worker: &&Value| worker.get("state") == Some(&"starting".into());
         if workers.iter().filter(starting).count() > 1 {
-            return wrong("two are starting");
+            return wrong("two workers are starting");
         }
         for worker in workers {
             let (Some(of), Some(pid)) = (number(worker, "generation"), number(worker, "pid"))
             else {
-                return wrong("a worker without a number");
+                return wrong("a worker lacks its generation or its pid");
             };
             if *self.pids.entry(of).or_insert(pid) != pid {
                 return wrong(&format!("generation {of} was another process before"));
@@ -104,7 +104,7 @@ fn is_stopping(status: &Value) -> bool {
     status.get("state") == Some(&"stopping".into())
 }
 
-/// The status file is there, and whole.
+/// Checks that the status file exists and is complete.
 fn file(server: &Server) -> Result<(), String> {
     let path = server.dir().path("small/status");
     let text = std::fs::read_to_string(path).map_err(|e| format!("the status file: {e}"))?;

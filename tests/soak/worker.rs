@@ -1,10 +1,10 @@
-//! The worker: this very program. What kind of worker a generation is, the seed decides: most are well
-//! behaved, some are late, fail, hang, die, or do not leave.
+//! The worker, which is this program. The seed determines the behaviour of each generation: most serve well, some are
+//! slow, fail, hang, die, or do not exit.
 //!
-//! A worker that is killed takes with it what it has accepted. So that no failed request can be
-//! explained away by that, a worker shows when there is nothing to lose: its name is [`EMPTY`] as soon
-//! as it accepts no more and has answered everybody, or if it never accepts at all. One that is to be
-//! killed while it serves is parked first (SIGUSR1): it empties itself and stops.
+//! A killed worker loses the requests that it has accepted. So that each failed request is the supervisor's fault, only
+//! workers without requests are killed. Such a worker has the name [`EMPTY`]: it accepts no more and has answered all
+//! requests, or never accepted any. A worker that serves is parked before it is killed: at SIGUSR1 it answers its
+//! requests and stops itself.
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
@@ -18,50 +18,50 @@ use server_starter_worker::{Signal, Stop, generation, notify};
 
 use crate::random::Random;
 
-/// The name, as ps(1) shows it, of a worker that has no request and will never have one.
+/// The name, as ps(1) shows it, of a worker that has no requests and accepts none.
 pub(crate) const EMPTY: &str = "soak-empty";
 
 /// How a generation behaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Character {
+pub(crate) enum Behaviour {
     Good,
-    /// Takes so long to be ready.
+    /// Is ready after this time.
     Slow(Duration),
-    /// Exits before it is ready, after so long.
+    /// Exits after this time without being ready.
     Fails(Duration),
     /// Is killed by a signal before it is ready.
     Crashes,
-    /// Is never ready; and does not leave when told to.
+    /// Is never ready. Ignores TERM if `stubborn`.
     Hangs {
         stubborn: bool,
     },
-    /// Ends by itself so long after it was ready.
+    /// Exits this time after it was ready.
     Dies(Duration),
-    /// Stops to work, and to say that it lives, so long after it was ready.
+    /// Stops to serve and to ping this time after it was ready.
     Stuck(Duration),
-    /// When told to leave, takes so long.
+    /// Exits this time after TERM.
     Lingers(Duration),
-    /// Does not leave when told to.
+    /// Does not exit at TERM.
     Stays,
 }
 
-impl Character {
-    pub(crate) fn of(seed: u64, generation: u64) -> Character {
+impl Behaviour {
+    pub(crate) fn of(seed: u64, generation: u64) -> Behaviour {
         let mut random = Random::new(seed, generation << 32);
         let (kind, time) = (random.below(100), random.below(1000));
         let millis = Duration::from_millis;
         match kind {
-            _ if generation == 1 => Character::Good,
-            0..60 => Character::Good,
-            60..70 => Character::Slow(millis(time / 2)),
-            70..76 => Character::Fails(millis(time / 10)),
-            76..79 => Character::Crashes,
-            79..81 => Character::Hangs { stubborn: false },
-            81..83 => Character::Hangs { stubborn: true },
-            83..88 => Character::Dies(millis(time * 2)),
-            88..89 => Character::Stuck(millis(time)),
-            89..97 => Character::Lingers(millis(time)),
-            _ => Character::Stays,
+            _ if generation == 1 => Behaviour::Good,
+            0..60 => Behaviour::Good,
+            60..70 => Behaviour::Slow(millis(time / 2)),
+            70..76 => Behaviour::Fails(millis(time / 10)),
+            76..79 => Behaviour::Crashes,
+            79..81 => Behaviour::Hangs { stubborn: false },
+            81..83 => Behaviour::Hangs { stubborn: true },
+            83..88 => Behaviour::Dies(millis(time * 2)),
+            88..89 => Behaviour::Stuck(millis(time)),
+            89..97 => Behaviour::Lingers(millis(time)),
+            _ => Behaviour::Stays,
         }
     }
 }
@@ -72,19 +72,19 @@ pub(crate) fn run() -> Result<ExitCode> {
     let stop = Stop::on(&[Signal::Term, Signal::Int, Signal::Usr1])?;
     let number = generation().unwrap_or(0);
     let seed = std::env::var("SOAK_SEED").ok();
-    let character = match seed.and_then(|seed| seed.parse().ok()) {
-        Some(seed) => Character::of(seed, number),
-        None => Character::Good,
+    let behaviour = match seed.and_then(|seed| seed.parse().ok()) {
+        Some(seed) => Behaviour::of(seed, number),
+        None => Behaviour::Good,
     };
-    match character {
-        Character::Slow(time) => thread::sleep(time),
-        Character::Fails(time) => {
+    match behaviour {
+        Behaviour::Slow(time) => thread::sleep(time),
+        Behaviour::Fails(time) => {
             rename(EMPTY)?;
             thread::sleep(time);
             return Ok(ExitCode::FAILURE);
         }
-        Character::Crashes => raise(Number::SIGSEGV)?,
-        Character::Hangs { stubborn } => {
+        Behaviour::Crashes => raise(Number::SIGSEGV)?,
+        Behaviour::Hangs { stubborn } => {
             rename(EMPTY)?;
             leave(stop, stubborn)?;
             return Ok(ExitCode::SUCCESS);
@@ -92,25 +92,25 @@ pub(crate) fn run() -> Result<ExitCode> {
         _ => {}
     }
     rename("soak-serves")?;
-    let life = match character {
-        Character::Dies(time) | Character::Stuck(time) => Some(time),
+    let life = match behaviour {
+        Behaviour::Dies(time) | Behaviour::Stuck(time) => Some(time),
         _ => None,
     };
     let serving = Serving::new(number)?;
     notify::ready()?;
     serving.until(stop, life)?;
     rename(EMPTY)?;
-    match character {
-        Character::Dies(_) if !stop.requested() => return Ok(ExitCode::FAILURE),
-        Character::Stuck(_) => leave(stop, false)?,
-        Character::Lingers(time) => thread::sleep(time),
+    match behaviour {
+        Behaviour::Dies(_) if !stop.requested() => return Ok(ExitCode::FAILURE),
+        Behaviour::Stuck(_) => leave(stop, false)?,
+        Behaviour::Lingers(time) => thread::sleep(time),
         _ => {}
     }
-    leave(stop, character == Character::Stays)?;
+    leave(stop, behaviour == Behaviour::Stays)?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// Waits to be told to leave. Whoever is parked stops there and then, and is killed.
+/// Waits for the signal to stop. A parked worker stops itself, and is killed then.
 fn leave(stop: Stop, stubborn: bool) -> Result<()> {
     stop.wait();
     if stop.signal() == Some(Signal::Usr1) {
@@ -129,15 +129,15 @@ fn rename(name: &str) -> std::io::Result<()> {
     std::fs::write("/proc/self/comm", name)
 }
 
-/// Between two signs of life.
+/// Between two pings of the watchdog.
 const PING: Duration = Duration::from_millis(500);
 
-/// How long a client may take to say what it wants.
+/// How long a client may take to send its request.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 struct Serving {
     sockets: WorkerSockets,
-    /// What each answer says after the request's own number.
+    /// The part of each answer after the number of the request.
     about: String,
     requests: Vec<JoinHandle<()>>,
 }
@@ -152,7 +152,7 @@ impl Serving {
         })
     }
 
-    /// Serves until told to leave, or until `life` is over; then it answers whom it has accepted.
+    /// Serves until the signal to stop, or for the time `life`; then answers the requests that were accepted.
     fn until(mut self, stop: Stop, life: Option<Duration>) -> Result<()> {
         let end = life.map(|life| Instant::now() + life);
         let mut ping = Instant::now();
@@ -178,13 +178,13 @@ impl Serving {
         for client in self.sockets.accept() {
             let about = self.about.clone();
             self.requests.push(thread::spawn(move || {
-                let _ = answer(client, &about); // it may have gone
+                let _ = answer(client, &about); // the client may have closed the connection
             }));
         }
     }
 }
 
-/// `NUMBER MILLISECONDS` is answered so much later by `NUMBER GENERATION PID COLOUR`.
+/// Answers the request `NUMBER MILLISECONDS`, after that time, with `NUMBER GENERATION PID COLOUR`.
 fn answer(mut client: UnixStream, about: &str) -> Result<()> {
     client.set_read_timeout(Some(PATIENCE))?;
     let mut line = String::new();

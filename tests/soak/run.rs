@@ -1,4 +1,4 @@
-//! One life of a supervisor, from start to stop.
+//! A run, from the start of the supervisor to its stop.
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -17,13 +17,13 @@ use server_starter_testing::say;
 use crate::load::{CLIENTS, Seen, ask_on};
 use crate::random::Random;
 use crate::server::Server;
-use crate::steady_state::{self, Rest};
+use crate::steady_state::{self, SteadyState};
 use crate::watch::{Watched, watch_on};
 use crate::{Plan, actions, report, wait_for};
 
-/// What all threads have in common.
+/// What all threads share.
 pub(crate) struct Shared {
-    /// Clients are to stop.
+    /// Whether clients are to stop.
     pub(crate) over: AtomicBool,
     failures: Mutex<Vec<String>>,
     pub(crate) seen: Mutex<Seen>,
@@ -45,33 +45,34 @@ impl Shared {
     }
 }
 
-/// What is done to it, and what is left of that.
-pub(crate) struct Life<'a> {
+/// The state of the run.
+pub(crate) struct Run<'a> {
     pub(crate) server: &'a Server,
     pub(crate) shared: &'a Shared,
-    /// What was done when.
+    /// All actions, with their times.
     pub(crate) log: Vec<String>,
-    /// It is shown as it goes.
+    /// Whether the log is shown at once.
     verbose: bool,
     pub(crate) counts: BTreeMap<&'static str, u64>,
-    pub(crate) rests: Vec<(Duration, Rest)>,
-    /// Connections to the control socket that say nothing more.
+    pub(crate) steady_states: Vec<(Duration, SteadyState)>,
+    /// Connections to the control socket with an incomplete message.
     pub(crate) held: Vec<UnixStream>,
-    /// Commands that wait for their answer.
+    /// Commands that still run.
     pub(crate) background: Vec<Child>,
-    /// What workers are told by the envdir.
+    /// The value of `COLOUR` in the envdir.
     pub(crate) colour: Option<u64>,
 }
 
-/// From one rest to the next.
+/// The number of actions between two checks of the steady state.
 const ACTIONS: u64 = 12;
+/// The number of reloads between two checks of the steady state.
 const RELOADS: u64 = 250;
 
-pub(crate) fn live(plan: &Plan) -> ExitCode {
+pub(crate) fn soak(plan: &Plan) -> ExitCode {
     let server = match Server::start(plan) {
         Ok(server) => server,
         Err(why) => {
-            say(&format!("soak: it has not started:\n    {why}"));
+            say(&format!("soak: the supervisor did not start:\n    {why}"));
             return ExitCode::FAILURE;
         }
     };
@@ -84,13 +85,13 @@ pub(crate) fn live(plan: &Plan) -> ExitCode {
         port: server.port,
         start: Instant::now(),
     };
-    let mut life = Life {
+    let mut run = Run {
         server: &server,
         shared: &shared,
         log: Vec::new(),
         verbose: std::env::var_os("START_SERVER_SOAK_VERBOSE").is_some(),
         counts: BTreeMap::new(),
-        rests: Vec::new(),
+        steady_states: Vec::new(),
         held: Vec::new(),
         background: Vec::new(),
         colour: None,
@@ -102,28 +103,28 @@ pub(crate) fn live(plan: &Plan) -> ExitCode {
         }
         scope.spawn(|| watch_on(&shared, &server));
         let over = StopAtTheEnd(&shared.over);
-        if let Err(why) = life.drive(plan) {
+        if let Err(why) = run.drive(plan) {
             shared.fail(&why);
         }
         drop(over);
     });
     if !shared.has_failed() {
-        life.stop(plan).unwrap_or_else(|why| shared.fail(&why));
+        run.stop(plan).unwrap_or_else(|why| shared.fail(&why));
     }
     let failures = shared.failures.lock().unwrap().clone();
     let took = shared.start.elapsed().as_secs_f64();
     say(&format!("soak: seed {}, {took:.1} s", plan.seed));
-    report::all(plan, &shared, &life);
+    report::all(plan, &shared, &run);
     match failures.is_empty() {
         true => ExitCode::SUCCESS,
         false => {
-            report::failure(plan, &failures, &life);
+            report::failure(plan, &failures, &run);
             ExitCode::FAILURE
         }
     }
 }
 
-/// The clients stop even when this panics: the scope waits for them.
+/// Stops the clients even after a panic, since the scope waits for them.
 struct StopAtTheEnd<'a>(&'a AtomicBool);
 
 impl Drop for StopAtTheEnd<'_> {
@@ -132,43 +133,46 @@ impl Drop for StopAtTheEnd<'_> {
     }
 }
 
-impl Life<'_> {
+impl Run<'_> {
     fn drive(&mut self, plan: &Plan) -> Result<(), String> {
-        // What it has from us and did not want goes with the first upgrade.
+        // The first upgrade closes descriptors that the supervisor inherited without need.
         self.server.run(&["--upgrade"], 0)?;
-        self.rest()?;
+        self.check_steady_state()?;
         match plan.reloads {
             Some(reloads) => self.reload(reloads),
-            None => self.suffer(plan),
+            None => self.disturb(plan),
         }?;
-        self.calm()?;
-        self.rest()
+        self.undo()?;
+        self.check_steady_state()
     }
 
-    /// Everything at random.
-    fn suffer(&mut self, plan: &Plan) -> Result<(), String> {
+    /// Random actions.
+    fn disturb(&mut self, plan: &Plan) -> Result<(), String> {
         let end = self.shared.start + plan.time;
         for number in 1.. {
             let mut random = Random::new(plan.seed, number);
             let action = actions::pick(&mut random, plan.disk);
             self.note(action.name);
             (action.run)(self, &mut random).map_err(|why| format!("{}: {why}", action.name))?;
-            self.still_there()?;
+            self.check_running()?;
             if number % ACTIONS == 0 {
-                self.calm()?;
-                self.rest()?;
+                self.undo()?;
+                self.check_steady_state()?;
             }
             if Instant::now() > end || self.shared.has_failed() {
                 break;
             }
-            thread::sleep(random.millis(120)); // a part of the load: nothing is waited for
+            thread::sleep(random.millis(120)); // part of the load, not a wait for an event
         }
         Ok(())
     }
 
-    /// Reloads, each as soon as the one before is over.
+    /// Reloads, each as soon as the last one is over.
     fn reload(&mut self, reloads: u64) -> Result<(), String> {
-        let mut generation = self.rests.last().map_or(1, |(_, rest)| rest.generation);
+        let mut generation = self
+            .steady_states
+            .last()
+            .map_or(1, |(_, state)| state.generation);
         let path = self.server.dir().path("small/status");
         for number in 1..=reloads {
             self.server.signal(Signal::SIGHUP);
@@ -181,11 +185,13 @@ impl Life<'_> {
             };
             if wait_for(alone).is_none() {
                 let text = self.server.dir().read("small/status");
-                return Err(format!("generation {generation} is not alone: {text:?}"));
+                return Err(format!(
+                    "generation {generation} does not come to be alone: {text:?}"
+                ));
             }
             if number % RELOADS == 0 {
                 actions::rotate(self)?;
-                self.rest()?;
+                self.check_steady_state()?;
             }
             if self.shared.has_failed() {
                 break;
@@ -194,7 +200,7 @@ impl Life<'_> {
         Ok(())
     }
 
-    /// For the log of what was done.
+    /// Counts and logs an action.
     pub(crate) fn note(&mut self, what: &'static str) {
         *self.counts.entry(what).or_default() += 1;
         self.write(what);
@@ -209,20 +215,20 @@ impl Life<'_> {
         self.log.push(line);
     }
 
-    fn still_there(&self) -> Result<(), String> {
+    fn check_running(&self) -> Result<(), String> {
         match self.server.exited() {
             None => Ok(()),
             Some(status) => Err(format!("the supervisor has ended: {status}")),
         }
     }
 
-    /// Takes back all that would keep it from coming to rest.
-    fn calm(&mut self) -> Result<(), String> {
-        self.write("calm");
-        actions::take_back(self)?;
+    /// Undoes all that would keep the supervisor from its steady state.
+    fn undo(&mut self) -> Result<(), String> {
+        self.write("undo all");
+        actions::undo(self)?;
         self.held.clear();
         self.wait_for_background()?;
-        // A worker that died soon after many others is replaced after a pause only, but for this.
+        // HUP ends the pause before the replacement of a worker after many deaths.
         self.server.signal(Signal::SIGHUP);
         actions::rotate(self)
     }
@@ -237,16 +243,16 @@ impl Life<'_> {
         Ok(())
     }
 
-    fn rest(&mut self) -> Result<(), String> {
-        let before = self.rests.first().map(|(_, rest)| rest);
-        let rest = steady_state::wait(self, before)?;
+    fn check_steady_state(&mut self) -> Result<(), String> {
+        let before = self.steady_states.first().map(|(_, state)| state);
+        let state = steady_state::wait(self, before)?;
         let at = self.shared.start.elapsed();
-        self.write(&format!("at rest, generation {}", rest.generation));
-        self.rests.push((at, rest));
+        self.write(&format!("steady state, generation {}", state.generation));
+        self.steady_states.push((at, state));
         Ok(())
     }
 
-    /// In the midst of things; and then nothing is left.
+    /// Stops the supervisor, perhaps during a reload; then nothing may be left.
     fn stop(&mut self, plan: &Plan) -> Result<(), String> {
         let mut random = Random::new(plan.seed, 0);
         for _ in 0..random.below(3) {
@@ -258,14 +264,14 @@ impl Life<'_> {
             true => drop(self.server.run(&["--stop"], 0)?),
             false => self.server.signal(random.pick(&signals).unwrap()),
         }
-        let status = wait_for(|| self.server.exited()).ok_or("it does not stop")?;
+        let status = wait_for(|| self.server.exited()).ok_or("the supervisor does not stop")?;
         if !status.success() {
-            return Err(format!("after the stop: {status}"));
+            return Err(format!("exit status after the stop: {status}"));
         }
         let dir = self.server.dir();
         let processes = dir.processes();
         if !processes.is_empty() {
-            return Err(format!("after the stop {processes:?} are there"));
+            return Err(format!("processes are left after the stop: {processes:?}"));
         }
         let expected = [
             "start_server",
@@ -283,11 +289,11 @@ impl Life<'_> {
             .concat();
         left.retain(|name| !expected.contains(&name.as_str()));
         if !left.is_empty() {
-            return Err(format!("after the stop {left:?} are there"));
+            return Err(format!("files are left after the stop: {left:?}"));
         }
         match TcpStream::connect(("127.0.0.1", self.server.port)) {
             Err(e) if e.kind() == ErrorKind::ConnectionRefused => Ok(()),
-            other => Err(format!("after the stop somebody listens: {other:?}")),
+            other => Err(format!("the port is open after the stop: {other:?}")),
         }
     }
 }
