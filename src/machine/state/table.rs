@@ -280,7 +280,7 @@ impl MachineState {
                 self.stopping_worker_died(cx, &dead, status, code)
             }
 
-            // Impossible: a worker is new in `Starting` alone, and none is alive in `Ended`.
+            // Impossible: a worker is new in `Starting` alone, and the caller exits in `Ended`.
             (
                 phase @ (Serving
                 | Checking { .. }
