@@ -316,6 +316,9 @@ impl Supervisor {
         fds.push(readable(self.signals.as_fd()));
         fds.extend(self.timer.as_ref().map(|timer| readable(timer.as_fd())));
         fds.extend(self.adopted.fds().map(readable));
+        let notifier = fds.len();
+        fds.extend(self.notifier.fd().map(writable));
+        let notifier = notifier..fds.len();
         let sockets = fds.len();
         fds.extend(self.reopener.fds().map(readable));
         let sockets = sockets..fds.len();
@@ -326,6 +329,9 @@ impl Supervisor {
                 let ready: Vec<PollFlags> = fds.iter().map(flags).collect();
                 let ready =
                     |range: Range<usize>| ready.get(range).unwrap_or_default().iter().copied();
+                if ready(notifier).any(|flags| !flags.is_empty()) {
+                    self.notifier.flush();
+                }
                 self.sockets_shut_down |= ready(sockets).any(|flags| !flags.is_empty());
                 self.notify_sockets.mark_ready(ready(notify_sockets));
                 if let Some(server) = &mut self.control {

@@ -1,6 +1,7 @@
 //! systemd: what it is told, sd_notify(3), and its fd store.
 
 mod notify;
+mod outbox;
 pub(crate) mod store;
 
 pub(crate) use notify::{Notifier, NotifierState, Status, Timeouts};

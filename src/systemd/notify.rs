@@ -4,19 +4,17 @@
 //! it ends, in failure, too; `STOPPING=1`; a `STATUS=` line for `systemctl status`; `WATCHDOG=1` from the
 //! loop, so that a supervisor that hangs is noticed.
 
-use std::os::linux::net::SocketAddrExt;
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 use sd_notify::NotifyState;
 use serde::{Deserialize, Serialize};
 
 use super::is_listening;
+use super::outbox::Outbox;
 use crate::error::DisplayIoError;
 use crate::history::History;
 use crate::machine::{Generation, Report, Time};
-use crate::sys;
 use crate::sys::process::describe_end;
 use crate::types::Pid;
 
@@ -25,11 +23,6 @@ const MARGIN: Duration = Duration::from_secs(10);
 
 /// The least time between two status lines that only relay a worker's `STATUS=`: a worker may send many.
 const STATUS_INTERVAL: Duration = Duration::from_millis(100);
-
-/// How often and how soon `READY=1` is sent again if it could not be sent. Without it systemd would end the
-/// service when the start time-out is over.
-const READY_TRIES: u32 = 90;
-const READY_RETRY: Duration = Duration::from_secs(1);
 
 /// Sends the notifications. Does nothing without a service manager.
 pub(crate) struct Notifier {
@@ -42,8 +35,7 @@ pub(crate) struct Notifier {
     /// A worker's `STATUS=` has changed since the last status line.
     status_changed: bool,
     next_status: Time,
-    /// The last notification could not be sent; already logged.
-    send_failed: bool,
+    outbox: Outbox,
 }
 
 /// How long a start and a stop may take.
@@ -67,10 +59,8 @@ pub(crate) struct NotifierState {
     activity: Option<String>,
     /// The worker that is not ready yet.
     starting: Option<(Generation, Pid)>,
-    /// How often to try again to send `READY=1`. 0 if that was sent.
-    ready_tries: u32,
-    /// `RELOADING=1` could not be sent, without which `READY=1` ends no reload of `Type=notify-reload`.
-    reloading_unsent: bool,
+    /// Messages that systemd has not taken yet.
+    unsent: Vec<String>,
 }
 
 /// The source of the status line.
@@ -94,54 +84,62 @@ impl Notifier {
             state: NotifierState::default(),
             status_changed: false,
             next_status: now,
-            send_failed: false,
+            outbox: Outbox::default(),
         }
     }
 
     /// The state that the next program in this process resumes.
-    pub(crate) fn state(&self) -> &NotifierState {
-        &self.state
+    pub(crate) fn state(&self) -> NotifierState {
+        NotifierState {
+            unsent: self.outbox.unsent(),
+            ..self.state.clone()
+        }
     }
 
     /// Goes on with the state of the program before. The status line is sent again.
-    pub(crate) fn resume(&mut self, state: NotifierState) {
+    pub(crate) fn resume(&mut self, mut state: NotifierState) {
+        self.outbox = Outbox::resume(std::mem::take(&mut state.unsent));
         self.state = state;
         self.status_changed = true;
     }
 
     /// Tells systemd which process is the service, after `--daemonize`.
     pub(crate) fn announce_daemon(&mut self) {
-        self.send(&[NotifyState::MainPid(std::process::id())]);
+        self.post(&[NotifyState::MainPid(std::process::id())]);
+    }
+
+    /// To be polled for room: systemd has not read for so long that its queue is full.
+    pub(crate) fn fd(&self) -> Option<BorrowedFd<'_>> {
+        self.outbox.fd()
     }
 
     /// When [`tick`](Notifier::tick) has something to send.
     pub(crate) fn deadline(&self) -> Option<Time> {
         let ping = self.ping_every.map(|_| self.next_ping);
-        let unsent = self.status_changed || self.state.ready_tries > 0;
-        let status = (unsent && self.listening).then_some(self.next_status);
-        [ping, status].into_iter().flatten().min()
+        let status = (self.status_changed && self.listening).then_some(self.next_status);
+        [ping, status, self.outbox.deadline()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
-    /// Sends what is due. `READY=1` waits for a service manager that does not read; pings and status lines
-    /// are left out instead.
+    /// Sends what is due.
     pub(crate) fn tick(&mut self, now: Time, status: Status<'_>) {
+        self.outbox.tick(now);
         if let Some(every) = self.ping_every.filter(|_| self.next_ping <= now) {
-            if has_room() {
-                self.send(&[NotifyState::Watchdog]);
-            }
+            self.outbox.offer(&[NotifyState::Watchdog]);
             self.next_ping = now.saturating_add(every);
-        }
-        if self.listening && self.state.ready_tries > 0 && self.next_status <= now {
-            self.next_status = now.saturating_add(READY_RETRY);
-            self.send_ready(status);
         }
         if self.listening && self.status_changed && self.next_status <= now {
             self.next_status = now.saturating_add(STATUS_INTERVAL);
-            if has_room() {
-                self.status_changed = false;
-                self.send_with_status(status, &[]);
-            }
+            let line = self.state.status_line(status);
+            self.status_changed = !self.outbox.offer(&[NotifyState::Status(&line)]);
         }
+    }
+
+    /// systemd reads again.
+    pub(crate) fn flush(&mut self) {
+        self.outbox.flush();
     }
 
     /// A worker's `STATUS=` has changed. [`tick`](Notifier::tick) sends the new status line.
@@ -163,7 +161,7 @@ impl Notifier {
                 let bounded = history.failure().is_none() || self.timeouts.attempts_are_limited;
                 let start = self.timeouts.start.saturating_add(MARGIN);
                 let extension = bounded.then(|| extend(start));
-                self.send_with_status(status, extension.as_slice());
+                self.offer_with_status(status, extension.as_slice());
             }
             Report::FailedToStart { generation, .. }
             | Report::NeverReady { generation, .. }
@@ -173,38 +171,37 @@ impl Notifier {
                 self.state.activity = Some(format!(
                     "generation {generation} failed to start: {reason}, trying again"
                 ));
-                self.send_with_status(status, &[]);
+                self.offer_with_status(status, &[]);
             }
             Report::Ready { .. } => {
                 self.state.starting = None;
                 self.state.activity = history.is_reloading().then(|| "reloading".to_owned());
             }
             Report::KillDelayed(_) => {
-                self.send_with_status(status, &[]);
+                self.offer_with_status(status, &[]);
             }
             Report::Extended { by, .. } => {
-                self.send(&[extend(by.saturating_add(MARGIN))]);
+                self.outbox.offer(&[extend(by.saturating_add(MARGIN))]);
             }
             Report::DiedUnexpectedly {
                 pid, status: how, ..
             } => {
                 let how = describe_end(*how);
                 self.state.activity = Some(format!("worker {pid} died ({how}), replacing it"));
-                self.send_with_status(status, &[]);
+                self.offer_with_status(status, &[]);
             }
             Report::Reloading(_) | Report::AutoRestart { .. } => {
                 self.state.activity = Some("reloading".to_owned());
-                self.state.ready_tries = 0; // the end of this reload sends it
                 self.send_reloading(status);
             }
             Report::GaveUp { kept: None, .. } => {
                 let line = format!("gave up: {}", history.reason());
-                self.send(&[NotifyState::Status(&line)]);
+                self.outbox.offer(&[NotifyState::Status(&line)]);
             }
             Report::Settled => {
                 self.state.activity = None;
                 self.state.starting = None;
-                self.send_ready(status);
+                self.post_with_status(status, &[NotifyState::Ready]);
             }
             Report::Stopping { alive, .. } => {
                 let line = format!("stopping, waiting for {alive} workers");
@@ -213,9 +210,8 @@ impl Notifier {
                 let mut states = vec![NotifyState::Stopping];
                 states.extend(stop);
                 states.push(NotifyState::Status(&line));
-                self.send(&states);
+                self.post(&states);
                 self.state.stopping = true;
-                self.state.ready_tries = 0;
                 self.state.activity = Some(line);
             }
             _ => {}
@@ -225,53 +221,31 @@ impl Notifier {
     fn send_reloading(&mut self, status: Status<'_>) {
         // Both in one datagram: systemd compares the time with that of its own request.
         match NotifyState::monotonic_usec_now() {
-            Ok(time) => {
-                let sent = self.send_with_status(status, &[NotifyState::Reloading, time]);
-                self.state.reloading_unsent = !sent;
-            }
+            Ok(time) => self.post_with_status(status, &[NotifyState::Reloading, time]),
             Err(e) => tracing::warn!("cannot read the clock for systemd: {}", DisplayIoError(&e)),
         }
     }
 
-    fn send_ready(&mut self, status: Status<'_>) {
-        if self.state.reloading_unsent {
-            self.send_reloading(status);
-        }
-        let sent = self.send_with_status(status, &[NotifyState::Ready]);
-        self.state.ready_tries = match self.state.ready_tries {
-            _ if sent => 0,
-            0 => READY_TRIES,
-            tries => tries - 1,
-        };
-    }
-
-    /// Sends these and the status line in one datagram. Returns whether that succeeded.
-    fn send_with_status(&mut self, status: Status<'_>, states: &[NotifyState<'_>]) -> bool {
-        if !self.listening {
-            return true;
-        }
+    /// Sends these and the status line in one datagram, now or as soon as systemd reads.
+    fn post_with_status(&mut self, status: Status<'_>, states: &[NotifyState<'_>]) {
         let line = self.state.status_line(status);
         let mut states = states.to_vec();
         states.push(NotifyState::Status(&line));
-        self.send(&states)
+        self.post(&states);
     }
 
-    fn send(&mut self, states: &[NotifyState<'_>]) -> bool {
-        if !self.listening {
-            return true;
+    /// Sends these and the status line, if systemd reads. Otherwise a status line follows when it does.
+    fn offer_with_status(&mut self, status: Status<'_>, states: &[NotifyState<'_>]) {
+        let line = self.state.status_line(status);
+        let mut states = states.to_vec();
+        states.push(NotifyState::Status(&line));
+        self.status_changed |= !self.outbox.offer(&states);
+    }
+
+    fn post(&mut self, states: &[NotifyState<'_>]) {
+        if self.listening {
+            self.outbox.post(states);
         }
-        let sent = sd_notify::notify(states);
-        let failed_before = std::mem::replace(&mut self.send_failed, sent.is_err());
-        if let (Err(e), false) = (&sent, failed_before) {
-            let socket = std::env::var_os("NOTIFY_SOCKET").unwrap_or_default();
-            tracing::warn!(
-                "failed to notify systemd: {}: {}{}",
-                socket.to_string_lossy(),
-                DisplayIoError(e),
-                hint(e)
-            );
-        }
-        sent.is_ok()
     }
 }
 
@@ -309,31 +283,6 @@ impl NotifierState {
         // A newline would begin another field.
         line.replace(char::is_control, " ")
     }
-}
-
-/// The settings of a unit that keep the service from its notification socket.
-fn hint(error: &std::io::Error) -> &'static str {
-    match error.raw_os_error() {
-        Some(libc::ENOENT | libc::EACCES | libc::ECONNREFUSED) => {
-            " (RootDirectory=, InaccessiblePaths= or TemporaryFileSystem= in the unit may hide it)"
-        }
-        _ => "",
-    }
-}
-
-/// Whether systemd's socket takes one more datagram at once.
-fn has_room() -> bool {
-    let room = || -> std::io::Result<bool> {
-        let path = std::env::var_os("NOTIFY_SOCKET").unwrap_or_default();
-        let address = match path.as_bytes() {
-            [b'@', name @ ..] => SocketAddr::from_abstract_name(name)?,
-            _ => SocketAddr::from_pathname(&path)?,
-        };
-        let socket = UnixDatagram::unbound()?;
-        socket.connect_addr(&address)?;
-        sys::datagram::takes_more(&socket)
-    };
-    room().unwrap_or(true) // the error comes again when it is sent, and is logged then
 }
 
 fn extend(by: Duration) -> NotifyState<'static> {

@@ -1,7 +1,9 @@
 //! Notifications to systemd, sd_notify(3). A socket of the test stands for the service manager.
 
 mod extensions {
+    use std::os::unix::net::UnixDatagram;
     use std::path::Path;
+    use std::time::Duration;
 
     use server_starter_testing::NotifyClient;
     use server_starter_testing::workers::{FAILS_ON_DEMAND, SLEEPS};
@@ -78,6 +80,41 @@ mod extensions {
         rename(&away, &socket);
         manager.wait("RELOADING=1");
         manager.wait("READY=1");
+        s.stop();
+    }
+
+    #[test]
+    fn manager_that_does_not_read_gets_each_notification_once_and_in_order_when_it_reads() {
+        let builder = supervisor(&[]);
+        let path = builder.path("full");
+        let manager = UnixDatagram::bind(&path).unwrap();
+        // Other services share the queue, and have filled it.
+        let other = UnixDatagram::unbound().unwrap();
+        other.set_nonblocking(true).unwrap();
+        while other.send_to(b"STATUS=other", &path).is_ok() {}
+        let s = builder.env("NOTIFY_SOCKET", &path).sh(SLEEPS).start();
+        s.wait_generation(1);
+        for generation in 2..4 {
+            s.hup();
+            s.wait_generation(generation);
+        }
+        s.settle();
+
+        manager
+            .set_read_timeout(Some(Duration::from_secs(60)))
+            .unwrap();
+        let mut told = Vec::new();
+        let mut buffer = [0; 4096];
+        while told.len() < 5 {
+            let length = manager.recv(&mut buffer).unwrap();
+            let text = String::from_utf8_lossy(&buffer[..length]);
+            let first = text.lines().next().unwrap_or_default().to_owned();
+            if first == "READY=1" || first == "RELOADING=1" {
+                told.push(first);
+            }
+        }
+        let (ready, reloading) = ("READY=1", "RELOADING=1");
+        assert_eq!(told, [ready, reloading, ready, reloading, ready]);
         s.stop();
     }
 

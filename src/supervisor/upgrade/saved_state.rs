@@ -106,7 +106,7 @@ impl Supervisor {
             sockets: self.sockets.save(fds),
             notify_sockets: self.notify_sockets.save(fds),
             envdir: self.environment.reading().clone(),
-            notifier: self.notifier.state().clone(),
+            notifier: self.notifier.state(),
             pid_file: self.pid_file.as_ref().map(|file| file.save(fds)),
             status_file: self.status_file.as_ref().and_then(|file| file.save(fds)),
             status_retry: self.status_retry,
