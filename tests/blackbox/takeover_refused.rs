@@ -129,7 +129,7 @@ mod extensions {
 
     /// A worker of another user, and a supervisor without CAP_SYS_PTRACE; Yama and seccomp say no in the same way.
     #[test]
-    fn what_the_kernel_forbids_is_left_alone_and_the_error_names_it() {
+    fn worker_that_must_not_be_inspected_is_left_alone_and_named() {
         if !other_user_is_available() {
             return;
         }

@@ -13,7 +13,7 @@ const GO: Server = Server {
 tests_of!(GO);
 
 #[test]
-fn an_idle_connection_is_closed_by_its_own_drain() {
+fn drain_closes_an_idle_connection() {
     let fate = GO.drained_alone(State::Idle);
     assert!(matches!(fate, None | Some(Fate::Closed)), "{fate:?}");
 }

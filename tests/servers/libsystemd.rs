@@ -1,4 +1,4 @@
-//! Workers on the real libsystemd: a program in C, and a shell script with systemd-notify.
+//! Workers that use libsystemd: a program in C, and a shell script with systemd-notify.
 
 use nix::sys::signal::Signal;
 
@@ -16,9 +16,9 @@ const C: Server = Server {
 
 tests_of!(C);
 
-/// The sockets by number, name and kind; and libsystemd has sent its message.
+/// The worker prints its sockets by number, name and kind, and the result of sd_notify(3).
 #[test]
-fn it_sees_names_and_can_notify() {
+fn libsystemd_finds_the_sockets_and_sends_ready() {
     let Some(mut recipe) = C.recipe() else { return };
     let port = "--port=127.0.0.1:8080";
     let more = format!("{port} --path=web.sock");
@@ -33,7 +33,7 @@ fn it_sees_names_and_can_notify() {
     assert_eq!(supervisor.wait_exit().code(), Some(0));
 }
 
-/// `systemd-notify --ready` sends a BARRIER and waits for the answer; it is a child of the worker, not the worker itself.
+/// `systemd-notify --ready` is a child of the worker; it sends a BARRIER and waits until that is read.
 mod shell {
     use super::{NEEDS, Server, Slow};
     use crate::harness::tests_of;

@@ -13,7 +13,7 @@ const NODE: Server = Server {
 tests_of!(NODE);
 
 #[test]
-fn its_own_drain_answers_a_new_connection_and_closes_an_idle_one() {
+fn drain_answers_a_new_connection_and_closes_an_idle_one() {
     for (state, expected) in [(State::New, Fate::Answered), (State::Idle, Fate::Closed)] {
         let fate = NODE.drained_alone(state);
         assert!(

@@ -13,7 +13,7 @@ const STARMAN: Server = Server {
 tests_of!(STARMAN);
 
 #[test]
-fn a_connection_that_has_not_asked_is_closed_by_its_own_drain() {
+fn drain_closes_a_new_connection() {
     let fate = STARMAN.drained_alone(State::New);
     assert!(matches!(fate, None | Some(Fate::Closed)), "{fate:?}");
 }

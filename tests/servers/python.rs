@@ -16,7 +16,7 @@ mod gunicorn {
     tests_of!(GUNICORN);
 
     #[test]
-    fn its_own_drain_answers_a_new_connection() {
+    fn drain_answers_a_new_connection() {
         let fate = GUNICORN.drained_alone(State::New);
         assert!(matches!(fate, None | Some(Fate::Answered)), "{fate:?}");
     }
@@ -36,7 +36,7 @@ mod uvicorn {
     tests_of!(UVICORN);
 
     #[test]
-    fn connections_without_a_request_are_closed_by_its_own_drain() {
+    fn drain_closes_connections_without_a_request() {
         for state in [State::New, State::Idle] {
             let fate = UVICORN.drained_alone(state);
             assert!(matches!(fate, None | Some(Fate::Closed)), "{fate:?}");
@@ -58,7 +58,7 @@ mod hypercorn {
     tests_of!(HYPERCORN);
 
     #[test]
-    fn connections_without_a_request_are_closed_by_its_own_drain() {
+    fn drain_closes_connections_without_a_request() {
         for state in [State::New, State::Idle] {
             let fate = HYPERCORN.drained_alone(state);
             assert!(matches!(fate, None | Some(Fate::Closed)), "{fate:?}");

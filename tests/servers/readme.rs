@@ -3,7 +3,7 @@
 use crate::harness::{Recipe, file};
 
 #[test]
-fn its_commands_are_those_of_the_recipes() {
+fn commands_in_the_readme_are_those_of_the_recipes() {
     let readme = std::fs::read_to_string(file("README.md")).unwrap();
     let section = readme.split_once("\n### With your server\n").unwrap().1;
     let block = section.split("```").nth(1).unwrap();

@@ -13,7 +13,7 @@ const PUMA: Server = Server {
 tests_of!(PUMA);
 
 #[test]
-fn connections_without_a_request_are_closed_by_its_own_drain() {
+fn drain_closes_connections_without_a_request() {
     for state in [State::New, State::Idle] {
         let fate = PUMA.drained_alone(state);
         assert!(matches!(fate, None | Some(Fate::Closed)), "{fate:?}");

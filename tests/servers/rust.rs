@@ -13,7 +13,7 @@ const RUST: Server = Server {
 tests_of!(RUST);
 
 #[test]
-fn its_own_drain_answers_new_and_idle_connections() {
+fn drain_answers_new_and_idle_connections() {
     for state in [State::New, State::Idle] {
         let fate = RUST.drained_alone(state);
         assert!(

@@ -16,7 +16,7 @@ mod h2o {
     tests_of!(H2O);
 
     #[test]
-    fn its_own_drain_answers_a_new_connection() {
+    fn drain_answers_a_new_connection() {
         let fate = H2O.drained_alone(State::New);
         assert!(matches!(fate, None | Some(Fate::Answered)), "{fate:?}");
     }
@@ -36,7 +36,7 @@ mod nginx {
     tests_of!(NGINX);
 
     #[test]
-    fn its_own_drain_answers_a_new_connection_and_closes_an_idle_one() {
+    fn drain_answers_a_new_connection_and_closes_an_idle_one() {
         for (state, expected) in [(State::New, Fate::Answered), (State::Idle, Fate::Closed)] {
             let fate = NGINX.drained_alone(state);
             assert!(

@@ -1,5 +1,4 @@
-//! Sockets from systemd: the service starts when it is needed, and its workers find what the
-//! `.socket` unit opened.
+//! Socket activation: the first connection starts the service, and its workers get the sockets of the `.socket` unit.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -7,20 +6,20 @@ use server_starter_testing::eventually;
 
 use crate::harness::{Machine, Service};
 
-pub(crate) fn the_first_connection_starts_the_service(machine: &'static Machine) {
+pub(crate) fn first_connection_starts_the_service(machine: &'static Machine) {
     let port = machine.port();
     let service = Service::new(machine, "first", format!("--port=127.0.0.1:{port}"))
         .listen(&format!("ListenStream=127.0.0.1:{port}"));
     assert_eq!(service.property("ActiveState"), "inactive");
     let answer = machine.get(port).unwrap();
     assert!(answer.starts_with("hello from generation 1"), "{answer}");
-    service.is_active();
+    service.wait_active();
 }
 
-pub(crate) fn tcp_udp_and_unix_sockets_of_one_unit(machine: &'static Machine) {
+pub(crate) fn tcp_udp_and_unix_sockets_of_one_unit_are_served(machine: &'static Machine) {
     let (tcp, udp) = (machine.port(), machine.port());
-    // What an option names comes first, under its own key; a bare port matches the dual-stack
-    // socket that systemd makes of one.
+    // The socket that an option names comes first, under the key of the option. A port alone matches the dual-stack
+    // socket that systemd opens for it.
     let service = Service::new(machine, "mixed", format!("--port={tcp}")).listen(&format!(
         "ListenDatagram={udp}\nListenStream=/run/mixed.sock\nListenStream={tcp}"
     ));
@@ -37,14 +36,14 @@ pub(crate) fn tcp_udp_and_unix_sockets_of_one_unit(machine: &'static Machine) {
         machine.variable(worker, "SERVER_STARTER_PORT").unwrap(),
         format!("{tcp}=3;[::]:{udp}=4;/run/mixed.sock=5")
     );
-    // The worker has closed the one it has no use for; the supervisor has them on the same numbers.
+    // The worker has closed the UDP socket, which it does not use; the supervisor has it on the same number.
     let supervisor = service.main_pid();
     assert!(
         is_udp(machine, supervisor, 4, udp),
         "descriptor 4 is not the socket of port {udp}"
     );
     assert!(!is_udp(machine, supervisor, 3, tcp));
-    // What systemd said to the supervisor is not said to the worker.
+    // systemd's variables for the supervisor are not passed on.
     let listen_pid = machine.variable(worker, "LISTEN_PID");
     assert!(listen_pid.is_none_or(|pid| pid == worker.to_string()));
 }
@@ -69,7 +68,7 @@ pub(crate) fn sockets_and_watchdog_work_in_a_pid_namespace(machine: &'static Mac
     assert_eq!(service.property("Result"), "success");
 }
 
-/// Whether a descriptor of a process is the UDP socket of this port, by the kernel's table.
+/// Whether a descriptor of a process is the UDP socket of this port, according to the kernel's table.
 fn is_udp(machine: &Machine, pid: u32, fd: u32, port: u16) -> bool {
     let link = std::fs::read_link(machine.path(&format!("/proc/{pid}/fd/{fd}"))).unwrap();
     let link = link.to_string_lossy().into_owned();
@@ -81,7 +80,7 @@ fn is_udp(machine: &Machine, pid: u32, fd: u32, port: u16) -> bool {
     })
 }
 
-pub(crate) fn sockets_are_picked_by_name(machine: &'static Machine) {
+pub(crate) fn sockets_are_chosen_by_name(machine: &'static Machine) {
     let (one, other) = (machine.port(), machine.port());
     let mut service = Service::new(
         machine,
@@ -101,7 +100,7 @@ pub(crate) fn sockets_are_picked_by_name(machine: &'static Machine) {
     );
     assert!(service.journal().contains("using inherited socket front"));
 
-    // A name that is not there: the start fails and says which are.
+    // With an unknown name the start fails, and the error lists the known ones.
     service.options("--port=fd:back");
     assert!(!service.systemctl("restart").success());
     let journal = service.journal();
@@ -110,7 +109,7 @@ pub(crate) fn sockets_are_picked_by_name(machine: &'static Machine) {
     assert!(journal.contains(complaint), "{journal}");
 }
 
-pub(crate) fn the_socket_on_standard_input(machine: &'static Machine) {
+pub(crate) fn socket_on_standard_input_is_served(machine: &'static Machine) {
     let port = machine.port();
     let service = Service::new(machine, "stdin", "")
         .line("StandardInput=socket")
@@ -118,7 +117,7 @@ pub(crate) fn the_socket_on_standard_input(machine: &'static Machine) {
         .listen(&format!("ListenStream=127.0.0.1:{port}"));
     let answer = machine.get(port).unwrap();
     assert!(answer.starts_with("hello from generation 1"), "{answer}");
-    service.is_active(); // asked for earlier, a reload is none
+    service.wait_active(); // systemd does nothing for a reload before the service is active
     service.systemctl("reload").ok();
     let answer = machine.get(port).unwrap();
     assert!(answer.contains("generation"), "{answer}");

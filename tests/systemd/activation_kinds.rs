@@ -1,11 +1,11 @@
-//! Whatever a `.socket` unit can open reaches workers under a name they can tell it by.
+//! All kinds of sockets that a `.socket` unit can open reach the workers, each under a key that identifies it.
 
 use std::collections::BTreeMap;
 
 use crate::harness::{Machine, Service};
 
 /// `SERVER_STARTER_PORT` of the worker.
-fn told(service: &Service) -> BTreeMap<String, u32> {
+fn exported(service: &Service) -> BTreeMap<String, u32> {
     let worker = service.worker_pid();
     let value = service
         .machine
@@ -18,15 +18,14 @@ fn told(service: &Service) -> BTreeMap<String, u32> {
     value.split(';').map(pair).collect()
 }
 
-/// What the worker has on a descriptor: a path, or `socket:[INODE]`.
+/// The target of a descriptor of the worker: a path, or `socket:[INODE]`.
 fn opened(service: &Service, fd: u32) -> String {
     let link = format!("/proc/{}/fd/{fd}", service.worker_pid());
     let link = std::fs::read_link(service.machine.path(&link)).unwrap();
     link.to_string_lossy().into_owned()
 }
 
-/// The lines of a table of the kernel's (`unix`, `netlink`) about the socket on a descriptor, as
-/// words.
+/// The line about the socket on a descriptor in a table of the kernel (`unix`, `netlink`), split into words.
 fn in_table(service: &Service, table: &str, fd: u32) -> Vec<String> {
     let opened = opened(service, fd);
     let inode = opened.trim_start_matches("socket:[").trim_end_matches(']');
@@ -40,10 +39,10 @@ fn in_table(service: &Service, table: &str, fd: u32) -> Vec<String> {
         .unwrap_or_else(|| panic!("{opened} is not in\n{table}"))
 }
 
-pub(crate) fn every_kind_of_socket(machine: &'static Machine) {
+pub(crate) fn every_kind_of_socket_reaches_the_worker(machine: &'static Machine) {
     let port = machine.port();
     let service = Service::new(machine, "kinds", format!("--port=127.0.0.1:{port}"));
-    service.becomes("exec sleep infinity"); // hello takes TCP and unix streams only
+    service.set_worker("exec sleep infinity"); // hello takes TCP and unix streams only
     let service = service.listen(&format!(
         "ListenFIFO=/run/kinds.fifo\n\
          ListenDatagram=/run/kinds.datagram\n\
@@ -53,10 +52,10 @@ pub(crate) fn every_kind_of_socket(machine: &'static Machine) {
          ListenStream=127.0.0.1:{port}"
     ));
     service.systemctl("start").ok();
-    let told = told(&service);
-    // A FIFO and a netlink socket have no address: their name, here the unit's, stands for it. They
-    // have it both, so the map has one of them.
-    let mut keys: Vec<&str> = told.keys().map(String::as_str).collect();
+    let exported = exported(&service);
+    // A FIFO and a netlink socket have no address. Their key is their name, which is that of the unit. Both have the
+    // same, so the map has one of them.
+    let mut keys: Vec<&str> = exported.keys().map(String::as_str).collect();
     keys.sort_unstable();
     let port = format!("127.0.0.1:{port}");
     let mut wanted = [
@@ -68,14 +67,17 @@ pub(crate) fn every_kind_of_socket(machine: &'static Machine) {
     ];
     wanted.sort_unstable();
     assert_eq!(keys, wanted);
-    assert_eq!(told[&port], 3, "the one with an option comes first");
+    assert_eq!(
+        exported[&port], 3,
+        "the socket of the option is not the first"
+    );
 
-    // Descriptors 3 to 8, each what systemd was asked for.
+    // descriptors 3 to 8: each socket of the unit once
     let (mut fifos, mut netlinks) = (0, 0);
     for fd in 3..9 {
         match opened(&service, fd) {
             path if path == "/run/kinds.fifo" => fifos += 1,
-            _ if told["kinds.socket"] == fd => {
+            _ if exported["kinds.socket"] == fd => {
                 in_table(&service, "netlink", fd);
                 netlinks += 1;
             }
@@ -83,23 +85,23 @@ pub(crate) fn every_kind_of_socket(machine: &'static Machine) {
         }
     }
     assert_eq!((fifos, netlinks), (1, 1));
-    // Protocol, flags, type, state, inode, path: unix(7) has a table of them.
+    // protocol, flags, type, state, inode, path: see /proc/net/unix in proc(5)
     for (key, kind) in [
         ("@kinds.abstract", "0001"),
         ("/run/kinds.datagram", "0002"),
         ("/run/kinds.packets", "0005"),
     ] {
-        let line = in_table(&service, "unix", told[key]);
+        let line = in_table(&service, "unix", exported[key]);
         assert_eq!((&*line[4], &*line[7]), (kind, key), "{line:?}");
     }
-    // A second generation has the same.
-    service.is_active();
+    // a second generation has the same sockets
+    service.wait_active();
     service.systemctl("reload").ok();
     assert_eq!(service.generation(), 2);
-    assert_eq!(self::told(&service), told);
+    assert_eq!(self::exported(&service), exported);
 }
 
-pub(crate) fn two_units_with_one_name(machine: &'static Machine) {
+pub(crate) fn sockets_of_two_units_with_one_name_reach_the_worker(machine: &'static Machine) {
     let (one, other, third) = (machine.port(), machine.port(), machine.port());
     let socket = |port| format!("ListenStream=127.0.0.1:{port}\nFileDescriptorName=front");
     let unit = format!("[Socket]\nService=twins.service\n{}\n", socket(other));
@@ -113,13 +115,13 @@ pub(crate) fn two_units_with_one_name(machine: &'static Machine) {
         let answer = machine.get(port).unwrap();
         assert!(answer.starts_with("hello from generation 1"), "{answer}");
     }
-    // In which order systemd passes those of two units is not defined.
-    let told = told(&service);
-    assert_eq!(told[&format!("127.0.0.1:{third}")], 3);
-    let mut numbers = [one, other].map(|port| told[&format!("127.0.0.1:{port}")]);
+    // The order of the sockets of two units is not defined.
+    let exported = exported(&service);
+    assert_eq!(exported[&format!("127.0.0.1:{third}")], 3);
+    let mut numbers = [one, other].map(|port| exported[&format!("127.0.0.1:{port}")]);
     numbers.sort_unstable();
     assert_eq!(numbers, [4, 5]);
-    assert_eq!(told.len(), 3);
+    assert_eq!(exported.len(), 3);
     service.systemctl("stop").ok();
     machine.run("systemctl stop twins-second.socket").ok();
 }

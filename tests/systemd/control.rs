@@ -1,10 +1,10 @@
-//! The control socket, with systemd's own client of the protocol, varlinkctl(1).
+//! The control socket with systemd's client for Varlink, varlinkctl(1).
 
 use crate::harness::{Machine, Service};
 
 const INTERFACE: &str = "org.serverstarter.Supervisor";
 
-pub(crate) fn varlinkctl_is_a_client(machine: &'static Machine) {
+pub(crate) fn varlinkctl_can_call_the_control_socket(machine: &'static Machine) {
     let port = machine.port();
     let options = format!("--port=127.0.0.1:{port} --start-attempts=1");
     let service = Service::new(machine, "varlink", options).start();
@@ -15,7 +15,7 @@ pub(crate) fn varlinkctl_is_a_client(machine: &'static Machine) {
     assert!(ctl("info", "").ok().contains("start_server"));
     let interfaces = ctl("list-interfaces", "").ok();
     assert!(interfaces.contains(INTERFACE), "{interfaces}");
-    // It parses the description, and prints it anew.
+    // varlinkctl parses the description and prints it.
     let description = ctl("introspect", INTERFACE).ok();
     for part in ["method Reload", "method Status", "error ReloadFailed"] {
         assert!(description.contains(part), "{part} in {description}");
@@ -34,7 +34,7 @@ pub(crate) fn varlinkctl_is_a_client(machine: &'static Machine) {
     let upgraded = ctl("call", &format!("{INTERFACE}.Upgrade {{}}")).ok();
     assert!(upgraded.contains(env!("CARGO_PKG_VERSION")), "{upgraded}");
 
-    service.becomes("exit 3");
+    service.set_worker("exit 3");
     let failed = ctl("call", &format!("{INTERFACE}.Reload {{}}"));
     assert!(
         !failed.success() && failed.stderr.contains("ReloadFailed"),

@@ -1,4 +1,4 @@
-//! A journal that stops reading, or goes. On machines of its own.
+//! A journal that does not read, or is stopped. Each test has a machine of its own.
 
 use std::os::unix::net::UnixDatagram;
 
@@ -10,8 +10,7 @@ const JOURNALD: &str = "systemd-journald.service";
 const SOCKETS: &str = "systemd-journald.socket systemd-journald-dev-log.socket";
 const STARTED: &str = "MESSAGE_ID=4e91462d6a3a44ab90ab5e34ace4ef92";
 
-/// Sends datagrams until the journal's queue has no room for even one more. Each socket has room for
-/// some of its own.
+/// Sends datagrams until the journal's queue is full, from many sockets, for each has room for some of its own.
 fn fill_queue(machine: &Machine) {
     let path = machine.path("/run/systemd/journal/socket");
     let mut sockets = Vec::new();
@@ -27,7 +26,7 @@ fn fill_queue(machine: &Machine) {
     }
 }
 
-pub(crate) fn one_that_does_not_read_holds_nobody_up(machine: &'static Machine) {
+pub(crate) fn journal_that_does_not_read_blocks_nothing(machine: &'static Machine) {
     machine.install();
     let port = machine.port();
     let service = Service::new(
@@ -41,12 +40,11 @@ pub(crate) fn one_that_does_not_read_holds_nobody_up(machine: &'static Machine) 
     machine.run(&format!("kill -STOP {journald}")).ok();
     fill_queue(machine);
 
-    // Standard error leads to the same journal, and its buffer is full soon: each of these reloads is
-    // told in six lines.
+    // Standard error goes to the same journal. Its buffer is soon full: each reload writes six lines.
     for _ in 0..80 {
         let before = service.generation();
         machine.run(&format!("kill -HUP {supervisor}")).ok();
-        expect("another generation", || {
+        expect("another generation is ready", || {
             (service.generation() > before).then_some(())
         });
     }
@@ -55,14 +53,14 @@ pub(crate) fn one_that_does_not_read_holds_nobody_up(machine: &'static Machine) 
     assert!(!answer.starts_with("hello from generation 1,"), "{answer}");
     assert_eq!(service.main_pid(), supervisor);
 
-    // When it reads again, it gets what there was to say, as lines...
+    // When the journal reads again, it gets the lines that were waiting...
     machine.run(&format!("kill -CONT {journald}")).ok();
     let lines = "journalctl --no-pager -u held-up -o cat _TRANSPORT=stdout";
     expect(
         "more lines are in the journal than fit into a buffer",
         || (machine.run(lines).stdout.lines().count() > 400).then_some(()),
     );
-    // ... and what comes from now on as entries.
+    // ... and entries with fields from now on.
     let worker = service.worker_pid();
     machine.run(&format!("kill -KILL {worker}")).ok();
     let entry = format!("journalctl --no-pager -u held-up SIGNAL=KILL WORKER_PID={worker} -o cat");
@@ -72,7 +70,7 @@ pub(crate) fn one_that_does_not_read_holds_nobody_up(machine: &'static Machine) 
     });
 }
 
-pub(crate) fn without_one_lines_go_to_standard_error(machine: &'static Machine) {
+pub(crate) fn lines_go_to_standard_error_without_a_journal(machine: &'static Machine) {
     machine.install();
     let port = machine.port();
     let options = format!("--port=127.0.0.1:{port} --log-target=journal");
@@ -96,7 +94,7 @@ pub(crate) fn without_one_lines_go_to_standard_error(machine: &'static Machine) 
     let said = machine.read("/run/alone.log");
     assert!(said.contains(&line), "{said}");
 
-    // One that comes back is used again.
+    // A journal that comes back is used again.
     machine
         .run(&format!("systemctl start {SOCKETS} {JOURNALD}"))
         .ok();

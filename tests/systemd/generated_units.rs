@@ -7,9 +7,9 @@ use crate::harness::{Machine, Service};
 /// The threshold of `systemd-analyze security` is in tenths.
 const EXPOSURE: u32 = 25;
 
-pub(crate) fn they_are_clean_hardened_and_serve(machine: &'static Machine) {
+pub(crate) fn generated_units_are_valid_hardened_and_serve(machine: &'static Machine) {
     let port = machine.port();
-    // As README.md has it.
+    // as in README.md
     let script = format!(
         "#!/bin/sh -e\ncd /etc/systemd/system\n\
          start_server --generate=units --name=made --port={port} --path=/run/made.sock \
@@ -21,7 +21,7 @@ pub(crate) fn they_are_clean_hardened_and_serve(machine: &'static Machine) {
     machine.reload_manager();
 
     for unit in ["made.service", "made.socket"] {
-        // The page they name comes with a package only.
+        // The manual page that they name comes with a package only.
         let verify = machine.run(&format!("systemd-analyze verify --man=no {unit}"));
         assert!(verify.success(), "{verify:?}");
         assert_eq!(verify.stdout + &verify.stderr, "", "{unit}");

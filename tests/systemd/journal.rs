@@ -1,4 +1,4 @@
-//! The journal: entries with fields, and a catalog that explains them.
+//! Journal entries with fields, and the catalog that explains them.
 
 use server_starter_testing::expect;
 
@@ -7,7 +7,7 @@ use crate::harness::{Machine, Service};
 const STARTED: &str = "4e91462d6a3a44ab90ab5e34ace4ef92";
 const DIED_UNEXPECTEDLY: &str = "cb02f1dc4c3e4bef9b9f3e71ba967f1f";
 
-/// What journalctl finds, once it finds something.
+/// The entries that journalctl finds, once there are some.
 fn found(service: &Service, query: &str) -> String {
     expect(&format!("journalctl {query}"), || {
         let command = format!("journalctl --no-pager -u {} {query}", service.name);
@@ -47,7 +47,7 @@ pub(crate) fn entries_are_found_by_their_fields(machine: &'static Machine) {
     }
 }
 
-pub(crate) fn the_catalog_explains(machine: &'static Machine) {
+pub(crate) fn catalog_explains_an_entry(machine: &'static Machine) {
     let port = machine.port();
     let catalog = include_str!("../../systemd/server-starter.catalog");
     machine.write(
@@ -64,7 +64,7 @@ pub(crate) fn the_catalog_explains(machine: &'static Machine) {
     );
 }
 
-pub(crate) fn plain_lines_if_asked_for(machine: &'static Machine) {
+pub(crate) fn plain_lines_are_logged_with_the_option(machine: &'static Machine) {
     let port = machine.port();
     let options = format!("--port=127.0.0.1:{port} --log-target=stderr");
     let service = Service::new(machine, "plain-lines", options).start();

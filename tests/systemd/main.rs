@@ -1,14 +1,12 @@
-//! `start_server` under real systemds: 252, 254 and 257, each process 1 of namespaces of its own.
+//! `start_server` under systemd 252, 254 and 257, each of which is process 1 of namespaces of its own.
 //!
 //! ```sh
-//! tests/systemd/run             # as root: boots them, runs these tests, takes them down
-//! tests/systemd/run v257::      # on one of them only
+//! tests/systemd/run             # as root: boots systemd, runs these tests, shuts systemd down
+//! tests/systemd/run v257::      # on one version only
 //! ```
 //!
-//! A plain `cargo test` finds none booted, and says so. `lab/` has the scripts that boot them;
-//! `harness/` is what tests are written with. Most tests share the three machines, so each has its
-//! own names of units and its own ports. As in the black-box tests nothing waits for luck: every
-//! wait is for an event, with a bound far above what it takes.
+//! A plain `cargo test` skips them. `lab/` has the scripts that boot systemd; `harness/` has the machine, its services and
+//! their clients. Most tests share the three machines, so each has unit names and ports of its own.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod harness;
@@ -28,8 +26,7 @@ mod store;
 mod supervision;
 mod upgrade;
 
-/// Makes a test of each function for each version of systemd; those after the bar have a machine of
-/// their own.
+/// Declares a test for each function and each version of systemd. Tests after the bar have a machine of their own.
 macro_rules! on_each {
     ($($versions:ident: $($module:ident::$test:ident)* | $($own_module:ident::$own:ident)*;)*) => {
         $(mod $versions {
@@ -51,10 +48,10 @@ macro_rules! on_all {
         on_each! {
             v252: $($module::$test)*
                 | $($own_module::$own)*;
-            v254: $($module::$test)* reload::notify_reload_with_a_client reload::notify_reload_alone
+            v254: $($module::$test)* reload::notify_reload_works_with_a_client reload::notify_reload_works_without_a_client
                 | $($own_module::$own)*;
-            v257: $($module::$test)* reload::notify_reload_with_a_client reload::notify_reload_alone
-                    control::varlinkctl_is_a_client
+            v257: $($module::$test)* reload::notify_reload_works_with_a_client reload::notify_reload_works_without_a_client
+                    control::varlinkctl_can_call_the_control_socket
                     activation::sockets_and_watchdog_work_in_a_pid_namespace
                 | $($own_module::$own)*;
         }
@@ -62,38 +59,38 @@ macro_rules! on_all {
 }
 
 on_all! {
-    activation::the_first_connection_starts_the_service
-    activation::tcp_udp_and_unix_sockets_of_one_unit
-    activation::sockets_are_picked_by_name
-    activation::the_socket_on_standard_input
-    activation_kinds::every_kind_of_socket
-    activation_kinds::two_units_with_one_name
-    notify_access::a_worker_cannot_speak_for_the_unit
-    generated_units::they_are_clean_hardened_and_serve
+    activation::first_connection_starts_the_service
+    activation::tcp_udp_and_unix_sockets_of_one_unit_are_served
+    activation::sockets_are_chosen_by_name
+    activation::socket_on_standard_input_is_served
+    activation_kinds::every_kind_of_socket_reaches_the_worker
+    activation_kinds::sockets_of_two_units_with_one_name_reach_the_worker
+    notify_access::worker_cannot_notify_for_the_unit
+    generated_units::generated_units_are_valid_hardened_and_serve
     journal::entries_are_found_by_their_fields
-    journal::the_catalog_explains
-    journal::plain_lines_if_asked_for
-    readiness::a_reload_takes_as_long_as_the_word
-    readiness::a_reload_without_the_word_fails_and_says_why
-    readiness::a_worker_may_ask_for_more_time_than_the_unit_has
+    journal::catalog_explains_an_entry
+    journal::plain_lines_are_logged_with_the_option
+    readiness::reload_waits_for_ready
+    readiness::reload_without_ready_fails_with_the_reason
+    readiness::worker_can_extend_the_start_timeout_of_the_unit
     reload::reload_waits_for_the_new_generation
-    reload::a_failed_reload_says_so_and_costs_nothing
-    shipped_units::they_are_clean_and_hardened
-    shipped_units::the_template_serves
-    shipped_units::the_example_serves
-    store::restart_refuses_nobody
-    store::a_killed_supervisor_refuses_nobody
-    store::what_is_not_wanted_any_more_is_closed
-    store::a_unix_socket_keeps_its_file
-    store::too_small_a_store_is_a_warning
-    supervision::the_watchdog_notices_a_stopped_supervisor
-    supervision::a_start_may_take_longer_than_its_time_out
-    supervision::stop_answers_what_is_under_way
-    upgrade::systemd_sees_nothing_of_it
-    upgrade::killed_in_the_middle_it_comes_back_with_its_sockets
+    reload::failed_reload_is_reported_and_the_old_generation_serves
+    shipped_units::shipped_units_are_valid_and_hardened
+    shipped_units::template_unit_serves
+    shipped_units::example_unit_serves
+    store::restart_refuses_no_connection
+    store::killed_supervisor_refuses_no_connection
+    store::socket_of_a_removed_option_is_closed
+    store::unix_socket_keeps_its_file
+    store::too_small_store_is_a_warning
+    supervision::watchdog_restarts_a_stopped_supervisor
+    supervision::start_may_take_longer_than_its_timeout
+    supervision::stop_answers_requests_under_way
+    upgrade::upgrade_is_invisible_to_systemd
+    upgrade::supervisor_killed_during_an_upgrade_comes_back_with_its_sockets
     |
-    dead_journal::one_that_does_not_read_holds_nobody_up
-    dead_journal::without_one_lines_go_to_standard_error
-    packages::installed_used_upgraded_and_purged
-    packages::beside_perls
+    dead_journal::journal_that_does_not_read_blocks_nothing
+    dead_journal::lines_go_to_standard_error_without_a_journal
+    packages::package_is_installed_upgraded_and_purged
+    packages::package_coexists_with_perls
 }

@@ -1,4 +1,4 @@
-//! The .deb, as apt installs, upgrades and removes it.
+//! The .deb: installation, upgrade and removal by apt.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -7,30 +7,30 @@ use server_starter_testing::expect;
 
 use crate::harness::{Machine, Service};
 
-/// One of the catalog's entries.
+/// An entry of the catalog.
 const STARTED: &str = "4e91462d6a3a44ab90ab5e34ace4ef92";
 
-/// No sources: there is no network to fetch from, and apt would try for a long time.
+/// apt without sources: there is no network, and apt would try for a long time.
 const APT: &str = "env DEBIAN_FRONTEND=noninteractive apt-get --yes --quiet \
     -o Dir::Etc::sourcelist=/dev/null -o Dir::Etc::sourceparts=/dev/null";
 
-/// `tests/systemd/run` makes them.
-fn bring_packages(machine: &Machine) {
+/// Copies the packages that `tests/systemd/run` has built.
+fn copy_packages(machine: &Machine) {
     let made = std::env::var_os("START_SERVER_PACKAGES").expect("START_SERVER_PACKAGES is set");
     for name in ["first.deb", "next.deb", "perl.deb"] {
         machine.copy(&Path::new(&made).join(name), &format!("/opt/{name}"));
     }
-    // Versions 252 and 254 run over the root of this very machine, which may have ours installed.
+    // Versions 252 and 254 use the root of the host, where the package may be installed.
     machine.run("dpkg --purge server-starter");
-    // Where PackageKit is installed, apt tells it of each change; it would start, and look around.
+    // apt would start PackageKit, if installed, after each change.
     machine
         .run("systemctl mask --runtime packagekit.service")
         .ok();
-    // The same for man-db, which would go through all manual pages.
+    // man-db would index all manual pages after each change.
     machine.run("rm -f /var/lib/man-db/auto-update").ok();
 }
 
-/// What dpkg misses. Debian 13's tree is made without documentation.
+/// The files that dpkg misses, except documentation, with which the tree of Debian 13 is not installed.
 fn missing(machine: &Machine, package: &str) -> Vec<String> {
     let said = machine.run(&format!("dpkg --verify {package}")).stdout;
     let is_documentation = |line: &&str| line.contains("/share/doc") || line.contains("/share/man");
@@ -38,8 +38,8 @@ fn missing(machine: &Machine, package: &str) -> Vec<String> {
     lines.map(str::to_owned).collect()
 }
 
-/// What a package may touch, but for the state of apt and dpkg, logs, the catalog's database, which is
-/// written anew, and caches: man-db keeps its index among these.
+/// All files that a package may change. Without the state of apt and dpkg, logs, the catalog's database, which is written
+/// again, and caches, such as the index of man-db.
 fn files(machine: &Machine) -> BTreeSet<String> {
     let all = machine.run(
         "find /etc /usr /var -path /var/lib/dpkg -prune -o -path /var/lib/apt -prune \
@@ -54,8 +54,8 @@ fn has_catalog(machine: &Machine) -> bool {
     listed.stdout.contains("start_server")
 }
 
-pub(crate) fn installed_used_upgraded_and_purged(machine: &'static Machine) {
-    bring_packages(machine);
+pub(crate) fn package_is_installed_upgraded_and_purged(machine: &'static Machine) {
+    copy_packages(machine);
     machine.install_hello();
     let before = files(machine);
     let port = machine.port();
@@ -65,10 +65,10 @@ pub(crate) fn installed_used_upgraded_and_purged(machine: &'static Machine) {
     assert_eq!(missing(machine, "server-starter"), [""; 0]);
     assert!(
         has_catalog(machine),
-        "systemd's trigger updates the catalog"
+        "systemd's trigger has not updated the catalog"
     );
 
-    // What README.md says.
+    // as in README.md
     let environment = "SERVER_STARTER_COMMAND=/usr/local/bin/hello\n\
                        SERVER_STARTER_OPTIONS=--interval=0.3\n";
     machine.write("/etc/server-starter/web.env", environment, 0o644);
@@ -84,11 +84,11 @@ pub(crate) fn installed_used_upgraded_and_purged(machine: &'static Machine) {
     machine
         .get_from_unix("/run/server-starter/web.sock")
         .unwrap();
-    service.is_active();
+    service.wait_active();
     service.systemctl("reload").ok();
     assert_eq!(service.generation(), 2);
 
-    // An upgrade is not felt: the supervisor makes way for the new one, in the same process.
+    // An upgrade costs no request: the supervisor executes the new program in the same process.
     let load = machine.load(port);
     load.wait_answers(20);
     let (supervisor, worker) = (service.main_pid(), service.worker_pid());
@@ -113,7 +113,7 @@ pub(crate) fn installed_used_upgraded_and_purged(machine: &'static Machine) {
     service.systemctl("restart").ok();
     load.wait_answers(20);
 
-    // Nor is the end of the package.
+    // A purge costs no request either.
     let (supervisor, worker) = (service.main_pid(), service.worker_pid());
     machine.run(&format!("{APT} purge server-starter")).ok();
     load.wait_answers(20);
@@ -123,7 +123,7 @@ pub(crate) fn installed_used_upgraded_and_purged(machine: &'static Machine) {
     );
     load.stop().expect_no_failure();
 
-    // Once the service is stopped, and what the test has written taken away, there is nothing left.
+    // After the service is stopped and the test's own files are removed, no file is left.
     machine
         .run("systemctl stop server-starter@web.socket server-starter@web.service")
         .ok();
@@ -144,11 +144,11 @@ fn version(machine: &Machine) -> String {
         .ok()
 }
 
-/// Both packages have the command. Whoever comes first and whoever goes first: it is ours as long as
-/// ours is there, and else Perl's.
-pub(crate) fn beside_perls(machine: &'static Machine) {
-    bring_packages(machine);
-    machine.run("dpkg --force-depends --purge libserver-starter-perl"); // of this machine, perhaps
+/// Both packages have the command. In whatever order they are installed and removed: it is this program while this package
+/// is installed, otherwise Perl's.
+pub(crate) fn package_coexists_with_perls(machine: &'static Machine) {
+    copy_packages(machine);
+    machine.run("dpkg --force-depends --purge libserver-starter-perl"); // the host may have it
     let dpkg = |what: &str| machine.run(&format!("dpkg --force-depends {what}")).ok();
     let is_perls = |path: &str| machine.read(path).contains("use Server::Starter");
     let is_ours = |path: &str| !is_perls(path) && machine.path(path).exists();
@@ -162,26 +162,26 @@ pub(crate) fn beside_perls(machine: &'static Machine) {
     dpkg("--install /opt/first.deb");
     assert!(only_ours());
     dpkg("--install /opt/perl.deb");
-    assert!(both(), "ours was first");
+    assert!(both(), "after this package, then Perl's");
     dpkg("--install /opt/next.deb");
     assert!(both(), "after an upgrade");
     dpkg("--install /opt/first.deb");
-    assert!(both(), "after a step back");
+    assert!(both(), "after a downgrade");
     dpkg("--remove server-starter");
-    assert!(only_perls(), "ours has gone");
+    assert!(only_perls(), "after the removal of this package");
     dpkg("--install /opt/next.deb");
-    assert!(both(), "Perl's was first");
+    assert!(both(), "after Perl's, then this package");
     assert_eq!(missing(machine, "server-starter"), [""; 0]);
     assert_eq!(missing(machine, "libserver-starter-perl"), [""; 0]);
     machine.run("start_server --version").ok();
     dpkg("--purge libserver-starter-perl");
-    assert!(only_ours(), "Perl's has gone");
+    assert!(only_ours(), "after the purge of Perl's");
     dpkg("--install /opt/perl.deb");
-    assert!(both(), "Perl's is back");
+    assert!(both(), "after Perl's was installed again");
     dpkg("--purge server-starter");
-    assert!(only_perls(), "ours has gone for good");
+    assert!(only_perls(), "after the purge of this package");
 
-    // One that breaks off in the middle leaves things as they were.
+    // A package that cannot be unpacked changes nothing.
     machine.run("cp /opt/first.deb /opt/broken.deb").ok();
     machine.run("truncate --size=-100000 /opt/broken.deb").ok();
     let broken = machine.run("dpkg --force-depends --install /opt/broken.deb");

@@ -1,4 +1,4 @@
-//! `systemctl reload` tells the truth.
+//! `systemctl reload`: its duration and its result are those of the reload.
 
 use std::time::{Duration, Instant};
 
@@ -12,8 +12,8 @@ fn service(machine: &'static Machine, name: &str, options: &str) -> (Service, u1
     (Service::new(machine, name, options), port)
 }
 
-/// A reload returns when, and not before, the new generation serves.
-fn succeeds(service: &Service, port: u16, interval: Duration) {
+/// `systemctl reload` succeeds, and returns when the new generation serves, not earlier.
+fn expect_success(service: &Service, port: u16, interval: Duration) {
     let (before, supervisor) = (service.generation(), service.main_pid());
     let start = Instant::now();
     service.systemctl("reload").ok();
@@ -21,16 +21,16 @@ fn succeeds(service: &Service, port: u16, interval: Duration) {
     assert!(service.generation() > before, "{:?}", service.workers());
     assert_eq!(service.main_pid(), supervisor);
     service.machine.get(port).unwrap();
-    expect("the old generation leaves", || {
+    expect("the old generation ends", || {
         (service.workers().len() == 1).then_some(())
     });
 }
 
-/// A program that does not start: the reload ends with an error, `systemctl status` and the
-/// journal say why, and the old generation serves on.
-fn fails(service: &Service, port: u16) {
+/// With a worker that does not start `systemctl reload` fails, `systemctl status` and the journal have the reason, and the
+/// old generation serves on.
+fn expect_failure(service: &Service, port: u16) {
     let (before, supervisor) = (service.workers(), service.main_pid());
-    service.becomes("echo 'no such database' >&2; exit 3");
+    service.set_worker("echo 'no such database' >&2; exit 3");
     let start = Instant::now();
     let reload = service.systemctl("reload");
     assert!(!reload.success(), "{reload:?}");
@@ -39,9 +39,9 @@ fn fails(service: &Service, port: u16) {
     let journal = service.journal();
     assert!(journal.contains("no such database"), "{journal}");
     let kept = before.last().unwrap().0;
-    let verdict = format!("the reload failed: exit code 3; generation {kept} serves on");
-    assert!(journal.contains(&verdict), "{journal}");
-    // The verdict says where to look, and that is where it is.
+    let reason = format!("the reload failed: exit code 3; generation {kept} serves on");
+    assert!(journal.contains(&reason), "{journal}");
+    // The log line has the journalctl command that shows the worker's output.
     let (_, query) = journal.split_once("(what was written: ").unwrap();
     let (query, _) = query.split_once(')').unwrap();
     let found = service
@@ -52,10 +52,10 @@ fn fails(service: &Service, port: u16) {
 
 fn old_generation_serves(service: &Service, port: u16, before: &[(u32, u32)], supervisor: u32) {
     let (generation, pid) = *before.last().unwrap();
-    let verdict = format!("exit code 3, generation {generation} kept");
-    expect("the verdict is in the status", || {
+    let reason = format!("exit code 3, generation {generation} kept");
+    expect("the reason is in the status", || {
         let status = service.systemctl("status --no-pager").stdout;
-        (status.contains("reload at") && status.contains(&verdict)).then_some(())
+        (status.contains("reload at") && status.contains(&reason)).then_some(())
     });
     assert_eq!(service.property("ActiveState"), "active");
     assert_eq!(service.property("SubState"), "running");
@@ -68,11 +68,12 @@ fn old_generation_serves(service: &Service, port: u16, before: &[(u32, u32)], su
     );
 }
 
-fn recovers(service: &Service, port: u16) {
-    service.becomes("exec /usr/local/bin/hello");
-    succeeds(service, port, Duration::ZERO);
-    // Another one may be under way: see `settled`.
-    expect("the status says that it succeeded", || {
+/// With a good worker the next reload succeeds.
+fn expect_recovery(service: &Service, port: u16) {
+    service.set_worker("exec /usr/local/bin/hello");
+    expect_success(service, port, Duration::ZERO);
+    // A further reload may be under way, see `wait_settled`.
+    expect("the status reports the success", || {
         let status = service.property("StatusText");
         status.contains("succeeded").then_some(())
     });
@@ -81,30 +82,29 @@ fn recovers(service: &Service, port: u16) {
 pub(crate) fn reload_waits_for_the_new_generation(machine: &'static Machine) {
     let (service, port) = service(machine, "reload", "--ready=alive --interval=1.5");
     let service = service.start();
-    succeeds(&service, port, Duration::from_millis(1500));
+    expect_success(&service, port, Duration::from_millis(1500));
 }
 
-pub(crate) fn a_failed_reload_says_so_and_costs_nothing(machine: &'static Machine) {
+pub(crate) fn failed_reload_is_reported_and_the_old_generation_serves(machine: &'static Machine) {
     let (service, port) = service(machine, "fails", "");
     let service = service.start();
-    fails(&service, port);
-    recovers(&service, port);
+    expect_failure(&service, port);
+    expect_recovery(&service, port);
 }
 
-/// The client's exit status is the reload's here, too, and what the supervisor says meanwhile
-/// does no harm.
-pub(crate) fn notify_reload_with_a_client(machine: &'static Machine) {
+/// With Type=notify-reload, too, the exit status of the client is the result of the reload.
+pub(crate) fn notify_reload_works_with_a_client(machine: &'static Machine) {
     let (service, port) = service(machine, "notify-reload-client", "--ready=alive");
     let service = service.kind("notify-reload").start();
-    succeeds(&service, port, Duration::from_millis(300));
-    settled(&service);
-    fails(&service, port);
-    settled(&service);
-    recovers(&service, port);
+    expect_success(&service, port, Duration::from_millis(300));
+    wait_settled(&service);
+    expect_failure(&service, port);
+    wait_settled(&service);
+    expect_recovery(&service, port);
 }
 
-/// systemd sends HUP as well as running the client, so a second reload may follow the first.
-fn settled(service: &Service) {
+/// Waits until no reload is under way: systemd runs the client and sends HUP, so that a second reload may follow.
+fn wait_settled(service: &Service) {
     expect("no reload is under way", || {
         let quiet = service.property("SubState") == "running"
             && !service.property("StatusText").contains("starting")
@@ -113,15 +113,14 @@ fn settled(service: &Service) {
     });
 }
 
-/// Without a client systemd waits for READY=1. It cannot hear that a reload failed; the status
-/// says so.
-pub(crate) fn notify_reload_alone(machine: &'static Machine) {
+/// Without a client systemd waits for READY=1, which cannot report a failure. The status does.
+pub(crate) fn notify_reload_works_without_a_client(machine: &'static Machine) {
     let (service, port) = service(machine, "notify-reload", "--ready=alive --interval=1.5");
     let service = service.kind("notify-reload").line("ExecReload=").start();
-    succeeds(&service, port, Duration::from_millis(1500));
+    expect_success(&service, port, Duration::from_millis(1500));
     let (before, supervisor) = (service.workers(), service.main_pid());
-    service.becomes("exit 3");
+    service.set_worker("exit 3");
     service.systemctl("reload").ok();
     old_generation_serves(&service, port, &before, supervisor);
-    recovers(&service, port);
+    expect_recovery(&service, port);
 }

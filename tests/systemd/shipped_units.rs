@@ -14,8 +14,8 @@ const UNITS: [&str; 4] = [
 /// The threshold of `systemd-analyze security` is in tenths.
 const EXPOSURE: u32 = 25;
 
-pub(crate) fn they_are_clean_and_hardened(machine: &'static Machine) {
-    // `verify` wants to see the program.
+pub(crate) fn shipped_units_are_valid_and_hardened(machine: &'static Machine) {
+    // `systemd-analyze verify` needs the program
     machine.write(
         "/srv/web/bin/web",
         "#!/bin/sh\nexec /usr/local/bin/hello\n",
@@ -33,7 +33,7 @@ pub(crate) fn they_are_clean_and_hardened(machine: &'static Machine) {
     }
 }
 
-pub(crate) fn the_template_serves(machine: &'static Machine) {
+pub(crate) fn template_unit_serves(machine: &'static Machine) {
     let (port, own) = (machine.port(), machine.port());
     let environment = format!(
         "SERVER_STARTER_COMMAND=/usr/local/bin/hello\n\
@@ -64,13 +64,13 @@ pub(crate) fn the_template_serves(machine: &'static Machine) {
     assert_eq!(machine.variable(worker, "COLOUR").unwrap(), "blue");
     assert_ne!(service.property("UID"), "0");
 
-    service.is_active();
+    service.wait_active();
     service.systemctl("reload").ok();
     assert_eq!(service.generation(), 2);
     machine.get(port).unwrap();
 
-    // Sockets of its own are back, too.
-    expect("its own socket is stored", || {
+    // The socket of the option comes back, too.
+    expect("the socket of the option is stored", || {
         (service.property("NFileDescriptorStore") == "1").then_some(())
     });
     service.systemctl("restart").ok();
@@ -83,7 +83,7 @@ pub(crate) fn the_template_serves(machine: &'static Machine) {
     machine.change("systemctl disable --now server-starter@shop.socket");
 }
 
-pub(crate) fn the_example_serves(machine: &'static Machine) {
+pub(crate) fn example_unit_serves(machine: &'static Machine) {
     machine.write(
         "/srv/web/bin/web",
         "#!/bin/sh\nexec /usr/local/bin/hello\n",

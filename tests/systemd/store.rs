@@ -1,9 +1,9 @@
-//! The fd store: sockets that `start_server` bound outlive it.
+//! The fd store: sockets that `start_server` has bound stay open after its end.
 
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 
-use server_starter_testing::expect;
+use server_starter_testing::{HttpLoad, expect};
 
 use crate::harness::{Machine, Service};
 
@@ -11,7 +11,7 @@ fn stored(service: &Service) -> String {
     service.property("NFileDescriptorStore")
 }
 
-/// Two ports of its own and room for both.
+/// A service that binds two ports, with a store for both.
 fn service(machine: &'static Machine, name: &str) -> (Service, u16, u16) {
     let (one, other) = (machine.port(), machine.port());
     let options = format!("--port=127.0.0.1:{one} --port=127.0.0.1:{other}");
@@ -19,13 +19,13 @@ fn service(machine: &'static Machine, name: &str) -> (Service, u16, u16) {
         .store(4)
         .line("Restart=on-failure")
         .start();
-    expect("systemd has stored them", || {
+    expect("systemd has stored both sockets", || {
         (stored(&service) == "2").then_some(())
     });
     (service, one, other)
 }
 
-pub(crate) fn restart_refuses_nobody(machine: &'static Machine) {
+pub(crate) fn restart_refuses_no_connection(machine: &'static Machine) {
     let (service, port, _) = service(machine, "restarted");
     let load = machine.load(port);
     load.wait_answers(20);
@@ -35,56 +35,56 @@ pub(crate) fn restart_refuses_nobody(machine: &'static Machine) {
         assert_ne!(service.main_pid(), supervisor);
         load.wait_answers(20);
     }
-    // The workers drained: whoever was accepted was answered, whoever was not waited in the queue.
+    // Accepted connections were answered by draining workers; the others waited in the queue.
     load.stop().expect_no_failure();
-    assert_eq!(stored(&service), "2", "none is stored twice");
+    assert_eq!(stored(&service), "2", "a socket is stored twice");
 }
 
-pub(crate) fn a_killed_supervisor_refuses_nobody(machine: &'static Machine) {
+pub(crate) fn killed_supervisor_refuses_no_connection(machine: &'static Machine) {
     let (service, port, _) = service(machine, "killed");
     let load = machine.load(port);
     load.wait_answers(20);
     for _ in 0..3 {
         let supervisor = service.main_pid();
         machine.run(&format!("kill -KILL {supervisor}")).ok();
-        service.comes_back(supervisor);
+        service.wait_restarted(supervisor);
         load.wait_answers(20);
     }
-    // systemd kills the orphaned workers (KillMode=mixed): what they had accepted is reset, for
-    // nobody could answer it any more. What they had not accepted waited for the next ones.
+    // systemd kills the orphaned workers (KillMode=mixed). Connections that they had accepted are reset; the others wait
+    // for the next workers.
     let outcome = load.stop();
     assert_eq!(outcome.refused, 0, "{outcome:?}");
     assert!(outcome.other.is_empty(), "{outcome:?}");
     assert!(
-        outcome.reset <= 3 * 4,
-        "4 clients, killed 3 times: {outcome:?}"
+        outcome.reset <= 3 * HttpLoad::CLIENTS,
+        "one per client and kill: {outcome:?}"
     );
-    assert_eq!(stored(&service), "2", "none is stored twice");
+    assert_eq!(stored(&service), "2", "a socket is stored twice");
 }
 
-pub(crate) fn what_is_not_wanted_any_more_is_closed(machine: &'static Machine) {
+pub(crate) fn socket_of_a_removed_option_is_closed(machine: &'static Machine) {
     let (mut service, one, other) = service(machine, "fewer");
     machine.get(other).unwrap();
     service.options(format!("--port=127.0.0.1:{one}"));
     service.systemctl("restart").ok();
     machine.get(one).unwrap();
-    expect("one is left in the store", || {
+    expect("one socket is left in the store", || {
         (stored(&service) == "1").then_some(())
     });
-    expect("the other is closed", || {
+    expect("the other socket is closed", || {
         let answer = machine.get(other);
         (answer.err()?.kind() == ErrorKind::ConnectionRefused).then_some(())
     });
     let ports = machine.variable(service.worker_pid(), "SERVER_STARTER_PORT");
     assert_eq!(ports.unwrap(), format!("127.0.0.1:{one}=3"));
-    // It is free for others, and for a later wish.
+    // The port is free, and can be bound again.
     service.options(format!("--port=127.0.0.1:{one} --port=127.0.0.1:{other}"));
     service.systemctl("restart").ok();
     machine.get(other).unwrap();
 }
 
-/// Its file stays, too, so that clients find the queue while nobody runs.
-pub(crate) fn a_unix_socket_keeps_its_file(machine: &'static Machine) {
+/// The file stays, too, so that clients can connect while no supervisor runs.
+pub(crate) fn unix_socket_keeps_its_file(machine: &'static Machine) {
     const PATH: &str = "/run/kept.sock";
     let service = Service::new(machine, "kept", format!("--path={PATH}"))
         .store(1)
@@ -97,17 +97,17 @@ pub(crate) fn a_unix_socket_keeps_its_file(machine: &'static Machine) {
     machine.get_from_unix(PATH).unwrap();
     let supervisor = service.main_pid();
     machine.run(&format!("kill -KILL {supervisor}")).ok();
-    service.comes_back(supervisor);
+    service.wait_restarted(supervisor);
     machine.get_from_unix(PATH).unwrap();
     assert_eq!(inode(), before);
     assert_eq!(stored(&service), "1");
 }
 
-pub(crate) fn too_small_a_store_is_a_warning(machine: &'static Machine) {
+pub(crate) fn too_small_store_is_a_warning(machine: &'static Machine) {
     let (one, other) = (machine.port(), machine.port());
     let options = format!("--port=127.0.0.1:{one} --port=127.0.0.1:{other}");
     let service = Service::new(machine, "small", options);
-    // Since 254 systemd itself says how much it keeps.
+    // systemd sets FDSTORE itself since 254.
     let service = match machine.version {
         ..254 => service.store(1),
         _ => service.line("FileDescriptorStoreMax=1"),

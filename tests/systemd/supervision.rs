@@ -1,4 +1,4 @@
-//! systemd watches the supervisor, and grants it the time it needs.
+//! systemd's supervision of the supervisor: watchdog, start timeout and stop.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -7,7 +7,7 @@ use server_starter_testing::expect;
 
 use crate::harness::{Machine, Service};
 
-pub(crate) fn the_watchdog_notices_a_stopped_supervisor(machine: &'static Machine) {
+pub(crate) fn watchdog_restarts_a_stopped_supervisor(machine: &'static Machine) {
     let port = machine.port();
     let service = Service::new(machine, "watched", format!("--port=127.0.0.1:{port}"))
         .line("WatchdogSec=5")
@@ -16,22 +16,22 @@ pub(crate) fn the_watchdog_notices_a_stopped_supervisor(machine: &'static Machin
         .start();
     let supervisor = service.main_pid();
     machine.run(&format!("kill -STOP {supervisor}")).ok();
-    service.comes_back(supervisor);
+    service.wait_restarted(supervisor);
     machine.get(port).unwrap();
     assert_eq!(service.property("NRestarts"), "1");
     let journal = service.journal();
     assert!(journal.contains("Watchdog timeout"), "{journal}");
-    // Who is well is left alone: twice the span.
+    // A healthy supervisor is not restarted within twice the timeout.
     let supervisor = service.main_pid();
     let since = Instant::now();
-    expect("time passes", || {
+    expect("twice the timeout is over", || {
         (since.elapsed() > Duration::from_secs(10)).then_some(())
     });
     assert_eq!(service.main_pid(), supervisor);
     assert_eq!(service.property("NRestarts"), "1");
 }
 
-pub(crate) fn a_start_may_take_longer_than_its_time_out(machine: &'static Machine) {
+pub(crate) fn start_may_take_longer_than_its_timeout(machine: &'static Machine) {
     let port = machine.port();
     let options = format!("--port=127.0.0.1:{port} --ready=alive --interval=4");
     let service = Service::new(machine, "slow-start", options).line("TimeoutStartSec=2");
@@ -46,7 +46,7 @@ pub(crate) fn a_start_may_take_longer_than_its_time_out(machine: &'static Machin
     machine.get(port).unwrap();
 }
 
-pub(crate) fn stop_answers_what_is_under_way(machine: &'static Machine) {
+pub(crate) fn stop_answers_requests_under_way(machine: &'static Machine) {
     let port = machine.port();
     let service = Service::new(machine, "drained", format!("--port=127.0.0.1:{port}")).start();
     let worker = service.worker_pid();

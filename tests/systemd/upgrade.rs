@@ -1,14 +1,14 @@
-//! Another release of the supervisor takes over in the same process, and systemd sees nothing of it; or
-//! it dies in the middle, and systemd has the sockets.
+//! Upgrades in place under systemd: the service stays active, and its sockets survive the death of the supervisor during
+//! the upgrade.
 
-use server_starter_testing::{HttpOutcome, Output};
+use server_starter_testing::{HttpLoad, HttpOutcome, Output};
 
 use crate::harness::{Machine, Service};
 
 /// `log::message_id::UPGRADED`
 const UPGRADED: &str = "f8e9cee1d51c4879bd7a61fc7f50d0ec";
 
-/// A service whose supervisor is a file of its own.
+/// A service whose supervisor runs from a file of its own.
 fn service(machine: &'static Machine, name: &str, port: u16) -> (Service, String) {
     let program = format!("/opt/{name}.supervisor");
     machine
@@ -29,7 +29,7 @@ fn upgrade(service: &Service) -> Output {
     service.machine.run(&command)
 }
 
-pub(crate) fn systemd_sees_nothing_of_it(machine: &'static Machine) {
+pub(crate) fn upgrade_is_invisible_to_systemd(machine: &'static Machine) {
     let port = machine.port();
     let (service, _) = service(machine, "upgraded", port);
     let load = machine.load(port);
@@ -52,7 +52,7 @@ pub(crate) fn systemd_sees_nothing_of_it(machine: &'static Machine) {
     assert_eq!(entries.ok().lines().count(), 3);
     service.systemctl("reload").ok();
     assert_eq!(service.generation(), 2);
-    service.becomes("exit 3");
+    service.set_worker("exit 3");
     upgrade(&service).ok();
     machine
         .run(&format!(
@@ -61,30 +61,30 @@ pub(crate) fn systemd_sees_nothing_of_it(machine: &'static Machine) {
         ))
         .ok();
     load.wait_answers(20);
-    service.becomes("exec /usr/local/bin/hello");
+    service.set_worker("exec /usr/local/bin/hello");
     service.systemctl("reload").ok();
-    let outcome = load.stop();
-    assert_eq!((outcome.refused, outcome.reset), (0, 0), "{outcome:?}");
-    assert!(outcome.other.is_empty(), "{outcome:?}");
+    load.stop().expect_no_failure();
     assert_eq!(
         service.property("NFileDescriptorStore"),
         "1",
-        "not stored anew"
+        "the socket was stored again"
     );
 }
 
-/// KILL, before and after the old program has gone. The good one is back in its place by then.
-pub(crate) fn killed_in_the_middle_it_comes_back_with_its_sockets(machine: &'static Machine) {
+/// KILL during the preflight, and after the exec. By then the good program is back in its file.
+pub(crate) fn supervisor_killed_during_an_upgrade_comes_back_with_its_sockets(
+    machine: &'static Machine,
+) {
     let port = machine.port();
     let (service, program) = service(machine, "halfway", port);
     let load = machine.load(port);
-    let mend = format!("cp /usr/bin/start_server {program}.new; mv {program}.new {program}");
-    let in_preflight = format!("#!/bin/sh\n{mend}\nkill -KILL $PPID\n");
-    let after_it = format!(
+    let repair = format!("cp /usr/bin/start_server {program}.new; mv {program}.new {program}");
+    let during_preflight = format!("#!/bin/sh\n{repair}\nkill -KILL $PPID\n");
+    let after_exec = format!(
         "#!/bin/sh\ncase $1 in --preflight) exec /usr/bin/start_server \"$@\" ;; esac\n\
-         {mend}\nkill -KILL $$\n"
+         {repair}\nkill -KILL $$\n"
     );
-    for script in [in_preflight, after_it] {
+    for script in [during_preflight, after_exec] {
         load.wait_answers(20);
         let supervisor = service.main_pid();
         machine.write(&program, &script, 0o755);
@@ -93,14 +93,15 @@ pub(crate) fn killed_in_the_middle_it_comes_back_with_its_sockets(machine: &'sta
             !failed.success() && failed.stderr.contains("has ended"),
             "{failed:?}"
         );
-        service.comes_back(supervisor);
+        service.wait_restarted(supervisor);
         machine.get(port).unwrap();
     }
     load.wait_answers(20);
     let outcome = load.stop();
     let HttpOutcome { refused, reset, .. } = outcome;
     assert_eq!(refused, 0, "{outcome:?}");
-    // Its workers are killed by systemd, with what they had accepted.
-    assert!(reset <= 2 * 4, "4 clients, killed twice: {outcome:?}");
+    // systemd kills the workers, whose accepted connections are reset.
+    let most = 2 * HttpLoad::CLIENTS;
+    assert!(reset <= most, "one per client and kill: {outcome:?}");
     assert!(outcome.other.is_empty(), "{outcome:?}");
 }

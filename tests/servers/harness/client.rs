@@ -1,4 +1,4 @@
-//! A small HTTP client that tells one kind of failure from another.
+//! An HTTP client that distinguishes kinds of failures.
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
@@ -6,19 +6,19 @@ use std::time::Duration;
 
 use server_starter_testing::BOUND;
 
-/// Why a request got no answer.
+/// Why a request failed.
 #[derive(Debug)]
 pub(crate) enum Fault {
-    /// The connection was closed or reset before the first byte of an answer.
+    /// The connection was closed or reset before the first byte of a response.
     Unanswered(String),
-    /// Anything else: refused, cut short, a wrong answer, too late.
+    /// Refused, incomplete, wrong or too late.
     Broken(String),
 }
 
 /// A connection to a port of 127.0.0.1.
 pub(crate) struct Connection {
     stream: TcpStream,
-    /// How many requests it has had answered.
+    /// The number of its requests that were answered.
     pub(crate) used: usize,
 }
 
@@ -33,14 +33,14 @@ impl Connection {
         Ok(Self { stream, used: 0 })
     }
 
-    /// Sends these bytes as they are.
+    /// Sends these bytes.
     pub(crate) fn send(&mut self, bytes: &str) -> Result<(), Fault> {
         let sent = self.stream.write_all(bytes.as_bytes());
         sent.map_err(|e| Fault::Unanswered(format!("write: {e}")))
     }
 
-    /// Asks for `path` and reads the answer, which must be 200; whether the connection can be used again. `pause` comes
-    /// after the head: a reader that takes its time.
+    /// Requests `path` and reads the response, which must be 200, with a pause after its head. Returns whether the
+    /// connection can be used again.
     pub(crate) fn get(&mut self, path: &str, keep: bool, pause: Duration) -> Result<bool, Fault> {
         let connection = if keep { "keep-alive" } else { "close" };
         self.send(&format!(
@@ -49,7 +49,7 @@ impl Connection {
         self.answer(pause)
     }
 
-    /// Reads an answer.
+    /// Reads a response.
     pub(crate) fn answer(&mut self, pause: Duration) -> Result<bool, Fault> {
         let mut seen = Vec::new();
         let head_end = loop {
@@ -107,17 +107,17 @@ impl Connection {
     }
 }
 
-/// What becomes of a connection when its server drains.
+/// What happens to a connection when its server drains.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Fate {
-    /// It was open a second later, and what was asked then was answered.
+    /// It was still open after a second, and a request was answered then.
     Answered,
-    /// It was closed with nothing said.
+    /// It was closed without a response.
     Closed,
 }
 
 impl Connection {
-    /// Waits a second for the other end to close it; if it does not, sends `rest` of a request.
+    /// Waits a second for the server to close the connection; if it does not, sends `rest` of a request.
     #[track_caller]
     pub(crate) fn fate(mut self, rest: &str) -> Fate {
         let second = Some(Duration::from_secs(1));
@@ -125,7 +125,7 @@ impl Connection {
         match self.stream.read(&mut [0]) {
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
             Ok(0) | Err(_) => return Fate::Closed,
-            Ok(_) => panic!("an answer to no request"),
+            Ok(_) => panic!("a response without a request"),
         }
         self.stream.set_read_timeout(Some(BOUND)).unwrap();
         match self.send(rest).and_then(|()| self.answer(Duration::ZERO)) {

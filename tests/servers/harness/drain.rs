@@ -1,4 +1,4 @@
-//! What a server does, alone, to the connections it has when its graceful signal comes.
+//! What a server without a supervisor does to its connections when it gets its graceful signal.
 
 use std::fs;
 use std::time::Duration;
@@ -9,10 +9,10 @@ use super::client::Fate;
 use super::run::{answers, bound, run_alone};
 use super::{Connection, Server, ServerDir};
 
-/// A connection that has no request under way.
+/// A connection without a request under way.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum State {
-    /// Accepted, and nothing was asked yet.
+    /// Accepted, without a request so far.
     New,
     /// Kept alive after a request.
     Idle,
@@ -21,23 +21,25 @@ pub(crate) enum State {
 const REQUEST: &str = "GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
 
 impl Server {
-    /// Sends the recipe's signal to the server, which runs on a socket of the test's and has one such connection: what
-    /// becomes of that. `None` when the server is not installed.
+    /// Runs the server on a socket of the test, opens such a connection and sends the recipe's signal. Returns what
+    /// happens to the connection; `None` if the server is not installed.
     #[track_caller]
     pub(crate) fn drained_alone(&self, state: State) -> Option<Fate> {
         let recipe = self.recipe()?;
         let (dir, listener) = bound(&recipe);
         let mut server = run_alone(&recipe, &dir, &listener, 1);
-        expect("an answer", || answers(dir.port).then_some(()));
-        expect("nobody is connected", || {
+        expect("the server answers", || answers(dir.port).then_some(()));
+        expect("there is no connection", || {
             (connections(&dir) == 0).then_some(())
         });
         let mut connection = Connection::open(dir.port).unwrap();
         if state == State::Idle {
             let kept = connection.get("/", true, Duration::ZERO).unwrap();
-            assert!(kept, "it does not keep connections alive");
+            assert!(kept, "the server does not keep connections alive");
         }
-        expect("it is accepted", || (connections(&dir) == 1).then_some(()));
+        expect("the connection is accepted", || {
+            (connections(&dir) == 1).then_some(())
+        });
         server.signal(recipe.signal());
         let fate = connection.fate(REQUEST);
         server.wait_exit();
@@ -45,7 +47,7 @@ impl Server {
     }
 }
 
-/// How many connections to the dir's port were accepted: the kernel gives a socket its inode with that.
+/// The number of accepted connections to the server's port: a socket gets its inode when it is accepted.
 fn connections(dir: &ServerDir) -> usize {
     let table = fs::read_to_string("/proc/net/tcp").unwrap();
     let local = format!(

@@ -1,4 +1,4 @@
-//! Clients that keep asking while something else happens.
+//! Load on a server: clients that send requests while the test does something else.
 
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -8,27 +8,27 @@ use server_starter_testing::{Load, LoadState};
 
 use super::{Connection, Fault};
 
-/// What takes long.
+/// The cause of slow requests.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Slow {
-    /// `/slow`: the server, for 0.3 s.
+    /// The server: `/slow` takes 0.3 s.
     Server,
-    /// `/big`: a client that reads a big file and stops for 0.3 s in the middle.
+    /// The client: it reads `/big` and stops for 0.3 s in the middle.
     Reader,
 }
 
-/// What the clients saw.
+/// What the clients observed.
 #[derive(Debug, Default)]
 pub(crate) struct Outcome {
     pub(crate) answered: usize,
-    /// Of these, the ones that took long.
+    /// Of these, the slow ones.
     pub(crate) slow: usize,
-    /// A connection kept alive was found closed when it was to be used again. Any client has to cope with that by asking
-    /// again on a new one (RFC 9112, 9.3.1); so did ours, and what came of it counts.
+    /// A kept connection was closed when it was used again. A client must repeat the request on a new connection then
+    /// (RFC 9112, 9.3.1), as these do; only the repeated request is counted.
     pub(crate) stale: usize,
-    /// A new connection was closed before the first byte of an answer.
+    /// A new connection was closed before the first byte of a response.
     pub(crate) unanswered: Vec<String>,
-    /// Anything else.
+    /// Other failures.
     pub(crate) broken: Vec<String>,
 }
 
@@ -74,15 +74,15 @@ impl Outcome {
     }
 }
 
-/// Between two requests of one client: the machine has other things to do.
+/// Between two requests of one client, to leave time to the other processes.
 const PAUSE: Duration = Duration::from_millis(2);
-/// Between connecting and asking, for those on a slow line.
+/// Between the connection and the request of a client on a slow line.
 const LATE: Duration = Duration::from_millis(20);
 /// The number of clients.
 pub(crate) const CLIENTS: usize = 6;
 
 /// [`CLIENTS`] send requests while `during` runs: two with a connection for each request, two that wait between
-/// connecting and asking, one that keeps its connection, and one whose requests take long. Returns what they saw.
+/// connection and request, one that keeps its connection, and one with slow requests. Returns what they observed.
 #[track_caller]
 pub(crate) fn under_load(port: u16, slow: Slow, during: impl FnOnce(&Load)) -> Outcome {
     let total = Arc::<Mutex<Outcome>>::default();

@@ -1,4 +1,4 @@
-//! What the tests are written with: a recipe of docs/recipes.md, a place where it runs, and its clients.
+//! A recipe of docs/recipes.md, the directory where it runs, its clients, and the tests of each server.
 
 mod client;
 mod drain;
@@ -16,7 +16,7 @@ pub(crate) use run::start;
 pub(crate) use server::{Server, tests_of};
 pub(crate) use server_dir::ServerDir;
 
-/// Says that a test could not run here. With `START_SERVER_REQUIRE_SERVERS=1` that is a failure.
+/// Reports tests as skipped. With `START_SERVER_REQUIRE_SERVERS=1` that is a failure.
 #[track_caller]
 pub(crate) fn skipped(what: &str, why: &str) {
     let required = std::env::var("START_SERVER_REQUIRE_SERVERS").is_ok_and(|value| value == "1");

@@ -1,15 +1,15 @@
-//! Recipes are read from docs/recipes.md, so that what it says is what was tested.
+//! Recipes, read from docs/recipes.md.
 
 use std::path::Path;
 
 /// A section of docs/recipes.md.
 #[derive(Default)]
 pub(crate) struct Recipe {
-    /// Files to be there: the blocks whose first line has a name after the language.
+    /// The files: blocks with a name after the language.
     pub(crate) files: Vec<(String, String)>,
-    /// Commands to be run before.
+    /// The commands to run before.
     pub(crate) before: Vec<String>,
-    /// `start_server … -- …`
+    /// The command of the supervisor, `start_server … -- …`.
     pub(crate) command: String,
 }
 
@@ -47,12 +47,12 @@ impl Recipe {
         recipe
     }
 
-    /// What the supervisor is to run.
+    /// The command of the server.
     pub(crate) fn server(&self) -> &str {
         self.command.split_once(" -- ").unwrap().1
     }
 
-    /// The signal by which the recipe lets an old generation go.
+    /// The signal to an old generation.
     pub(crate) fn signal(&self) -> nix::sys::signal::Signal {
         let mut words = self.command.split_whitespace();
         let name = words.find_map(|word| word.strip_prefix("--signal-on-hup="));

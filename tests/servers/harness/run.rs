@@ -1,4 +1,4 @@
-//! Starting what a recipe says: all of it, or its server alone, on a socket of the test's.
+//! Starts a recipe: the supervisor, or its server alone on a socket of the test.
 
 use std::net::TcpListener;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use server_starter_testing::{Running, expect, program};
 
 use super::{Connection, Recipe, ServerDir};
 
-/// Starts the recipe's supervisor and waits for the first answer. Again with another port, when somebody took it.
+/// Starts the recipe's supervisor and waits for the first response; again with another port if that is in use.
 #[track_caller]
 pub(crate) fn start(recipe: &Recipe) -> (ServerDir, Running) {
     for _ in 0..5 {
@@ -19,17 +19,23 @@ pub(crate) fn start(recipe: &Recipe) -> (ServerDir, Running) {
             program!().path().display()
         );
         let mut supervisor = dir.run("start_server", &command, None);
-        let up = expect("the first generation answers, or the end", || {
-            if supervisor.exited().is_some() {
-                return Some(false);
-            }
-            (dir.read("status").starts_with("1:") && answers(dir.port)).then_some(true)
-        });
+        let up = expect(
+            "the first generation answers, or the supervisor ends",
+            || {
+                if supervisor.exited().is_some() {
+                    return Some(false);
+                }
+                (dir.read("status").starts_with("1:") && answers(dir.port)).then_some(true)
+            },
+        );
         if up {
             return (dir, supervisor);
         }
         let log = supervisor.stderr();
-        assert!(log.contains("Address already in use"), "it ended");
+        assert!(
+            log.contains("Address already in use"),
+            "the supervisor ended"
+        );
     }
     panic!("no free port in five attempts");
 }
@@ -40,18 +46,18 @@ pub(crate) fn answers(port: u16) -> bool {
     connection.is_ok_and(|mut new| new.get("/", false, Duration::ZERO).is_ok())
 }
 
-/// Waits until the status file has this generation alone: all older ones are gone.
+/// Waits until the status file lists this generation only.
 #[track_caller]
 pub(crate) fn wait_generation(dir: &ServerDir, supervisor: &mut Running, generation: u32) {
     let start = format!("{generation}:");
-    expect(&format!("generation {generation} alone"), || {
+    expect(&format!("generation {generation} is alone"), || {
         assert!(supervisor.exited().is_none(), "the supervisor ended");
         let status = dir.read("status");
         (status.starts_with(&start) && status.lines().count() == 1).then_some(())
     });
 }
 
-/// A dir for this recipe, and a listening socket on its port.
+/// A directory for this recipe, and a listening socket on its port.
 pub(crate) fn bound(recipe: &Recipe) -> (ServerDir, TcpListener) {
     for _ in 0..5 {
         let dir = ServerDir::of(recipe);
@@ -62,7 +68,7 @@ pub(crate) fn bound(recipe: &Recipe) -> (ServerDir, TcpListener) {
     panic!("no free port in five attempts");
 }
 
-/// Runs the server of a recipe on this socket, as its descriptor 3, and nobody above it.
+/// Runs the server of a recipe without a supervisor, with this socket as its descriptor 3.
 pub(crate) fn run_alone(
     recipe: &Recipe,
     dir: &ServerDir,

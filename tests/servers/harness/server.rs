@@ -1,4 +1,4 @@
-//! What is tested of every server.
+//! The tests of each server.
 
 use nix::sys::signal::Signal;
 use server_starter_testing::{eventually, expect, say};
@@ -7,26 +7,26 @@ use super::load::{CLIENTS, under_load};
 use super::run::{answers, bound, run_alone, start, wait_generation};
 use super::{Outcome, Recipe, ServerDir, Slow, skipped};
 
-/// A server and what can be asked of it.
+/// A server and its properties.
 pub(crate) struct Server {
     /// Its section in docs/recipes.md.
     pub(crate) name: &'static str,
-    /// A shell condition: whether all it needs is installed.
+    /// A shell condition that holds if the server is installed.
     pub(crate) needs: &'static str,
     pub(crate) slow: Slow,
-    /// Whether its own drain closes connections that have not asked yet.
+    /// Whether its drain closes connections without a request.
     pub(crate) loses: bool,
-    /// A file, and a version of it that does not start.
+    /// A file, and a version of it with which the server does not start.
     pub(crate) broken: (&'static str, &'static str),
 }
 
-/// How many reloads, or drains, there are.
+/// The number of reloads, or of drains.
 const TIMES: u32 = 5;
-/// How many requests are answered before each.
+/// The number of requests that are answered before each.
 const BETWEEN: u64 = 50;
 
 impl Server {
-    /// Its recipe; `None`, loudly, when it is not installed.
+    /// Its recipe; `None` if the server is not installed, which is reported.
     #[track_caller]
     pub(crate) fn recipe(&self) -> Option<Recipe> {
         let recipe = Recipe::of(self.name);
@@ -34,13 +34,13 @@ impl Server {
         if dir.run("needs", self.needs, None).wait().success() {
             return Some(recipe);
         }
-        skipped(self.name, &format!("not here: {}", self.needs));
+        skipped(self.name, &format!("this fails: {}", self.needs));
         None
     }
 
-    /// Reloads it again and again under load. No request fails but those that its own drain would have cost.
+    /// Reloads under load. No request fails except those that the server's own drain would have lost.
     #[track_caller]
-    pub(crate) fn reloads_lose_nothing_of_ours(&self) {
+    pub(crate) fn reloads_lose_no_more_than_the_drain(&self) {
         let Some(recipe) = self.recipe() else { return };
         let (dir, mut supervisor) = start(&recipe);
         let outcome = under_load(dir.port, self.slow, |load| {
@@ -62,15 +62,15 @@ impl Server {
         self.judge(&outcome, TIMES);
     }
 
-    /// The same server on a socket of the test's, with no supervisor: under the same load its own signal, and another one
-    /// when it has left; new connections wait in the queue meanwhile. What fails is what its own drain costs; it is shown
-    /// for the comparison. That a server which `loses` really does is shown by [`Server::drained_alone`], without luck.
+    /// The same server and the same load without a supervisor: the server is drained by its signal, and another one
+    /// started when it has ended; new connections wait in the queue. The failures are those of the drain, and are
+    /// shown for comparison. [`Server::drained_alone`] shows deterministically that a server `loses` connections.
     #[track_caller]
-    pub(crate) fn its_own_drain_costs_as_much(&self) {
+    pub(crate) fn drain_without_a_supervisor_loses_as_much(&self) {
         let Some(recipe) = self.recipe() else { return };
         let (dir, listener) = bound(&recipe);
         let mut server = run_alone(&recipe, &dir, &listener, 1);
-        expect("an answer", || answers(dir.port).then_some(()));
+        expect("the server answers", || answers(dir.port).then_some(()));
         let outcome = under_load(dir.port, self.slow, |load| {
             for generation in 2..2 + TIMES {
                 load.wait_answers(BETWEEN);
@@ -86,8 +86,7 @@ impl Server {
         self.judge(&outcome, TIMES);
     }
 
-    /// What may have failed: for a server that closes connections that have not asked yet, at most those that each client
-    /// had at each drain, and nothing else.
+    /// At most one request per client and drain may fail, and only if the server closes connections without a request.
     #[track_caller]
     fn judge(&self, outcome: &Outcome, drains: u32) {
         assert!(outcome.slow > 0, "{outcome}");
@@ -100,9 +99,9 @@ impl Server {
         assert!(outcome.unanswered.len() <= most, "{outcome}");
     }
 
-    /// A version that does not start changes nothing; the next one that does takes over.
+    /// A version that does not start has no effect; the next good one takes over.
     #[track_caller]
-    pub(crate) fn a_broken_version_changes_nothing(&self) {
+    pub(crate) fn broken_version_has_no_effect(&self) {
         let Some(recipe) = self.recipe() else { return };
         let (dir, mut supervisor) = start(&recipe);
         let first = dir.read("status");
@@ -111,7 +110,7 @@ impl Server {
         dir.replace(file, broken.as_bytes());
         supervisor.signal(Signal::SIGHUP);
         let outcome = under_load(dir.port, self.slow, |_| {
-            // twice, so that one attempt is over while the load lasts
+            // two, so that one attempt ends while the load lasts
             expect("two attempts fail", || {
                 let log = supervisor.stderr();
                 (log.matches("seems to have failed to start").count() >= 2).then_some(())
@@ -121,7 +120,7 @@ impl Server {
             outcome.unanswered.is_empty() && outcome.broken.is_empty(),
             "{outcome}"
         );
-        assert_eq!(dir.read("status"), first, "somebody took over");
+        assert_eq!(dir.read("status"), first, "another generation took over");
         dir.replace(file, &good);
         expect("a good version takes over", || {
             let status = dir.read("status");
@@ -133,22 +132,22 @@ impl Server {
     }
 }
 
-/// The tests that every server has.
+/// Declares the tests of a server.
 macro_rules! tests_of {
     ($server:expr) => {
         #[test]
-        fn reloads_lose_nothing_of_ours() {
-            $server.reloads_lose_nothing_of_ours();
+        fn reloads_lose_no_more_than_the_drain() {
+            $server.reloads_lose_no_more_than_the_drain();
         }
 
         #[test]
-        fn its_own_drain_costs_as_much() {
-            $server.its_own_drain_costs_as_much();
+        fn drain_without_a_supervisor_loses_as_much() {
+            $server.drain_without_a_supervisor_loses_as_much();
         }
 
         #[test]
-        fn a_broken_version_changes_nothing() {
-            $server.a_broken_version_changes_nothing();
+        fn broken_version_has_no_effect() {
+            $server.broken_version_has_no_effect();
         }
     };
 }

@@ -10,14 +10,14 @@ use server_starter_testing::{Running, TestDir, append_to, clear_settings, free_p
 
 use super::{Recipe, file};
 
-/// The directory of a test, and its port.
+/// The directory of a server, and its port.
 pub(crate) struct ServerDir {
     dir: TestDir,
     pub(crate) port: u16,
 }
 
 impl ServerDir {
-    /// With the applications of `apps/` and the recipe's files, made ready by its commands.
+    /// With the applications of `apps/`, the recipe's files, and what its commands build.
     #[track_caller]
     pub(crate) fn of(recipe: &Recipe) -> Self {
         let dir = Self {
@@ -39,7 +39,7 @@ impl ServerDir {
         for (name, content) in &recipe.files {
             dir.write(name, dir.filled_in(content));
         }
-        // Ours are built beforehand, in their own dir.
+        // cargo has built the examples before.
         let ours = |command: &&String| command.starts_with("cargo ");
         for command in recipe.before.iter().filter(|command| !ours(command)) {
             dir.run("before", command, None).wait().ok();
@@ -47,7 +47,7 @@ impl ServerDir {
         dir
     }
 
-    /// Puts another version of a file in its dir, in one go, as a deployment should; whoever runs the old one keeps it.
+    /// Replaces a file by rename, as a deployment should: running processes keep the old one.
     pub(crate) fn replace(&self, name: &str, content: &[u8]) {
         let (path, new) = (self.path(name), self.path("new"));
         let permissions = fs::metadata(&path).unwrap().permissions();
@@ -56,7 +56,7 @@ impl ServerDir {
         fs::rename(&new, &path).unwrap();
     }
 
-    /// The text with the port of this test for 8080.
+    /// The text with the port of this server instead of 8080.
     pub(crate) fn filled_in(&self, text: &str) -> String {
         text.replace("8080", &self.port.to_string())
     }
@@ -104,17 +104,17 @@ impl Drop for ServerDir {
     }
 }
 
-/// Where tests/servers/install puts what is not Debian's: `servers` in the target directory.
+/// The directory where tests/servers/install puts servers that are not from Debian.
 fn servers() -> PathBuf {
     above_me(3).join("servers")
 }
 
-/// Where cargo puts examples.
+/// The directory of the examples that cargo has built.
 fn examples() -> PathBuf {
     above_me(2).join("examples")
 }
 
-/// `levels` above TARGET/debug/deps/servers-…
+/// The directory `levels` above TARGET/debug/deps/servers-…
 fn above_me(levels: usize) -> PathBuf {
     let me = std::env::current_exe().unwrap();
     let above: Option<&Path> = me.ancestors().nth(levels);

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::Path;
 use std::thread::JoinHandle;
 
 use nix::sched::{CloneFlags, setns};
@@ -53,7 +53,7 @@ impl Machine {
     }
 }
 
-/// Moves the calling thread into the network namespace that this file is.
-fn enter(network: &PathBuf) {
+/// Moves the calling thread into this network namespace.
+fn enter(network: &Path) {
     setns(File::open(network).unwrap(), CloneFlags::CLONE_NEWNET).unwrap();
 }

@@ -1,4 +1,4 @@
-//! A booted systemd, seen from outside.
+//! A machine: a booted systemd, seen from outside.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,27 +11,27 @@ use std::sync::{Mutex, RwLock, RwLockReadGuard};
 
 use server_starter_testing::{BOUND, Output, program};
 
-/// One machine of the machine, shared by all tests of this process.
+/// A machine, shared by the tests of one version.
 pub(crate) struct Machine {
     pub(crate) version: u32,
     pid1: u32,
     next_port: AtomicU16,
-    /// Held to have systemd read its files anew.
+    /// Written by `daemon-reload`, read by tests that a `daemon-reload` would disturb.
     manager: RwLock<()>,
 }
 
 impl Machine {
-    /// The machine called so; an error says why there is none.
+    /// The shared machine of this version, or the reason why there is none.
     pub(crate) fn of(version: &'static str) -> Result<&'static Machine, String> {
         static BOOTED: Mutex<BTreeMap<&str, &'static Machine>> = Mutex::new(BTreeMap::new());
         let machines = std::env::var_os("START_SERVER_MACHINES")
-            .ok_or("no systemd was booted for it (run tests/systemd/run, as root)")?;
+            .ok_or("no systemd was booted (run tests/systemd/run, as root)")?;
         let mut booted = BOOTED.lock().unwrap_or_else(|e| e.into_inner());
         if let Some(machine) = booted.get(version) {
             return Ok(machine);
         }
         let machine = Machine::at(&Path::new(&machines).join(version))
-            .map_err(|e| format!("it is not among those that were booted ({e})"))?;
+            .map_err(|e| format!("it was not booted ({e})"))?;
         machine.install();
         let machine: &'static Machine = Box::leak(Box::new(machine));
         booted.insert(version, machine);
@@ -47,13 +47,13 @@ impl Machine {
             next_port: AtomicU16::new(20000),
             manager: RwLock::new(()),
         };
-        let said = machine.run("systemctl --version").ok();
-        let version = said.split_whitespace().nth(1);
+        let version = machine.run("systemctl --version").ok();
+        let version = version.split_whitespace().nth(1);
         machine.version = version.and_then(|v| v.parse().ok()).unwrap();
         Ok(machine)
     }
 
-    /// Puts in place what a package would.
+    /// Installs the program and its units as a package does.
     pub(crate) fn install(&self) {
         self.copy(program!().path(), "/usr/bin/start_server");
         self.install_hello();
@@ -68,7 +68,7 @@ impl Machine {
         self.reload_manager();
     }
 
-    /// The worker.
+    /// Installs the worker `hello`.
     pub(crate) fn install_hello(&self) {
         self.copy(&program!().example("hello"), "/usr/local/bin/hello");
     }
@@ -81,18 +81,18 @@ impl Machine {
         self.write(to, fs::read(from).unwrap(), mode & 0o755);
     }
 
-    /// A path of the machine, as it is called from outside.
+    /// A path in the machine, seen from outside.
     pub(crate) fn path(&self, inside: &str) -> PathBuf {
         let root = format!("/proc/{}/root", self.pid1);
         Path::new(&root).join(inside.trim_start_matches('/'))
     }
 
-    /// Its network.
+    /// Its network namespace.
     pub(super) fn network(&self) -> PathBuf {
         format!("/proc/{}/ns/net", self.pid1).into()
     }
 
-    /// Makes or replaces a file, in one step: a program that is running keeps the old one.
+    /// Creates or replaces a file by rename: a running program keeps the old file.
     pub(crate) fn write(&self, inside: &str, content: impl AsRef<[u8]>, mode: u32) {
         let path = self.path(inside);
         let mut new = path.clone().into_os_string();
@@ -103,13 +103,13 @@ impl Machine {
         fs::rename(&new, &path).unwrap();
     }
 
-    /// What a file has; empty if it is not there.
+    /// The content of a file; empty if there is no such file.
     pub(crate) fn read(&self, inside: &str) -> String {
         let bytes = fs::read(self.path(inside)).unwrap_or_default();
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
-    /// Runs a command inside, its words separated by blanks, and waits for its end.
+    /// Runs a command in the machine until it ends. Its words are separated by spaces.
     pub(crate) fn run(&self, command: &str) -> Output {
         let mut inside = Command::new("timeout");
         inside
@@ -120,22 +120,23 @@ impl Machine {
         Output::of(&mut inside)
     }
 
+    /// Has systemd read its files again.
     pub(crate) fn reload_manager(&self) {
         self.change("systemctl daemon-reload");
     }
 
-    /// Runs a command after which systemd reads its files anew, one at a time.
+    /// Runs a command that makes systemd read its files again, one at a time.
     pub(crate) fn change(&self, command: &str) {
         let _one = self.manager.write().unwrap_or_else(|e| e.into_inner());
         self.run(command).ok();
     }
 
-    /// Keeps other tests from that.
+    /// While the guard lives, systemd does not read its files again.
     pub(crate) fn unchanged(&self) -> RwLockReadGuard<'_, ()> {
         self.manager.read().unwrap_or_else(|e| e.into_inner())
     }
 
-    /// A port that no other test uses. Nothing else is there to use it.
+    /// A port that no other test uses.
     pub(crate) fn port(&self) -> u16 {
         self.next_port.fetch_add(1, Ordering::Relaxed)
     }
@@ -146,17 +147,18 @@ impl Machine {
         said.trim_end().to_owned()
     }
 
+    /// The journal of a unit.
     pub(crate) fn journal(&self, unit: &str) -> String {
         self.run(&format!("journalctl --no-pager -o cat -u {unit}"))
             .stdout
     }
 
-    /// A variable of a process inside; none: it does not have it.
+    /// An environment variable of a process in the machine; `None` if it is not set.
     pub(crate) fn variable(&self, pid: u32, name: &str) -> Option<String> {
         let environment = self.read(&format!("/proc/{pid}/environ"));
         assert!(
             !environment.is_empty(),
-            "process {pid} has no environment to read"
+            "the environment of process {pid} cannot be read"
         );
         let mut variables = environment
             .split('\0')

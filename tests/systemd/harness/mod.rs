@@ -1,4 +1,4 @@
-//! What the tests are written with: a booted systemd, a service in it, and its clients.
+//! The machine, its services and their clients.
 
 mod client;
 mod machine;
@@ -14,7 +14,7 @@ use std::sync::Mutex;
 
 use server_starter_testing::skipped;
 
-/// Runs a test on one version of systemd, or says loudly that it does not.
+/// Runs a test on one version of systemd, or reports it as skipped.
 pub(crate) fn on(version: &'static str, test: fn(&'static Machine)) {
     match Machine::of(version) {
         Ok(machine) => test(machine),
@@ -22,7 +22,7 @@ pub(crate) fn on(version: &'static str, test: fn(&'static Machine)) {
     }
 }
 
-/// The same on a machine of its own, which has nothing of ours on it.
+/// Runs a test on a machine of its own, where `start_server` is not installed.
 pub(crate) fn on_own(version: &'static str, name: &str, test: fn(&'static Machine)) {
     match Own::boot(version, name) {
         Ok(own) => test(own.machine),
@@ -30,7 +30,7 @@ pub(crate) fn on_own(version: &'static str, name: &str, test: fn(&'static Machin
     }
 }
 
-/// Once for each version is enough. Not by eprintln, which is shown of failed tests only.
+/// Reports the tests of a version as skipped, once.
 fn skipped_once(version: &'static str, why: &str) {
     static SAID: Mutex<BTreeSet<&str>> = Mutex::new(BTreeSet::new());
     if SAID.lock().unwrap().insert(version) {

@@ -1,5 +1,4 @@
-//! A machine of a test's own, for what the others must not feel: packages that come and go, a journal
-//! that stops.
+//! A machine for one test, which would disturb others: it installs packages, or stops the journal.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,19 +8,19 @@ use server_starter_testing::Output;
 
 use super::Machine;
 
-/// Taken down when dropped. (`tests/systemd/run` takes down what is left of a test that was killed.)
+/// Shut down when dropped. (`tests/systemd/run` shuts down what a killed test has left.)
 pub(super) struct Own {
     pub(super) machine: &'static Machine,
     dir: PathBuf,
 }
 
 impl Own {
-    /// Boots one like the shared one of that version, in which nothing of ours is installed.
+    /// Boots a machine like the shared one of that version, without `start_server`.
     pub(super) fn boot(version: &str, name: &str) -> Result<Own, String> {
         let machines = std::env::var_os("START_SERVER_MACHINES")
-            .ok_or("no systemd was booted for it (run tests/systemd/run, as root)")?;
+            .ok_or("no systemd was booted (run tests/systemd/run, as root)")?;
         let options = fs::read_to_string(Path::new(&machines).join(version).join("options"))
-            .map_err(|e| format!("it is not among those that were booted ({e})"))?;
+            .map_err(|e| format!("it was not booted ({e})"))?;
         let dir = Path::new(&machines).join(format!("{version}-{name}"));
         manage("up", &dir, options.lines());
         let machine = Box::leak(Box::new(Machine::at(&dir).unwrap()));

@@ -1,4 +1,4 @@
-//! A service of a test's own.
+//! The service of a test.
 
 use std::thread;
 
@@ -6,10 +6,10 @@ use server_starter_testing::{Output, expect};
 
 use super::Machine;
 
-/// A unit, and perhaps the `.socket` beside it; stopped when dropped.
+/// A service unit, with or without a `.socket` unit; stopped when dropped.
 pub(crate) struct Service {
     pub(crate) machine: &'static Machine,
-    /// Without `.service`.
+    /// The name without `.service`.
     pub(crate) name: String,
     kind: &'static str,
     options: String,
@@ -17,7 +17,7 @@ pub(crate) struct Service {
 }
 
 impl Service {
-    /// `start_server` with these options; its worker is `hello`, until `becomes`.
+    /// `start_server` with these options and the worker `hello`.
     pub(crate) fn new(
         machine: &'static Machine,
         name: &str,
@@ -30,11 +30,11 @@ impl Service {
             options: options.into(),
             lines: Vec::new(),
         };
-        service.becomes("exec /usr/local/bin/hello");
+        service.set_worker("exec /usr/local/bin/hello");
         service
     }
 
-    /// One that is there already, by its file.
+    /// A service whose unit is already installed.
     pub(crate) fn installed(machine: &'static Machine, name: &str) -> Service {
         Service {
             machine,
@@ -45,30 +45,32 @@ impl Service {
         }
     }
 
+    /// Its `Type=`.
     pub(crate) fn kind(mut self, kind: &'static str) -> Service {
         self.kind = kind;
         self
     }
 
-    /// One more line of `[Service]`.
+    /// A further line of `[Service]`.
     pub(crate) fn line(mut self, line: impl Into<String>) -> Service {
         self.lines.push(line.into());
         self
     }
 
-    /// systemd keeps this many descriptors.
+    /// systemd stores this many descriptors.
     pub(crate) fn store(self, room: u32) -> Service {
         self.line(format!("FileDescriptorStoreMax={room}"))
             .line(format!("Environment=FDSTORE={room}")) // systemd sets it since 254
     }
 
+    /// Changes the options of `start_server`.
     pub(crate) fn options(&mut self, options: impl Into<String>) {
         self.options = options.into();
         self.write();
     }
 
-    /// The program that the next worker is.
-    pub(crate) fn becomes(&self, script: &str) {
+    /// The next worker is this shell script.
+    pub(crate) fn set_worker(&self, script: &str) {
         let text = format!("#!/bin/sh\n{script}\n");
         self.machine.write(&self.worker(), text, 0o755);
     }
@@ -83,7 +85,7 @@ impl Service {
         let files = format!("--pid-file=/run/{name}/pid --status-file=/run/{name}/status");
         let control = format!("--control=/run/{name}/control");
         let lines = self.lines.join("\n");
-        // What comes later in a unit wins, where there can be only one.
+        // For a setting with one value, the last line counts.
         let unit = format!(
             "[Unit]\nStartLimitIntervalSec=0\n\
              [Service]\nType={kind}\nNotifyAccess=main\nKillMode=mixed\nRuntimeDirectory={name}\n\
@@ -96,7 +98,7 @@ impl Service {
         self.machine.reload_manager();
     }
 
-    /// Writes the unit and its `.socket`, and starts the latter.
+    /// Writes the unit and its `.socket` unit, and starts the latter.
     pub(crate) fn listen(self, socket_lines: &str) -> Service {
         let name = &self.name;
         let unit = format!("[Socket]\n{socket_lines}\n");
@@ -148,30 +150,30 @@ impl Service {
         text.lines().filter_map(line).collect()
     }
 
-    /// The newest generation that is ready; 0: none.
+    /// The newest generation that is ready; 0 if there is none.
     pub(crate) fn generation(&self) -> u32 {
         self.workers()
             .last()
             .map_or(0, |(generation, _)| *generation)
     }
 
-    /// The pid of a worker.
+    /// The pid of the newest worker that is ready.
     pub(crate) fn worker_pid(&self) -> u32 {
         expect("a worker is ready", || Some(self.workers().last()?.1))
     }
 
-    /// Waits for systemd to have heard that it is ready.
-    pub(crate) fn is_active(&self) {
+    /// Waits until systemd knows that the service is ready.
+    pub(crate) fn wait_active(&self) {
         expect("the service is active", || {
             (self.property("ActiveState") == "active").then_some(())
         });
     }
 
-    /// Waits for a process other than this to be the service's, and ready.
-    pub(crate) fn comes_back(&self, was: u32) -> u32 {
+    /// Waits until another process than `old` is the ready supervisor; returns its pid.
+    pub(crate) fn wait_restarted(&self, old: u32) -> u32 {
         expect("another supervisor serves", || {
             let pid = self.main_pid();
-            (pid != 0 && pid != was && self.property("ActiveState") == "active").then_some(pid)
+            (pid != 0 && pid != old && self.property("ActiveState") == "active").then_some(pid)
         })
     }
 }
