@@ -8,7 +8,7 @@
 //! ```ignore
 //! use server_starter_testing::workers::GRACEFUL;
 //!
-//! use crate::supervisor;
+//! use crate::fixtures::supervisor;
 //!
 //! #[test]
 //! fn hup_replaces_the_worker() {
