@@ -7,6 +7,7 @@ use std::fmt;
 
 use tracing::Level;
 
+use super::exit_hint::exit_hint;
 use super::message_id as id;
 use crate::machine::{Generation, Report, Trigger};
 use crate::sys::process::{describe_end, exit_code, killed_by};
@@ -39,7 +40,7 @@ pub(crate) fn entry(report: &Report) -> Option<Entry> {
             status,
         } => Entry::error(format!(
             "new worker {pid} seems to have failed to start, exit status:{}",
-            Status(*status)
+            status_with_hint(*status)
         ))
         .id(id::FAILED_TO_START)
         .worker(*generation, *pid)
@@ -344,6 +345,14 @@ impl fmt::Display for Status {
             Some(status) => write!(f, "{status} ({})", describe_end(self.0)),
             None => write!(f, "unknown ({})", describe_end(None)),
         }
+    }
+}
+
+/// The status of a worker that did not start: `19968 (exit code 78: EX_CONFIG: …)`.
+fn status_with_hint(status: Option<i32>) -> String {
+    match status.and_then(|status| Some((status, exit_hint(status)?))) {
+        Some((status, hint)) => format!("{status} ({}: {hint})", describe_end(Some(status))),
+        None => Status(status).to_string(),
     }
 }
 

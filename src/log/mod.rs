@@ -1,5 +1,6 @@
 //! The log: tracing events, printed as lines or sent to the journal with their fields.
 
+mod exit_hint;
 mod journal;
 mod layer;
 mod message_id;

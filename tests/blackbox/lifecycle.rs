@@ -170,6 +170,28 @@ mod extensions {
     use crate::fixtures::{start, supervisor};
 
     #[test]
+    fn worker_that_goes_into_the_background_gets_a_hint() {
+        let s = supervisor(&["--start-attempts=1", "--interval=2"])
+            .sh("exit 0")
+            .spawn();
+        let line = s.wait_line_starting("new worker ");
+        assert!(
+            line.contains("exit status:0 (") && line.contains("foreground"),
+            "{line}"
+        );
+        s.expect_exit(1);
+        let s = supervisor(&["--start-attempts=1", "--interval=2"])
+            .sh("exit 127")
+            .spawn();
+        let line = s.wait_line_starting("new worker ");
+        assert!(
+            line.contains("the shell did not find the program"),
+            "{line}"
+        );
+        s.expect_exit(1);
+    }
+
+    #[test]
     fn missing_program_at_the_first_start_ends_the_supervisor() {
         let missing = supervisor(&["--port=127.0.0.1:0"])
             .program(["--", "/no/such/program"])
