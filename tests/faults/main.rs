@@ -13,7 +13,7 @@
 //! cargo test --test faults                      # a few dozen cases
 //! cargo test --test faults -- files/reload      # only cases with this in their names
 //! START_SERVER_FAULTS=all cargo test --test faults
-//! START_SERVER_FAULTS=all START_SERVER_FAULTS_TABLE=docs/faults.md cargo test --test faults
+//! START_SERVER_FAULTS=all START_SERVER_FAULTS_TABLE=/tmp/faults.md cargo test --test faults
 //! ```
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
