@@ -19,7 +19,6 @@
 //! | `machine/` | **the decisions**: a pure state machine, events in, actions out |
 //! | `supervisor/` | **the loop**: turns what the kernel reports into events, carries out the actions; `upgrade/` replaces the program by its next release |
 //! | `sockets/` | what `--port` and `--path` mean; inherited sockets; binding; the variables that tell workers of their sockets |
-//! | `takeover/` | the workers and the sockets of a supervisor that was killed |
 //! | `worker/` | how a worker is started; its environment; its notification socket |
 //! | `takeover/` | the workers of a supervisor that was killed: which processes they are, and their sockets |
 //! | `files/` | pid file, status file, log file |
