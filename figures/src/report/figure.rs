@@ -2,7 +2,7 @@
 
 use super::table::Table;
 
-/// One thing measured: samples for each contender, in the order they first came.
+/// One thing measured: samples for each candidate, in the order they first came.
 pub(crate) struct Figure {
     title: String,
     decimals: usize,
@@ -25,14 +25,14 @@ impl Figure {
     }
 
     /// Adds a sample.
-    pub(crate) fn add(&mut self, contender: &str, sample: f64) {
-        match self.rows.iter_mut().find(|(label, _)| label == contender) {
+    pub(crate) fn add(&mut self, candidate: &str, sample: f64) {
+        match self.rows.iter_mut().find(|(label, _)| label == candidate) {
             Some((_, samples)) => samples.push(sample),
-            None => self.rows.push((contender.to_owned(), vec![sample])),
+            None => self.rows.push((candidate.to_owned(), vec![sample])),
         }
     }
 
-    /// The samples, by contender.
+    /// The samples, by candidate.
     pub(crate) fn rows(&self) -> &[(String, Vec<f64>)] {
         &self.rows
     }
@@ -71,7 +71,7 @@ impl Figure {
 pub(crate) fn table(figures: &[Figure]) -> Table {
     let columns = [
         "figure",
-        "contender",
+        "candidate",
         "n",
         "min",
         "median",

@@ -7,14 +7,14 @@ use nix::errno::Errno;
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
-use super::{Bench, announce, milliseconds};
+use super::{Comparison, announce, milliseconds};
 use crate::answer::Answer;
-use crate::contender::{Contender, Setup, Wait};
+use crate::candidate::{Candidate, Setup, Wait};
 use crate::load::{BUCKET, Load, Traffic, body, buckets, percentile};
 use crate::plot::{Axis, Line, Panel, Scale, Unit, stack};
 use crate::report::{Plot, Section, Table, median};
-use crate::roles::{Role, START};
 use crate::running::{PATIENCE, Running, signal};
+use crate::workers::{Role, START};
 
 /// Requests in a second, where they have their times: a fifth of what the server can answer.
 const PACE: u32 = 4_000;
@@ -34,7 +34,7 @@ const NOTIFY: &str = "--ready=notify";
 const AT_ONCE: &str = "--interval=0";
 const DEFAULT: &str = "--interval=1, the default";
 
-/// What a contender did for so long.
+/// What a candidate did for so long.
 struct Run {
     label: String,
     how: &'static str,
@@ -51,31 +51,31 @@ struct Mark {
     took: Duration,
 }
 
-pub(super) fn measure(bench: &Bench) -> Result<Section, String> {
+pub(super) fn measure(bench: &Comparison) -> Result<Section, String> {
     let lasts = bench.quick_or(Duration::from_secs(1), WHOLE);
     let mut paced = Vec::new();
     let (index, ours) = bench.ours()?;
     paced.push(bench.run(index, ours, NONE, Some(PACE), lasts)?);
-    for (index, contender) in bench.reloading() {
-        let ways: &[_] = if contender.is_ours() {
+    for (index, candidate) in bench.reloading() {
+        let ways: &[_] = if candidate.is_ours() {
             &[NOTIFY]
         } else {
             &[DEFAULT, AT_ONCE]
         };
         for how in ways {
-            paced.push(bench.run(index, contender, how, Some(PACE), lasts)?);
+            paced.push(bench.run(index, candidate, how, Some(PACE), lasts)?);
         }
     }
     let lasts = bench.quick_or(Duration::from_millis(700), Duration::from_secs(6));
     let mut unpaced = Vec::new();
-    for (index, contender) in bench.reloading() {
-        let reloading = if contender.is_ours() {
+    for (index, candidate) in bench.reloading() {
+        let reloading = if candidate.is_ours() {
             NOTIFY
         } else {
             bench.quick_or(AT_ONCE, DEFAULT)
         };
         for how in [NONE, reloading] {
-            unpaced.push(bench.run(index, contender, how, None, lasts)?);
+            unpaced.push(bench.run(index, candidate, how, None, lasts)?);
         }
     }
 
@@ -83,7 +83,7 @@ pub(super) fn measure(bench: &Bench) -> Result<Section, String> {
         "A small HTTP server, a new connection for each request, on one thread; it takes {} ms to start, as\n\
          servers do that have something to load, and says READY=1 then. HUP comes every {} ms, or when the last\n\
          reload is over. {PACE} requests are due in a second, and latency counts from that moment on, so that\n\
-         nobody's waiting is left out; in the second table each of four clients asks again as soon as it has its\n\
+         no client's waiting time is left out; in the second table each of four clients asks again as soon as it has its\n\
          answer. Every answer is checked. In an interval of 0 the old worker goes before\n\
          the new one has started; requests wait for that.",
         START.as_millis(),
@@ -115,16 +115,16 @@ pub(super) fn measure(bench: &Bench) -> Result<Section, String> {
     }
 }
 
-impl Bench<'_> {
+impl Comparison<'_> {
     fn run(
         &self,
         index: usize,
-        contender: &Contender,
+        candidate: &Candidate,
         how: &'static str,
         pace: Option<u32>,
         lasts: Duration,
     ) -> Result<Run, String> {
-        announce(&format!("load on {}, {how}", contender.label), 1);
+        announce(&format!("load on {}, {how}", candidate.label), 1);
         let wait = match how {
             NOTIFY => Wait::Word,
             AT_ONCE => Wait::Interval(0),
@@ -132,7 +132,7 @@ impl Bench<'_> {
         };
         let setup = Setup::with(self.ports.of(index), wait, Role::Serves);
         let address = setup.sockets[0].address;
-        let (mut running, started) = Running::start(contender, setup)?;
+        let (mut running, started) = Running::start(candidate, setup)?;
         let first = loop {
             match body(address) {
                 Ok(body) => break Answer::parse(body.trim_end()),
@@ -154,14 +154,14 @@ impl Bench<'_> {
         };
         let (traffic, reloads) = load.while_doing(|| match how {
             NONE => Ok(Vec::new()),
-            _ => reload(&running, &load, &mut worker, contender.is_ours()),
+            _ => reload(&running, &load, &mut worker, candidate.is_ours()),
         });
         let reloads = reloads.map_err(|reason| running.blame(&reason))?;
         signal(running.pid() as i32, Signal::SIGTERM)?;
         let ended = running.wait();
         ended.map_err(|reason| running.blame(&reason))?;
         Ok(Run {
-            label: contender.label.clone(),
+            label: candidate.label.clone(),
             how,
             lasts,
             traffic,

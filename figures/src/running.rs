@@ -1,4 +1,4 @@
-//! A contender at work: started, reloaded, stopped, each timed and its answers checked.
+//! A candidate at work: started, reloaded, stopped, each timed and its answers checked.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, ErrorKind, Read};
@@ -13,7 +13,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::answer::Answer;
-use crate::contender::{Contender, Setup};
+use crate::candidate::{Candidate, Setup};
 use crate::ports::Port;
 use crate::proc;
 
@@ -23,9 +23,9 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 /// A supervisor that has slept for so long is at rest.
 const REST: Duration = Duration::from_millis(25);
 
-/// A supervisor and its current worker. Dropped before it was stopped, it is killed; its worker is left to [`crate::nursery`].
+/// A supervisor and its current worker. Dropped before it was stopped, it is killed; its worker is left to [`crate::reaper`].
 pub(crate) struct Running<'a> {
-    contender: &'a Contender,
+    candidate: &'a Candidate,
     child: Child,
     log: File,
     sockets: Vec<Port>,
@@ -38,7 +38,7 @@ pub(crate) struct Current {
     pub(crate) connection: TcpStream,
 }
 
-/// A contender with a worker that has answered.
+/// A candidate with a worker that has answered.
 pub(crate) struct Serving<'a> {
     running: Running<'a>,
     current: Current,
@@ -55,12 +55,12 @@ pub(crate) struct Reload {
 }
 
 impl<'a> Serving<'a> {
-    /// Starts a contender; also how long it took until its worker answered.
+    /// Starts a candidate; also how long it took until its worker answered.
     pub(crate) fn start(
-        contender: &'a Contender,
+        candidate: &'a Candidate,
         setup: Setup,
     ) -> Result<(Self, Duration), String> {
-        let (mut running, started) = Running::start(contender, setup)?;
+        let (mut running, started) = Running::start(candidate, setup)?;
         let first = running.first_answer();
         let took = started.elapsed();
 
@@ -76,7 +76,7 @@ impl<'a> Serving<'a> {
 
     /// Whether [`Serving::reload`] makes sense.
     pub(crate) fn reloads(&self) -> bool {
-        self.running.contender.reloads()
+        self.running.candidate.reloads()
     }
 
     /// Waits until the supervisor is at rest.
@@ -169,17 +169,17 @@ impl<'a> Serving<'a> {
 }
 
 impl<'a> Running<'a> {
-    /// Starts a contender; also when that began.
-    pub(crate) fn start(contender: &'a Contender, setup: Setup) -> Result<(Self, Instant), String> {
+    /// Starts a candidate; also when that began.
+    pub(crate) fn start(candidate: &'a Candidate, setup: Setup) -> Result<(Self, Instant), String> {
         static STARTS: AtomicU32 = AtomicU32::new(0);
         let start = STARTS.fetch_add(1, Ordering::Relaxed);
         let token = format!("{}.{start}", process::id());
         let wrong = |error| format!("log: {error}");
         let log = tempfile::tempfile().map_err(wrong)?;
         let output = || log.try_clone().map(Stdio::from).map_err(wrong);
-        let (child, started) = contender.spawn(&setup, &token, [output()?, output()?])?;
+        let (child, started) = candidate.spawn(&setup, &token, [output()?, output()?])?;
         let running = Self {
-            contender,
+            candidate,
             child,
             log,
             sockets: setup.sockets,
@@ -279,7 +279,7 @@ impl<'a> Running<'a> {
         Err(format!("still there {PATIENCE:?} after TERM"))
     }
 
-    /// The reason, with the contender's name before it and the last of what it printed behind.
+    /// The reason, with the candidate's name before it and the last of what it printed behind.
     pub(crate) fn blame(&self, reason: &str) -> String {
         let mut bytes = vec![0; 4096];
         let length = self.log.metadata().map_or(0, |metadata| metadata.len());
@@ -294,7 +294,7 @@ impl<'a> Running<'a> {
             .collect();
         format!(
             "{}, {} port(s): {reason}\n  it printed:{tail}",
-            self.contender.label,
+            self.candidate.label,
             self.sockets.len()
         )
     }

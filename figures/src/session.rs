@@ -1,43 +1,35 @@
-//! The measuring child: measures, prints what came out, and says on what it was measured.
-
-mod document;
-mod figure;
-mod section;
-mod table;
+//! The measuring child: measures, prints the results, and says on which machine they were taken.
 
 use std::process::ExitCode;
 use std::thread::available_parallelism;
 
 use nix::sys::signal::SigSet;
 
-use crate::contender::Contender;
+use crate::candidate::Candidate;
 use crate::measure;
 use crate::options::Options;
 use crate::proc;
-
-pub(crate) use figure::{Figure, extreme, median, table as table_of};
-pub(crate) use section::{Plot, Section};
-pub(crate) use table::Table;
+use crate::report::{Section, write};
 
 /// Measures and prints. A failure is told after what could be measured before it.
 pub(crate) fn run(options: &Options) -> ExitCode {
-    // The parent has blocked the signals it waits for; contenders would inherit that.
+    // The parent has blocked the signals it waits for; candidates would inherit that.
     if let Err(error) = SigSet::empty().thread_set_mask() {
         eprintln!("figures: unblocking signals: {error}");
         return ExitCode::FAILURE;
     }
-    let (contenders, absent) = Contender::all(options);
+    let (candidates, absent) = Candidate::all(options);
     let mut facts = about_machine();
     facts.extend(
-        contenders
+        candidates
             .iter()
-            .map(|contender| format!("{}: {}", contender.label, contender.description())),
+            .map(|candidate| format!("{}: {}", candidate.label, candidate.description())),
     );
     facts.extend(absent);
 
     let load = proc::load();
     let mut sections = Vec::new();
-    let mut outcome = measure::all(&contenders, options, &mut sections);
+    let mut outcome = measure::all(&candidates, options, &mut sections);
     facts.push(format!(
         "load average before and after: {load}, {}",
         proc::load()
@@ -45,7 +37,7 @@ pub(crate) fn run(options: &Options) -> ExitCode {
 
     print(&facts, &sections, options.markdown);
     if let (Ok(()), Some(directory)) = (&outcome, &options.output) {
-        outcome = document::write(directory, &facts, &sections);
+        outcome = write(directory, &facts, &sections);
     }
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -6,23 +6,23 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use super::{Bench, announce, megabytes, milliseconds};
-use crate::contender::{Contender, Setup, Wait};
+use super::{Comparison, announce, megabytes, milliseconds};
+use crate::candidate::{Candidate, Setup, Wait};
 use crate::plot::Unit;
 use crate::proc;
 use crate::report::{Section, Table, median};
-use crate::roles::Role;
 use crate::running::{PATIENCE, Running, signal};
+use crate::workers::Role;
 
 const ABOUT: &str = "\
 Reloads with an interval of 0, of workers that stay as long as a client does; each has one that does not go. From\n\
 HUP to the first answer of the new generation, on a connection that is tried again as long as an old one takes\n\
 it. In the end all clients go at once, and so do all generations but the last.";
 
-pub(super) fn measure(bench: &Bench) -> Result<Section, String> {
+pub(super) fn measure(bench: &Comparison) -> Result<Section, String> {
     let generations = bench.quick_or(40, 1_000);
     let header = [
-        "contender",
+        "candidate",
         "draining",
         "a reload, ms",
         "supervisor's processor time, ms",
@@ -31,20 +31,20 @@ pub(super) fn measure(bench: &Bench) -> Result<Section, String> {
     ];
     let mut table = Table::new(&header, 1);
     let mut section = Section::new("Generations that drain", ABOUT);
-    for (index, contender) in bench.reloading() {
+    for (index, candidate) in bench.reloading() {
         announce(
-            &format!("generations of {} that drain", contender.label),
+            &format!("generations of {} that drain", candidate.label),
             generations,
         );
         table.block();
         let setup = Setup::with(bench.ports.of(index), Wait::Interval(0), Role::Drains);
-        let (mut running, _) = Running::start(contender, setup)?;
-        let outcome = drain(contender, &mut running, generations, &mut table);
+        let (mut running, _) = Running::start(candidate, setup)?;
+        let outcome = drain(candidate, &mut running, generations, &mut table);
         section.notes.push(match outcome {
             Ok(note) => note,
-            Err(reason) if contender.is_ours() => return Err(running.blame(&reason)),
+            Err(reason) if candidate.is_ours() => return Err(running.blame(&reason)),
             // Perl's may lose a HUP.
-            Err(reason) => format!("{} did not get through: {reason}.", contender.label),
+            Err(reason) => format!("{} did not get through: {reason}.", candidate.label),
         });
         signal(running.pid() as i32, Signal::SIGTERM)?;
         running.wait().map_err(|reason| running.blame(&reason))?;
@@ -55,7 +55,7 @@ pub(super) fn measure(bench: &Bench) -> Result<Section, String> {
 
 /// Adds the rows; what became of it in the end.
 fn drain(
-    contender: &Contender,
+    candidate: &Candidate,
     running: &mut Running,
     generations: usize,
     table: &mut Table,
@@ -68,7 +68,7 @@ fn drain(
     let mut before = proc::processor_time(pid)?;
     let row = |draining: usize, times: &[f64], worked: f64| {
         Ok::<_, String>([
-            contender.label.clone(),
+            candidate.label.clone(),
             Unit::Count.write(draining as f64),
             format!("{:.2}", median(times)),
             format!("{:.2}", worked * 1e3 / times.len() as f64),
@@ -114,7 +114,7 @@ fn drain(
     let note = format!(
         "{}: {generations} generations have gone within {}, for which the supervisor has worked {}; then it has \
          {:.2} MB and {} descriptors.",
-        contender.label,
+        candidate.label,
         Unit::Milliseconds.write(milliseconds(took)),
         Unit::Seconds.write(worked),
         megabytes(proc::rss(pid)?),

@@ -1,4 +1,4 @@
-//! The addresses of a run: a loopback address of its own, and a port on it for each contender; and a block
+//! The addresses of a run: a loopback address of its own, and a port on it for each candidate; and a block
 //! of ports on every address, to see what many of them cost.
 //!
 //! An address of its own (127/8 is all ours to use) keeps the client out of two traps of the tight connect
@@ -27,25 +27,25 @@ pub(crate) struct Ports {
 }
 
 impl Ports {
-    /// Finds as many adjacent ports as there are contenders, all free now.
-    pub(crate) fn find(contenders: usize) -> Result<Self, String> {
+    /// Finds as many adjacent ports as there are candidates, all free now.
+    pub(crate) fn find(candidates: usize) -> Result<Self, String> {
         // Pids have at most 22 bits; a second byte of 64 and more keeps clear of 127.0.0.1 and its neighbours.
         let [_, b, c, d] = process::id().to_be_bytes();
         let host = Ipv4Addr::new(127, 64 | (b & 63), c, d);
-        let contenders = u16::try_from(contenders).map_err(|_| "too many contenders")?;
-        let base = adjacent(host, contenders)?;
+        let candidates = u16::try_from(candidates).map_err(|_| "too many candidates")?;
+        let base = adjacent(host, candidates)?;
         Ok(Self { host, base })
     }
 
-    /// The port of a contender.
-    pub(crate) fn of(&self, contender: usize) -> Vec<Port> {
-        let offset = u16::try_from(contender).unwrap_or_default();
+    /// The port of a candidate.
+    pub(crate) fn of(&self, candidate: usize) -> Vec<Port> {
+        let offset = u16::try_from(candidate).unwrap_or_default();
         let address = SocketAddrV4::new(self.host, self.base + offset);
         let spec = address.to_string();
         vec![Port { spec, address }]
     }
 
-    /// Finds adjacent ports that are free on every address, for one contender at a time.
+    /// Finds adjacent ports that are free on every address, for one candidate at a time.
     pub(crate) fn block(&self, count: u16) -> Result<Vec<Port>, String> {
         let base = adjacent(Ipv4Addr::UNSPECIFIED, count)?;
         let port = |port: u16| Port {

@@ -3,8 +3,8 @@
 use std::thread::sleep;
 use std::time::Duration;
 
-use super::{Bench, announce, colour, megabytes, milliseconds, stop_all};
-use crate::contender::{Contender, STATIC, Setup, Wait};
+use super::{Comparison, announce, colour, megabytes, milliseconds, stop_all};
+use crate::candidate::{Candidate, STATIC, Setup, Wait};
 use crate::plot::{Bar, Unit, bars};
 use crate::proc;
 use crate::report::{Figure, Plot, Section, extreme, median, table_of};
@@ -52,7 +52,7 @@ struct Reloads {
     after_word: Figure,
 }
 
-pub(super) fn measure(bench: &Bench) -> Result<Section, String> {
+pub(super) fn measure(bench: &Comparison) -> Result<Section, String> {
     let rounds = bench.quick_or(QUICK, FULL);
     let cold = bench.cold("cold start", rounds.cold)?;
     let at_once = bench.reloads("reload, interval 0", Wait::Interval(0), rounds.reload)?;
@@ -85,9 +85,9 @@ pub(super) fn measure(bench: &Bench) -> Result<Section, String> {
 
 /// What a reload takes, side by side.
 fn picture(at_once: &Reloads, second: &Reloads, word: &Reloads) -> Plot {
-    let bar = |reloads: &Reloads, contender: &str, how: &str| {
+    let bar = |reloads: &Reloads, candidate: &str, how: &str| {
         let rows = reloads.answered.rows().iter();
-        rows.filter(|(label, _)| label == contender)
+        rows.filter(|(label, _)| label == candidate)
             .map(|(label, samples)| Bar {
                 label: format!("{label}, {how}"),
                 colour: colour(label),
@@ -121,18 +121,18 @@ fn picture(at_once: &Reloads, second: &Reloads, word: &Reloads) -> Plot {
     }
 }
 
-impl Bench<'_> {
+impl Comparison<'_> {
     /// From the spawn to the first answer.
     fn cold(&self, title: &str, rounds: usize) -> Result<Figure, String> {
         announce(title, rounds);
         let mut figure = Figure::new(title, "ms", 2);
         for round in 0..=rounds {
-            for (index, contender) in self.contenders.iter().enumerate() {
+            for (index, candidate) in self.candidates.iter().enumerate() {
                 let setup = Setup::new(self.ports.of(index), Wait::Default);
-                let (serving, took) = Serving::start(contender, setup)?;
+                let (serving, took) = Serving::start(candidate, setup)?;
                 serving.stop()?;
                 if round > 0 {
-                    figure.add(&contender.label, milliseconds(took));
+                    figure.add(&candidate.label, milliseconds(took));
                 }
             }
         }
@@ -148,7 +148,7 @@ impl Bench<'_> {
             answered: figure(&format!("{title}: new worker answers")),
             after_word: figure("from READY=1 to the old worker's end"),
         };
-        let mut all = self.start_all(wait, Contender::reloads)?;
+        let mut all = self.start_all(wait, Candidate::reloads)?;
         // Round 0 warms up and is not counted; where a round takes whole seconds, it would make no difference.
         let first = usize::from(!matches!(wait, Wait::Interval(0)));
         for round in first..=rounds {

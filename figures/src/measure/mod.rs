@@ -1,6 +1,6 @@
-//! The figures, one part after the other; in each, the contenders take turns.
+//! The figures, one part after the other; in each, the candidates take turns.
 
-mod crowd;
+mod control_clients;
 mod draining;
 mod load;
 mod ports;
@@ -10,77 +10,84 @@ mod start;
 use std::thread::sleep;
 use std::time::Duration;
 
-use crate::contender::{Contender, Setup, Wait};
+use crate::candidate::{Candidate, Setup, Wait};
 use crate::options::Options;
 use crate::ports::Ports;
 use crate::report::Section;
 use crate::running::Serving;
 
 /// The parts, as `--only` names them.
-pub(crate) const PARTS: [&str; 6] = ["start", "ports", "load", "crowd", "reloads", "draining"];
+pub(crate) const PARTS: [&str; 6] = [
+    "start",
+    "ports",
+    "load",
+    "control-clients",
+    "reloads",
+    "draining",
+];
 
 /// Measures everything that is wanted; what was measured before an error stays in `sections`.
 pub(crate) fn all(
-    contenders: &[Contender],
+    candidates: &[Candidate],
     options: &Options,
     sections: &mut Vec<Section>,
 ) -> Result<(), String> {
-    let bench = |contenders| -> Result<_, String> {
-        Ok(Bench {
-            contenders,
-            ports: Ports::find(contenders.len())?,
+    let bench = |candidates| -> Result<_, String> {
+        Ok(Comparison {
+            candidates,
+            ports: Ports::find(candidates.len())?,
             quick: options.quick,
         })
     };
     // It differs in how it is loaded alone.
-    let dynamic = match contenders.split_last() {
+    let dynamic = match candidates.split_last() {
         Some((last, others)) if last.is_static() => others,
-        _ => contenders,
+        _ => candidates,
     };
     let measures = [
         start::measure,
         ports::measure,
         load::measure,
-        crowd::measure,
+        control_clients::measure,
         reloads::measure,
         draining::measure,
     ];
     for (part, measure) in PARTS.iter().zip(measures) {
         if options.wants(part) {
-            let contenders = if *part == "start" {
-                contenders
+            let candidates = if *part == "start" {
+                candidates
             } else {
                 dynamic
             };
-            sections.push(measure(&bench(contenders)?)?);
+            sections.push(measure(&bench(candidates)?)?);
         }
     }
     Ok(())
 }
 
 /// Who is compared, and where.
-struct Bench<'a> {
-    contenders: &'a [Contender],
+struct Comparison<'a> {
+    candidates: &'a [Candidate],
     ports: Ports,
     /// Few rounds.
     quick: bool,
 }
 
-impl Bench<'_> {
+impl Comparison<'_> {
     /// The one in a quick run, the other in a full one.
     fn quick_or<T>(&self, quick: T, full: T) -> T {
         if self.quick { quick } else { full }
     }
 
     /// Those who can reload, each with its port.
-    fn reloading(&self) -> impl Iterator<Item = (usize, &Contender)> {
-        let all = self.contenders.iter().enumerate();
-        all.filter(|(_, contender)| contender.reloads())
+    fn reloading(&self) -> impl Iterator<Item = (usize, &Candidate)> {
+        let all = self.candidates.iter().enumerate();
+        all.filter(|(_, candidate)| candidate.reloads())
     }
 
-    fn ours(&self) -> Result<(usize, &Contender), String> {
+    fn ours(&self) -> Result<(usize, &Candidate), String> {
         let mut all = self.reloading();
-        all.find(|(_, contender)| contender.is_ours())
+        all.find(|(_, candidate)| candidate.is_ours())
             .ok_or_else(|| "ours is not there".to_owned())
     }
 
@@ -89,14 +96,14 @@ impl Bench<'_> {
     fn start_all(
         &self,
         wait: Wait,
-        wanted: fn(&Contender) -> bool,
+        wanted: fn(&Candidate) -> bool,
     ) -> Result<Vec<(&str, Serving<'_>)>, String> {
         let mut all = Vec::new();
-        for (index, contender) in self.contenders.iter().enumerate() {
-            if wanted(contender) {
+        for (index, candidate) in self.candidates.iter().enumerate() {
+            if wanted(candidate) {
                 let setup = Setup::new(self.ports.of(index), wait);
-                let (serving, _) = Serving::start(contender, setup)?;
-                all.push((&*contender.label, serving));
+                let (serving, _) = Serving::start(candidate, setup)?;
+                all.push((&*candidate.label, serving));
             }
         }
         sleep(match wait {
@@ -131,7 +138,7 @@ fn megabytes(kilobytes: u64) -> f64 {
     kilobytes as f64 * 1024.0 / 1e6
 }
 
-/// The colour of a contender's curves and bars.
+/// The colour of a candidate's curves and bars.
 fn colour(label: &str) -> usize {
     match label {
         "ours" => 0,

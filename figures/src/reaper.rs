@@ -26,7 +26,7 @@ use crate::proc;
 /// First argument of the child that measures; the others are those of this process.
 pub(crate) const MEASURE: &str = "--measure";
 
-/// Descriptors a contender needs for 10,000 ports and everything else.
+/// Descriptors a candidate needs for 10,000 ports and everything else.
 const DESCRIPTORS: u64 = 10_500;
 
 const INTERESTING: [Signal; 6] = [

@@ -8,9 +8,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
 use crate::limits;
-use crate::options::Options;
+use crate::options::{Options, built};
 use crate::ports::Port;
-use crate::roles::Role;
+use crate::workers::Role;
 
 /// The label of our static program.
 pub(crate) const STATIC: &str = "ours, static";
@@ -18,7 +18,7 @@ pub(crate) const STATIC: &str = "ours, static";
 const PERL: &str = "/usr/bin/start_server";
 
 /// One program to measure.
-pub(crate) struct Contender {
+pub(crate) struct Candidate {
     /// The name of its rows.
     pub(crate) label: String,
     /// The supervisor; `None` for the floor.
@@ -28,7 +28,7 @@ pub(crate) struct Contender {
     ours: bool,
 }
 
-/// What a contender is to run, and how.
+/// What a candidate is to run, and how.
 pub(crate) struct Setup {
     pub(crate) sockets: Vec<Port>,
     pub(crate) wait: Wait,
@@ -57,7 +57,7 @@ impl Setup {
 /// What makes a new worker ready.
 #[derive(Clone, Copy)]
 pub(crate) enum Wait {
-    /// The contender's defaults.
+    /// The candidate's defaults.
     Default,
     /// To live for so many seconds.
     Interval(u32),
@@ -65,7 +65,7 @@ pub(crate) enum Wait {
     Word,
 }
 
-impl Contender {
+impl Candidate {
     /// The floor, ours, Perl's if it is there, the others, and last our static one; and what is to be said about those that are not.
     pub(crate) fn all(options: &Options) -> (Vec<Self>, Vec<String>) {
         let named = |label: &str, path: &Path| Self {
@@ -128,8 +128,8 @@ impl Contender {
             .map(|output| String::from_utf8_lossy(&output.stdout).into_owned())
             .unwrap_or_default();
         let version = text.lines().next().unwrap_or("tells no version");
-        // Where it was built tells nobody anything.
-        if path == Path::new(env!("CARGO_BIN_EXE_start_server")) || self.is_static() {
+        // The path of a build says nothing.
+        if *path == built() || self.is_static() {
             return version.to_owned();
         }
         format!("{} ({version})", path.display())

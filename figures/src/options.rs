@@ -6,13 +6,11 @@ use std::path::{self, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use crate::measure::PARTS;
-
 const HELP: &str = "\
 Compares start_server with the Perl one and with a bare bind+listen+fork+exec.
 
   --quick               few rounds, less than 30 s
-  --only PART           this part alone; repeatable: start, ports, load, crowd, reloads, draining
+  --only PART           this part alone; repeatable: start, ports, load, control-clients, reloads, draining
   --output DIRECTORY    write a page with tables and pictures there
   --markdown            print the tables as Markdown
   --ours PATH           the start_server to measure, instead of the one just built
@@ -25,7 +23,7 @@ Compares start_server with the Perl one and with a bare bind+listen+fork+exec.
 pub(crate) struct Options {
     /// Few rounds.
     pub(crate) quick: bool,
-    /// The parts that are wanted; none: all of them.
+    /// The parts to measure; all if empty.
     only: Vec<String>,
     /// Where to write the page.
     pub(crate) output: Option<PathBuf>,
@@ -51,18 +49,23 @@ impl Options {
     }
 }
 
-/// Reads the arguments; the exit code says that there is nothing to do, or that they make no sense.
-pub(crate) fn parse(mut arguments: impl Iterator<Item = OsString>) -> Result<Options, ExitCode> {
+/// Reads the arguments. `parts` are the words that `--only` takes.
+///
+/// # Errors
+/// The exit status, if there is nothing to do or the arguments are wrong.
+pub(crate) fn parse(
+    mut arguments: impl Iterator<Item = OsString>,
+    parts: &[&str],
+) -> Result<Options, ExitCode> {
     let mut options = Options {
         quick: false,
         only: Vec::new(),
         output: None,
         markdown: false,
-        ours: PathBuf::from(env!("CARGO_BIN_EXE_start_server")),
+        ours: built(),
         without_libraries: None,
         others: Vec::new(),
     };
-    let mut run_by_cargo_bench = false;
     while let Some(argument) = arguments.next() {
         let text = argument.to_string_lossy();
         let (name, joined) = match text.split_once('=') {
@@ -72,16 +75,15 @@ pub(crate) fn parse(mut arguments: impl Iterator<Item = OsString>) -> Result<Opt
         match (name, &joined) {
             ("--quick", None) => options.quick = true,
             ("--markdown", None) => options.markdown = true,
-            ("--bench", None) => run_by_cargo_bench = true,
             ("--help" | "-h", None) => {
                 print!("{HELP}");
                 return Err(ExitCode::SUCCESS);
             }
             ("--only", _) => match joined.or_else(|| arguments.next()) {
-                Some(part) if PARTS.iter().any(|known| part == *known) => {
+                Some(part) if parts.iter().any(|known| part == *known) => {
                     options.only.push(part.to_string_lossy().into_owned());
                 }
-                _ => return Err(refuse(&format!("--only: one of {}", PARTS.join(", ")))),
+                _ => return Err(refuse(&format!("--only: one of {}", parts.join(", ")))),
             },
             ("--output", _) => match joined.or_else(|| arguments.next()) {
                 Some(path) => options.output = Some(path.into()),
@@ -110,11 +112,19 @@ pub(crate) fn parse(mut arguments: impl Iterator<Item = OsString>) -> Result<Opt
             }
         }
     }
-    // `cargo test --benches` wants to know that it works, not how fast: cargo is there, its --bench is not.
-    if env::var_os("CARGO").is_some() && !run_by_cargo_bench {
-        options.quick = true;
+    if !options.ours.is_file() {
+        let path = options.ours.display();
+        return Err(refuse(&format!(
+            "{path}: no such file; `figures/run` builds it, --ours=PATH names another one"
+        )));
     }
     Ok(options)
+}
+
+/// The `start_server` that cargo has built in the same profile.
+pub(crate) fn built() -> PathBuf {
+    let own = env::current_exe().unwrap_or_default();
+    own.with_file_name("start_server")
 }
 
 fn refuse(reason: &str) -> ExitCode {

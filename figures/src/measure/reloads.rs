@@ -1,7 +1,7 @@
 //! Whether the ten thousandth reload costs what the first did.
 
-use super::{Bench, announce, colour, megabytes, milliseconds};
-use crate::contender::{Setup, Wait};
+use super::{Comparison, announce, colour, megabytes, milliseconds};
+use crate::candidate::{Setup, Wait};
 use crate::plot::{Axis, Line, Panel, Scale, Unit, stack};
 use crate::proc;
 use crate::report::{Plot, Section, Table, median};
@@ -14,7 +14,7 @@ has answered. Each point of the curves is the median of a hundredth of them.";
 /// Points of a curve.
 const POINTS: usize = 100;
 
-/// How a contender was after so many reloads.
+/// How a candidate was after so many reloads.
 struct Point {
     reloads: usize,
     /// The median of the last ones, in milliseconds.
@@ -26,32 +26,32 @@ struct Point {
     worked: f64,
 }
 
-/// All of a contender.
+/// All of a candidate.
 struct Course {
     label: String,
     points: Vec<Point>,
 }
 
-pub(super) fn measure(bench: &Bench) -> Result<Section, String> {
+pub(super) fn measure(bench: &Comparison) -> Result<Section, String> {
     let mut section = Section::new("Many reloads", ABOUT);
     let each = bench.quick_or(2, 100);
     let mut courses = Vec::new();
-    for (index, contender) in bench.reloading() {
-        announce(&format!("reloads of {}", contender.label), each * POINTS);
+    for (index, candidate) in bench.reloading() {
+        announce(&format!("reloads of {}", candidate.label), each * POINTS);
         let setup = Setup::new(bench.ports.of(index), Wait::Interval(0));
-        let (mut serving, _) = Serving::start(contender, setup)?;
+        let (mut serving, _) = Serving::start(candidate, setup)?;
         serving.rest()?;
         let mut course = Course {
-            label: contender.label.clone(),
+            label: candidate.label.clone(),
             points: Vec::new(),
         };
         match course.run(&mut serving, each) {
             Ok(()) => serving.rest()?,
-            Err(reason) if contender.is_ours() => return Err(reason),
+            Err(reason) if candidate.is_ours() => return Err(reason),
             // Perl's may lose a HUP.
             Err(reason) => section.notes.push(format!(
                 "{} did not get through: after {} reloads and fewer than {each} more: {}.",
-                contender.label,
+                candidate.label,
                 course.points.last().map_or(0, |point| point.reloads),
                 reason.lines().next().unwrap_or_default(),
             )),
@@ -140,7 +140,7 @@ fn picture(courses: &[Course]) -> Plot {
 
 fn table(courses: &[Course]) -> Table {
     let header = [
-        "contender",
+        "candidate",
         "reloads",
         "each, ms",
         "supervisor's processor time, ms",

@@ -1,4 +1,4 @@
-//! What a crowd at the control socket costs those who have a reason to be there.
+//! What many clients of the control socket cost a reload.
 
 use std::env;
 use std::io::{BufRead, BufReader, ErrorKind, Write};
@@ -9,8 +9,8 @@ use std::sync::mpsc::sync_channel;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{Bench, announce, milliseconds};
-use crate::contender::{Contender, Setup, Wait};
+use super::{Comparison, announce, milliseconds};
+use crate::candidate::{Candidate, Setup, Wait};
 use crate::proc;
 use crate::report::{Section, Table, extreme, median};
 use crate::running::{PATIENCE, Serving};
@@ -18,14 +18,14 @@ use crate::running::{PATIENCE, Serving};
 const ABOUT: &str = "\
 Ours alone has a control socket. From HUP to the end of the old worker, which says READY=1 (`--ready=notify`);\n\
 from connecting to it and calling `Reload` (`until` ready) to the\n\
-verdict; and from exec to exit of `start_server --restart --until=ready`. Who calls in the middle of a crowd is\n\
-let in after those who came before. At most 128 clients are served at a time; who\n\
-wants nothing makes room for who comes.";
+verdict; and from exec to exit of `start_server --restart --until=ready`. A client that connects after\n\
+others is accepted after them. At most 128 clients are served at a time; an idle one makes\n\
+room for a new one.";
 
-/// A crowd.
+/// The number of other clients.
 const MANY: usize = 1_000;
 
-/// So many have come before the call is made into the middle of them.
+/// The number of clients that have connected before the call is made.
 const MIDDLE: usize = 200;
 
 const RELOAD: &[u8] =
@@ -34,29 +34,35 @@ const STATUS: &[u8] = b"{\"method\":\"org.serverstarter.Supervisor.Status\"}\0";
 /// The beginning of a call.
 const HALF: &[u8] = b"{\"method\":";
 
-/// Who else is there.
+/// The other clients.
 #[derive(Clone, Copy)]
-enum Crowd {
-    Nobody,
+enum Clients {
+    None,
     HalfOpen,
     Coming,
     ReadsNothing,
 }
 
-const CROWDS: [(Crowd, &str); 4] = [
-    (Crowd::Nobody, "nobody else is there"),
-    (Crowd::HalfOpen, "1,000 have connected and said half a call"),
-    (Crowd::Coming, "while 1,000 connect, one after the other"),
-    (Crowd::ReadsNothing, "one calls on and on and reads nothing"),
+const SITUATIONS: [(Clients, &str); 4] = [
+    (Clients::None, "no other client"),
+    (
+        Clients::HalfOpen,
+        "1,000 have connected and said half a call",
+    ),
+    (Clients::Coming, "while 1,000 connect, one after the other"),
+    (
+        Clients::ReadsNothing,
+        "one calls on and on and reads nothing",
+    ),
 ];
 
-/// A way to have it reload.
+/// How a reload is requested.
 #[derive(Clone, Copy)]
 enum Way {
     /// By a signal: until the old worker's end.
     Signal,
     /// By the control socket; how long it took to the verdict.
-    Ask(fn(&Contender, &Path) -> Result<Duration, String>),
+    Ask(fn(&Candidate, &Path) -> Result<Duration, String>),
 }
 
 const WAYS: [(Way, &str); 3] = [
@@ -65,9 +71,9 @@ const WAYS: [(Way, &str); 3] = [
     (Way::Ask(by_command), "--restart"),
 ];
 
-pub(super) fn measure(bench: &Bench) -> Result<Section, String> {
+pub(super) fn measure(bench: &Comparison) -> Result<Section, String> {
     let rounds = bench.quick_or(3, 30);
-    announce("reload past a crowd at the control socket", rounds);
+    announce("reload beside many clients of the control socket", rounds);
     let (index, ours) = bench.ours()?;
     let path = env::temp_dir().join("control");
     let mut setup = Setup::new(bench.ports.of(index), Wait::Word);
@@ -78,10 +84,10 @@ pub(super) fn measure(bench: &Bench) -> Result<Section, String> {
     let mut table = Table::new(&["ms", "", "n", "min", "median", "max"], 2);
     for (way, name) in WAYS {
         table.block();
-        for (crowd, words) in CROWDS {
+        for (clients, words) in SITUATIONS {
             let mut samples = Vec::new();
             for round in 0..=rounds {
-                let took = reload(&mut serving, ours, &path, crowd, way)?;
+                let took = reload(&mut serving, ours, &path, clients, way)?;
                 serving.rest()?;
                 if round > 0 {
                     samples.push(milliseconds(took));
@@ -98,27 +104,27 @@ pub(super) fn measure(bench: &Bench) -> Result<Section, String> {
         }
     }
     serving.stop()?;
-    let mut section = Section::new("A crowd at the control socket", ABOUT);
+    let mut section = Section::new("Many clients of the control socket", ABOUT);
     section.tables.push(table);
     Ok(section)
 }
 
 fn reload(
     serving: &mut Serving,
-    ours: &Contender,
+    ours: &Candidate,
     path: &Path,
-    crowd: Crowd,
+    clients: Clients,
     way: Way,
 ) -> Result<Duration, String> {
     let pid = serving.pid();
     match way {
-        Way::Signal => crowd.around(path, pid, || Ok(serving.reload_at_once()?.gone)),
-        Way::Ask(ask) => serving.replaced_by(|| crowd.around(path, pid, || ask(ours, path))),
+        Way::Signal => clients.around(path, pid, || Ok(serving.reload_at_once()?.gone)),
+        Way::Ask(ask) => serving.replaced_by(|| clients.around(path, pid, || ask(ours, path))),
     }
 }
 
-impl Crowd {
-    /// Does something in the crowd's presence. It is gone afterwards.
+impl Clients {
+    /// Runs `action` while these clients are connected. They are disconnected afterwards.
     fn around<T>(
         self,
         path: &Path,
@@ -128,15 +134,15 @@ impl Crowd {
         // Those who are there before are settled.
         let settle = || proc::wait_for_rest(pid, Duration::from_millis(5));
         match self {
-            Crowd::Nobody => action(),
-            Crowd::HalfOpen => {
-                let crowd = (0..MANY).map(|_| half_open(path));
-                let _crowd = crowd.collect::<Result<Vec<_>, _>>()?;
+            Clients::None => action(),
+            Clients::HalfOpen => {
+                let clients = (0..MANY).map(|_| half_open(path));
+                let _crowd = clients.collect::<Result<Vec<_>, _>>()?;
                 settle()?;
                 action()
             }
-            Crowd::Coming => while_coming(path, action),
-            Crowd::ReadsNothing => {
+            Clients::Coming => while_coming(path, action),
+            Clients::ReadsNothing => {
                 let _client = deaf(path)?;
                 settle()?;
                 action()
@@ -145,25 +151,25 @@ impl Crowd {
     }
 }
 
-/// Does something in the middle of a crowd's coming.
+/// Runs `action` while clients connect.
 fn while_coming<T>(path: &Path, action: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
     let path = PathBuf::from(path);
     let (arrived, middle) = sync_channel(1);
-    let crowd = thread::spawn(move || {
-        let mut crowd = Vec::new();
+    let clients = thread::spawn(move || {
+        let mut clients = Vec::new();
         for number in 0..MANY {
-            crowd.push(half_open(&path)?);
+            clients.push(half_open(&path)?);
             if number == MIDDLE {
                 let _ = arrived.send(());
             }
         }
-        Ok(crowd)
+        Ok(clients)
     });
     // Without a word it has failed, which it says when it is joined.
     let _ = middle.recv();
     let result = action();
-    let crowd: Result<Vec<_>, String> = crowd.join().map_err(|_| "the crowd panicked")?;
-    crowd.and(result)
+    let clients: Result<Vec<_>, String> = clients.join().map_err(|_| "the clients panicked")?;
+    clients.and(result)
 }
 
 fn connect(path: &Path) -> Result<UnixStream, String> {
@@ -174,7 +180,7 @@ fn connect(path: &Path) -> Result<UnixStream, String> {
 fn half_open(path: &Path) -> Result<UnixStream, String> {
     let mut stream = connect(path)?;
     match stream.write(HALF) {
-        // Sent away already: somebody else wanted the place.
+        // Disconnected: the server needed the place.
         Err(error) if error.kind() == ErrorKind::BrokenPipe => {}
         Err(error) => return Err(format!("half a call: {error}")),
         Ok(_) => {}
@@ -191,7 +197,7 @@ fn deaf(path: &Path) -> Result<UnixStream, String> {
     loop {
         match stream.write(STATUS) {
             Ok(_) => {}
-            // Nobody listens any more, or it was sent away.
+            // The supervisor has ended, or has disconnected this client.
             Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(stream),
             Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(stream),
             Err(error) if error.kind() == ErrorKind::ConnectionReset => return Ok(stream),
@@ -200,7 +206,7 @@ fn deaf(path: &Path) -> Result<UnixStream, String> {
     }
 }
 
-fn by_call(_: &Contender, path: &Path) -> Result<Duration, String> {
+fn by_call(_: &Candidate, path: &Path) -> Result<Duration, String> {
     let started = Instant::now();
     let mut stream = connect(path)?;
     let wrong = |error| format!("call: {error}");
@@ -219,7 +225,7 @@ fn by_call(_: &Contender, path: &Path) -> Result<Duration, String> {
     }
 }
 
-fn by_command(ours: &Contender, path: &Path) -> Result<Duration, String> {
+fn by_command(ours: &Candidate, path: &Path) -> Result<Duration, String> {
     let mut command = ours.program().ok_or("the floor has no commands")?;
     command
         .args(["--restart", "--until=ready", "--timeout=10", "--control"])

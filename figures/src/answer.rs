@@ -1,4 +1,4 @@
-//! The line a worker answers with: written by [`crate::roles`], read and checked by [`crate::running`].
+//! The line a worker answers with: written by [`crate::workers`], read and checked by [`crate::running`].
 
 use std::fmt;
 

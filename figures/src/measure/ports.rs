@@ -1,7 +1,7 @@
 //! What many ports cost.
 
-use super::{Bench, announce, colour, milliseconds};
-use crate::contender::{Setup, Wait};
+use super::{Comparison, announce, colour, milliseconds};
+use crate::candidate::{Setup, Wait};
 use crate::limits;
 use crate::plot::{Axis, Line, Panel, Scale, Unit, stack};
 use crate::report::{Plot, Section, Table, median};
@@ -18,18 +18,18 @@ const QUICK: [u16; 2] = [1, 10_000];
 /// Descriptors that are needed for something else.
 const SPARE: u64 = 300;
 
-/// The medians of a contender: milliseconds by number of ports.
+/// The medians of a candidate: milliseconds by number of ports.
 struct Curve {
     label: String,
     points: Vec<[f64; 2]>,
 }
 
-/// What a point of all curves is made of: samples by contender.
+/// What a point of all curves is made of: samples by candidate.
 type Samples = Vec<Vec<f64>>;
 
-pub(super) fn measure(bench: &Bench) -> Result<Section, String> {
+pub(super) fn measure(bench: &Comparison) -> Result<Section, String> {
     let mut section = Section::new("By number of ports", ABOUT);
-    // What the nursery could not raise it to is beyond the hard limit.
+    // What the reaper could not raise it to is beyond the hard limit.
     let allowed = limits::raise(0)?;
     let sizes = bench.quick_or(&QUICK[..], &FULL[..]).iter().copied();
     let (sizes, beyond): (Vec<_>, Vec<_>) =
@@ -59,15 +59,15 @@ pub(super) fn measure(bench: &Bench) -> Result<Section, String> {
     Ok(section)
 }
 
-impl Bench<'_> {
+impl Comparison<'_> {
     fn curves(&self) -> Vec<Curve> {
         let curve = |label: &String| Curve {
             label: label.clone(),
             points: Vec::new(),
         };
-        self.contenders
+        self.candidates
             .iter()
-            .map(|contender| curve(&contender.label))
+            .map(|candidate| curve(&candidate.label))
             .collect()
     }
 
@@ -75,12 +75,12 @@ impl Bench<'_> {
     fn with_ports(&self, count: u16) -> Result<(Samples, Samples), String> {
         let (rounds, reloads) = self.quick_or((1, 1), (7, 5));
         announce(&format!("start and reload, {count} ports"), rounds);
-        let mut starts = vec![Vec::new(); self.contenders.len()];
+        let mut starts = vec![Vec::new(); self.candidates.len()];
         let mut answers = starts.clone();
         for _ in 0..rounds {
-            for (index, contender) in self.contenders.iter().enumerate() {
+            for (index, candidate) in self.candidates.iter().enumerate() {
                 let setup = Setup::new(self.ports.block(count)?, Wait::Interval(0));
-                let (mut serving, took) = Serving::start(contender, setup)?;
+                let (mut serving, took) = Serving::start(candidate, setup)?;
                 starts[index].push(milliseconds(took));
                 if serving.reloads() {
                     serving.rest()?;
@@ -141,7 +141,7 @@ fn table(parts: &[(&str, &[Curve])]) -> Table {
     let sizes = sizes.map_or(Vec::new(), |curve| {
         curve.points.iter().map(|point| point[0]).collect()
     });
-    let mut header = vec!["ms".to_owned(), "contender".to_owned()];
+    let mut header = vec!["ms".to_owned(), "candidate".to_owned()];
     header.extend(sizes.iter().map(|&size| Unit::Count.write(size)));
     header.push("law".to_owned());
     let header: Vec<_> = header.iter().map(String::as_str).collect();

@@ -20,7 +20,7 @@ use nix::sys::socket::{MsgFlags, accept, send};
 use crate::answer::Answer;
 use crate::proc;
 
-/// What kind of worker a contender runs.
+/// What kind of worker a candidate runs.
 #[derive(Clone, Copy)]
 pub(crate) enum Role {
     /// Answers each connection with a line, and is gone at TERM: [`worker`].

@@ -30,8 +30,8 @@ pub(crate) fn write(
 
 fn page(facts: &[String], sections: &[Section]) -> String {
     let mut text = "# Figures\n\n\
-        One run of `cargo bench --bench figures -- --output docs/figures`, which has written this page and its\n\
-        pictures. `benches/figures/main.rs` says who is compared and how.\n\n"
+        One run of `figures/run --output docs/figures`, which has written this page and its\n\
+        pictures. `figures/src/main.rs` says who is compared and how.\n\n"
         .to_owned();
     for fact in facts {
         let _ = writeln!(text, "- {fact}");
