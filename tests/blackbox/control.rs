@@ -27,6 +27,34 @@ mod extensions {
     }
 
     #[test]
+    fn removed_socket_is_made_again_by_itself() {
+        let s = start(&[CONTROL], SLEEPS);
+        std::fs::remove_file(s.path("control")).unwrap();
+        s.eventually("the socket is back", || {
+            UnixStream::connect(s.path("control")).is_ok()
+        });
+        s.command(&["--status", CONTROL]).expect(0, &[]);
+        s.stop();
+    }
+
+    #[test]
+    fn socket_in_a_removed_directory_is_made_again_at_hup() {
+        let builder = supervisor(&["--control=DIR/run/control"]).sh(SLEEPS);
+        std::fs::create_dir(builder.path("run")).unwrap();
+        let s = builder.start();
+        std::fs::remove_dir_all(s.path("run")).unwrap();
+        s.wait_line_starting(&format!(
+            "the control socket {} was removed",
+            s.path("run/control").display()
+        ));
+        std::fs::create_dir(s.path("run")).unwrap();
+        s.hup();
+        s.wait_generation(2);
+        UnixStream::connect(s.path("run/control")).unwrap();
+        s.stop();
+    }
+
+    #[test]
     fn restart_reports_each_step_and_the_end() {
         let s = start(&[CONTROL], SLEEPS);
         let first = s.wait_generation(1);

@@ -50,6 +50,7 @@ mod stop;
 mod takeover;
 mod takeover_impostors;
 mod takeover_refused;
+mod told_once;
 mod under_load;
 mod upgrade;
 mod upgrade_refused;

@@ -186,6 +186,19 @@ mod extensions {
     }
 
     #[test]
+    fn removed_socket_is_made_again_and_a_new_generation_gets_it() {
+        let s = start(&["--path=DIR/a.sock"], SLEEPS);
+        let inode = || s.path("a.sock").metadata().map(|found| found.ino()).ok();
+        let before = inode();
+        fs::remove_file(s.path("a.sock")).unwrap();
+        s.wait_generation(2);
+        assert!(inode().is_some() && inode() != before);
+        UnixStream::connect(s.path("a.sock")).unwrap();
+        s.stop();
+        assert!(!s.path("a.sock").exists());
+    }
+
+    #[test]
     fn refused_start_removes_its_sockets() {
         let options = ["--path=DIR/a.sock", "--path=DIR/b.sock"];
         let refused = supervisor(&options)

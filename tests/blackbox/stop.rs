@@ -264,6 +264,26 @@ mod extensions {
     }
 
     #[test]
+    fn stop_timeout_ends_the_whole_process_tree() {
+        let worker = "trap '' TERM; sleep 1000 & sh -c 'sleep 1000 & wait' & up; wait";
+        let s = start(&["--stop-timeout=0.5"], worker);
+        let worker = s.wait_generation(1);
+        s.eventually("the tree has grown", || {
+            let children = worker.children();
+            children.len() == 2 && children.iter().any(|child| child.children().len() == 1)
+        });
+        let mut tree = worker.children();
+        tree.extend(tree.clone().iter().flat_map(|child| child.children()));
+        assert_eq!(tree.len(), 3);
+        s.term();
+        s.wait_line(&format!("worker {worker} died, status:9"));
+        s.eventually("nothing of the tree is alive", || {
+            tree.iter().all(|process| !process.is_alive())
+        });
+        s.expect_exit(0);
+    }
+
+    #[test]
     fn workers_are_listed_in_numeric_order() {
         let s = start(&[], STUBBORN);
         for generation in 1..=4 {

@@ -3,6 +3,7 @@
 mod extensions {
     use std::time::{Duration, Instant};
 
+    use nix::sys::signal::Signal;
     use server_starter_testing::NotifyClient;
     use server_starter_testing::workers::SLEEPS;
 
@@ -32,6 +33,53 @@ mod extensions {
             "worker {second} says that it is stuck, sending ABRT"
         ));
         s.process().signal(nix::sys::signal::Signal::SIGTERM);
+        s.expect_exit(0);
+    }
+
+    #[test]
+    fn worker_that_was_stopped_together_with_the_supervisor_is_not_aborted() {
+        let s = supervisor(&["--worker-watchdog=2"]).sh(SLEEPS).start();
+        let worker = s.wait_generation(1);
+        let notify = NotifyClient::of(worker);
+        notify.send("WATCHDOG=1");
+        let stopped = Instant::now();
+        for process in [s.process(), worker] {
+            process.signal(Signal::SIGSTOP);
+        }
+        s.eventually(
+            "more than the watchdog time and the margin has passed",
+            || stopped.elapsed() > Duration::from_secs(4),
+        );
+        for process in [worker, s.process()] {
+            process.signal(Signal::SIGCONT);
+        }
+        let resumed = Instant::now();
+        s.eventually(
+            "the worker has pinged for longer than the watchdog time",
+            || {
+                notify.send("WATCHDOG=1");
+                resumed.elapsed() > Duration::from_secs(3)
+            },
+        );
+        assert_eq!(s.wait_generation(1), worker);
+        // A worker that is really stuck is found.
+        s.wait_line(&format!(
+            "worker {worker} has not pinged for 2 s, sending ABRT"
+        ));
+        s.process().signal(Signal::SIGTERM);
+        s.expect_exit(0);
+    }
+
+    #[test]
+    fn children_of_a_stuck_worker_are_killed_after_it() {
+        let worker = "sleep 1000 & up; wait";
+        let s = supervisor(&["--worker-watchdog=0.5"]).sh(worker).start();
+        let first = s.wait_generation(1);
+        s.eventually("the worker has a child", || first.children().len() == 1);
+        let child = first.children()[0];
+        s.wait_line_starting(&format!("worker {first} died unexpectedly with status:"));
+        s.eventually("its child is dead", || !child.is_alive());
+        s.process().signal(Signal::SIGTERM);
         s.expect_exit(0);
     }
 
