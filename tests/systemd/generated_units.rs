@@ -48,3 +48,20 @@ pub(crate) fn generated_units_are_valid_hardened_and_serve(machine: &'static Mac
     assert_eq!(service.property("Result"), "success");
     machine.change("systemctl disable --now made.socket made.service");
 }
+
+/// systemd removes the runtime directory of a service that stops.
+pub(crate) fn socket_below_run_outlives_the_service(machine: &'static Machine) {
+    let script = "#!/bin/sh -e\ncd /etc/systemd/system\n\
+         start_server --generate=units --name=below --path=/run/below/web.sock --interval=0.3 \
+             -- /usr/local/bin/hello |\n\
+             awk '/^# --- / { file = $3 } { print > file }'\n";
+    machine.write("/opt/generate-below", script, 0o755);
+    machine.run("/opt/generate-below").ok();
+    machine.reload_manager();
+    machine.change("systemctl start below.socket below.service");
+    machine.get_from_unix("/run/below/web.sock").unwrap();
+    machine.change("systemctl stop below.service");
+    // The connection starts the service again.
+    machine.get_from_unix("/run/below/web.sock").unwrap();
+    machine.change("systemctl stop below.socket below.service");
+}

@@ -25,6 +25,7 @@ mod shipped_units;
 mod store;
 mod supervision;
 mod upgrade;
+mod user_units;
 
 /// Declares a test for each function and each version of systemd. Tests after the bar have a machine of their own.
 macro_rules! on_each {
@@ -67,6 +68,7 @@ on_all! {
     activation_kinds::sockets_of_two_units_with_one_name_reach_the_worker
     notify_access::worker_cannot_notify_for_the_unit
     generated_units::generated_units_are_valid_hardened_and_serve
+    generated_units::socket_below_run_outlives_the_service
     journal::entries_are_found_by_their_fields
     journal::catalog_explains_an_entry
     journal::plain_lines_are_logged_with_the_option
@@ -86,6 +88,7 @@ on_all! {
     supervision::watchdog_restarts_a_stopped_supervisor
     supervision::start_may_take_longer_than_its_timeout
     supervision::stop_answers_requests_under_way
+    supervision::delegated_cgroup_is_killed_with_its_generation
     upgrade::upgrade_is_invisible_to_systemd
     upgrade::supervisor_killed_during_an_upgrade_comes_back_with_its_sockets
     |
@@ -93,4 +96,5 @@ on_all! {
     dead_journal::lines_go_to_standard_error_without_a_journal
     packages::package_is_installed_upgraded_and_purged
     packages::package_coexists_with_perls
+    user_units::generated_units_serve_under_a_users_manager
 }

@@ -65,3 +65,32 @@ pub(crate) fn stop_answers_requests_under_way(machine: &'static Machine) {
     assert_eq!(service.property("ActiveState"), "inactive");
     assert_eq!(service.property("Result"), "success");
 }
+
+/// With `Delegate=yes` each generation has a cgroup of its own, from which not even a daemon escapes.
+pub(crate) fn delegated_cgroup_is_killed_with_its_generation(machine: &'static Machine) {
+    let service = Service::new(machine, "delegated", "--stop-timeout=1")
+        .line("Delegate=yes")
+        .line("LimitCORE=0");
+    // The daemon has left the worker's process tree.
+    service.set_worker(
+        "trap '' TERM; setsid sh -c 'sleep 1000 & echo $! >/run/delegated/daemon'; sleep 1000 & wait",
+    );
+    let service = service.start();
+    let (worker, supervisor) = (service.worker_pid(), service.main_pid());
+    let cgroup = machine.read(&format!("/proc/{worker}/cgroup"));
+    assert!(
+        cgroup
+            .trim_end()
+            .ends_with(&format!("/delegated.service/start_server.{supervisor}.1")),
+        "{cgroup}"
+    );
+    let daemon = machine.read("/run/delegated/daemon");
+    let daemon = machine.path(&format!("/proc/{}/cgroup", daemon.trim()));
+    assert!(daemon.exists(), "the daemon does not run");
+    service.set_worker("exec sleep 1000");
+    service.systemctl("reload").ok();
+    expect("the daemon is dead", || (!daemon.exists()).then_some(()));
+    assert_eq!(service.main_pid(), supervisor);
+    assert_eq!(service.generation(), 2);
+    service.systemctl("stop").ok();
+}
