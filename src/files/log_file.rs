@@ -244,7 +244,8 @@ impl LogCommand {
         let error = |action| move |source| Error::System { action, source };
         let pipe = nix::unistd::pipe2(OFlag::O_CLOEXEC).map_err(io::Error::from);
         let (read_end, write_end) = pipe.map_err(error("make a pipe for the log command"))?;
-        let read_end = sys::fd::raise(read_end, min_fd).map_err(error("keep the log's pipe"))?;
+        let read_end =
+            sys::fd::move_above(read_end, min_fd).map_err(error("keep the log's pipe"))?;
         let outer = outer_output(min_fd, daemon).map_err(error("keep standard error"))?;
         let mut log = LogCommand {
             command: command.to_owned(),
@@ -348,11 +349,11 @@ fn outer_output(min_fd: RawFd, daemon: bool) -> io::Result<[OwnedFd; 2]> {
         let null = File::options().write(true).open("/dev/null")?;
         let null = OwnedFd::from(null);
         return Ok([
-            sys::fd::raise(null.try_clone()?, min_fd)?,
-            sys::fd::raise(null, min_fd)?,
+            sys::fd::move_above(null.try_clone()?, min_fd)?,
+            sys::fd::move_above(null, min_fd)?,
         ]);
     }
-    let keep = |fd: BorrowedFd<'_>| sys::fd::raise(fd.try_clone_to_owned()?, min_fd);
+    let keep = |fd: BorrowedFd<'_>| sys::fd::move_above(fd.try_clone_to_owned()?, min_fd);
     Ok([keep(io::stdout().as_fd())?, keep(io::stderr().as_fd())?])
 }
 

@@ -18,6 +18,7 @@ use nix::unistd::geteuid;
 use super::Identity;
 use crate::machine::Generation;
 use crate::sys;
+use crate::sys::fd::Lock;
 use crate::types::Pid;
 
 /// More is no status file of ours, in bytes: some thousand workers.
@@ -61,7 +62,7 @@ impl StaleStatus {
             Err(e) if e.raw_os_error() == Some(libc::ELOOP) => {
                 return Err(io::Error::other("it is a symbolic link"));
             }
-            opened => File::from(sys::fd::raise(opened?.into(), min_fd)?),
+            opened => File::from(sys::fd::move_above(opened?.into(), min_fd)?),
         };
         let text = judge(&file)?;
         let Some(entries) = parse(&text) else {
@@ -70,7 +71,7 @@ impl StaleStatus {
         if entries.is_empty() {
             return Ok(None);
         }
-        let locked = sys::fd::try_lock(&file, true)?;
+        let locked = sys::fd::try_lock(&file, Lock::Exclusive)?;
         // The supervisor that had the lock may have replaced it since it was opened.
         if !locked || Identity::of(&file) != Identity::at(path) {
             return Err(io::Error::other("a running supervisor keeps it"));

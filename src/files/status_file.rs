@@ -15,6 +15,7 @@ use super::{Identity, safe_open};
 use crate::error::Error;
 use crate::machine::Generation;
 use crate::sys;
+use crate::sys::fd::Lock;
 use crate::sys::reexec::FdSet;
 use crate::types::Pid;
 
@@ -78,7 +79,7 @@ impl StatusFile {
         }
         let (file, temporary) = self.write_temporary(&lines)?;
         // Held for our life: a supervisor that is started with the same file leaves our workers alone.
-        let _ = sys::fd::try_lock(&file, true);
+        let _ = sys::fd::try_lock(&file, Lock::Exclusive);
         if let Err(error) = fs::rename(&temporary, &self.path) {
             let _ = fs::remove_file(&temporary);
             return Err(error);

@@ -101,7 +101,7 @@ impl Journal {
             .with_field_prefix(None)
             .with_syslog_identifier("start_server".to_owned())
             .with_priority_mappings(PRIORITIES);
-        let socket = UnixDatagram::from(sys::fd::duplicate(number)?);
+        let socket = UnixDatagram::from(sys::fd::dup_number(number)?);
         socket.set_nonblocking(true)?;
         Ok(Journal { layer, socket })
     }
@@ -120,7 +120,7 @@ const PRIORITIES: PriorityMappings = PriorityMappings {
 /// restarted.
 fn takes_more(socket: &UnixDatagram) -> io::Result<()> {
     socket.connect(PATH)?;
-    match sys::datagram::takes_more(socket)? {
+    match sys::datagram::is_writable(socket)? {
         true => Ok(()),
         false => Err(io::ErrorKind::WouldBlock.into()),
     }

@@ -175,13 +175,10 @@ pub(crate) fn into_pipe(write_end: impl AsFd, min_fd: RawFd) {
         .write(true)
         .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
         .open(path);
-    match opened.and_then(|pipe| sys::fd::raise(pipe.into(), min_fd)) {
+    match opened.and_then(|pipe| sys::fd::move_above(pipe.into(), min_fd)) {
         Ok(own) => set_output(Some(own), Kind::Own),
         // Without /proc, or if the pipe is another user's.
-        Err(_) => set_output(
-            sys::fd::duplicate_above(write_end, min_fd).ok(),
-            Kind::Shared,
-        ),
+        Err(_) => set_output(sys::fd::dup_above(write_end, min_fd).ok(), Kind::Shared),
     }
 }
 
@@ -204,7 +201,7 @@ pub(crate) fn to_stderr(min_fd: RawFd) {
         Ok(libc::S_IFIFO) => into_pipe(stderr, min_fd),
         Ok(libc::S_IFCHR) if stderr.is_terminal() => into_pipe(stderr, min_fd), // Ctrl-S stops it
         Ok(libc::S_IFSOCK) => {
-            set_output(sys::fd::duplicate_above(stderr, min_fd).ok(), Kind::Socket);
+            set_output(sys::fd::dup_above(stderr, min_fd).ok(), Kind::Socket);
         }
         _ => {}
     }

@@ -110,7 +110,7 @@ mod tests {
             Socket {
                 key: key.into(),
                 fd_name: fd_name.into(),
-                fd: crate::sys::fd::park(file, base + number).unwrap(),
+                fd: crate::sys::fd::dup_to(file, base + number).unwrap(),
                 origin: Origin::Inherited,
                 stored: false,
             }

@@ -122,7 +122,7 @@ fn standard_input() -> Option<Inherited> {
     if !listens {
         return None;
     }
-    let fd = sys::fd::duplicate_above(&stdin, FIRST_FD).ok()?;
+    let fd = sys::fd::dup_above(&stdin, FIRST_FD).ok()?;
     let endpoint = Endpoint::of(&fd).ok()?;
     sys::fd::redirect(std::fs::File::open("/dev/null").ok()?, libc::STDIN_FILENO).ok()?;
     Some(Inherited {

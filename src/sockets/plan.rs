@@ -128,8 +128,8 @@ impl Plan {
             .max()
             .unwrap_or(0)
             .max(FIRST_FD - 1);
-        let limit = sys::limits::first_beyond();
-        if highest >= limit.saturating_sub(sys::limits::ROOM) {
+        let limit = sys::limits::soft_limit();
+        if highest >= limit.saturating_sub(sys::limits::RESERVED_FDS) {
             return Err(Error::OpenFiles { highest, limit });
         }
         plan.min_fd = highest + 1;
@@ -177,7 +177,7 @@ impl Plan {
         for (planned, number) in self.list.iter_mut().zip(numbers) {
             if let Source::Inherited { socket, .. } = &mut planned.source {
                 if socket.fd.as_raw_fd() != number && socket.fd.as_raw_fd() < self.min_fd {
-                    socket.fd = sys::fd::duplicate_above(&socket.fd, self.min_fd).map_err(|e| {
+                    socket.fd = sys::fd::dup_above(&socket.fd, self.min_fd).map_err(|e| {
                         let address = socket.label();
                         Error::Socket {
                             action: "move inherited",
@@ -260,7 +260,7 @@ impl Plan {
 }
 
 fn park(fd: OwnedFd, number: RawFd, key: &OsString) -> Result<OwnedFd, Error> {
-    sys::fd::park(fd, number).map_err(|source| Error::Socket {
+    sys::fd::dup_to(fd, number).map_err(|source| Error::Socket {
         action: "find a descriptor number for",
         address: format!("{} (={number})", key.to_string_lossy()),
         source,

@@ -297,7 +297,7 @@ fn can_be_shut_down(fd: &OwnedFd) -> bool {
 
 fn open(min_fd: RawFd) -> io::Result<Epoll> {
     let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
-    sys::fd::raise(epoll.0, min_fd).map(Epoll)
+    sys::fd::move_above(epoll.0, min_fd).map(Epoll)
 }
 
 #[cfg(test)]

@@ -109,7 +109,7 @@ impl Plan {
             };
         };
         // Numbers below belong to the sockets to be.
-        let Ok(fd) = sys::fd::raise(fd, self.min_fd()) else {
+        let Ok(fd) = sys::fd::move_above(fd, self.min_fd()) else {
             return Offer::NotOurs;
         };
         if let Some(planned) = self.list.get_mut(at) {

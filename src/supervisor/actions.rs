@@ -165,7 +165,7 @@ impl Supervisor {
         match report {
             Report::Ready { .. } => {
                 if let Some(launcher) = self.launcher.take() {
-                    launcher.tell(0, "");
+                    launcher.report(0, "");
                 }
             }
             Report::FailedToStart { generation, .. } | Report::NeverReady { generation, .. } => {

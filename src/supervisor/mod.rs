@@ -149,7 +149,7 @@ impl Supervisor {
         if let Some(launcher) = launcher {
             let reason = self.last_failure;
             let reason = reason.unwrap_or_else(|| "stopped before it was ready".to_owned());
-            launcher.tell(
+            launcher.report(
                 code.max(1),
                 &format!("start_server: {reason} (log: {})", self.log_name),
             );

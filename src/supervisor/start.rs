@@ -47,7 +47,7 @@ pub fn run(config: Config) -> Result<u8, Error> {
         return upgrade::resume(config, saved_state).map(Supervisor::run);
     }
     sys::signals::ignore_file_size_signal();
-    sys::signals::hold_if_process_1();
+    sys::signals::block_if_process_1();
     check(&config)?;
     sys::limits::raise();
     sys::manager_pid::translate();
@@ -86,7 +86,7 @@ pub fn run(config: Config) -> Result<u8, Error> {
             }
             Err(error) => {
                 // The launching process prints the error: it would return before this process could.
-                launcher.tell(error.exit_status(), &format!("start_server: {error}"));
+                launcher.report(error.exit_status(), &format!("start_server: {error}"));
                 Ok(error.exit_status())
             }
         },
@@ -100,7 +100,7 @@ impl Supervisor {
         let min_fd = plan.min_fd();
         log::to_stderr(min_fd);
         // From here on, signals are pending until the loop runs.
-        let signals = Signals::hear(min_fd).map_err(|source| Error::System {
+        let signals = Signals::open(min_fd).map_err(|source| Error::System {
             action: "read signals",
             source,
         })?;

@@ -1,30 +1,30 @@
-//! Clocks: the one that only goes forward, and the time of day, for people.
+//! Clocks: monotonic time, which decisions use, and the time of day, which messages show.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nix::time::{ClockId, clock_gettime};
 
-/// The time since some moment before the machine's start. It never runs backwards, and is the same
-/// for all processes, CLOCK_MONOTONIC of clock_gettime(2).
+/// The time since a fixed moment in the past, CLOCK_MONOTONIC of clock_gettime(2). It never runs
+/// backwards, and is the same for all processes.
 pub(crate) fn monotonic() -> Duration {
     let time = clock_gettime(ClockId::CLOCK_MONOTONIC);
-    time.map(Duration::from).unwrap_or_default() // Linux has always had it
+    time.map(Duration::from).unwrap_or_default() // cannot fail: every Linux has this clock
 }
 
-/// The time since the machine was booted, sleep included, CLOCK_BOOTTIME: what /proc counts the start
-/// of a process by.
+/// The time since the machine was booted, suspension included, CLOCK_BOOTTIME of clock_gettime(2). The
+/// start time of a process in proc_pid_stat(5) is on this clock.
 pub(crate) fn since_boot() -> Duration {
     let time = clock_gettime(ClockId::CLOCK_BOOTTIME);
-    time.map(Duration::from).unwrap_or_default() // Linux 2.6.39
+    time.map(Duration::from).unwrap_or_default() // cannot fail from Linux 2.6.39 on
 }
 
-/// Seconds since 1970.
+/// The time of day in seconds since 1970; 0 if the clock is set to an earlier time.
 pub(crate) fn unix_time() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.map_or(0, |since| since.as_secs())
 }
 
-/// `12:03:01` in the local time zone, localtime_r(3), of a moment in seconds since 1970.
+/// A time in seconds since 1970 as `12:03:01`, in the local time zone, localtime_r(3).
 pub(crate) fn local_time(at: u64) -> String {
     let parts = local(at);
     format!(
@@ -33,7 +33,7 @@ pub(crate) fn local_time(at: u64) -> String {
     )
 }
 
-/// `2026-11-24 12:03:01`, the same with its date.
+/// A time in seconds since 1970 as `2026-11-24 12:03:01`, in the local time zone.
 pub(crate) fn local_date(at: u64) -> String {
     let parts = local(at);
     format!(
@@ -47,8 +47,8 @@ pub(crate) fn local_date(at: u64) -> String {
 
 fn local(at: u64) -> libc::tm {
     let at = at.try_into().unwrap_or_default();
-    // SAFETY: localtime_r reads `at` and writes to `parts`, which outlive it, and a zeroed tm is a
-    // valid one.
+    // SAFETY: localtime_r reads `at` and writes to `parts`, which both outlive the call. A zeroed `tm` is
+    // valid.
     unsafe {
         let mut parts: libc::tm = std::mem::zeroed();
         libc::localtime_r(&at, &mut parts);

@@ -1,7 +1,8 @@
-//! Datagrams with their sender's credentials, unix(7).
+//! Datagrams with the credentials of their sender, unix(7).
 //!
-//! recvmsg(2) by hand: nix hands out nothing at all of a message whose descriptors did not all fit
-//! into our table, and those that did would stay open for ever.
+//! recvmsg(2) is called directly. If not all descriptors of a message fit into the descriptor table,
+//! nix returns none of them, and those that did fit would stay open. rustix has no pid 0, and that
+//! is what the kernel reports for a sender outside of this pid namespace.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
@@ -14,40 +15,40 @@ use nix::sys::socket::{getsockopt, sockopt};
 
 use crate::types::Signal;
 
-/// The most descriptors that one message can carry, SCM_MAX_FD in Linux.
-const MOST_FDS: usize = 253;
+/// The largest number of descriptors in one message, SCM_MAX_FD in Linux.
+const MAX_FDS: usize = 253;
 
-/// Room for one message and what comes along with it; made once.
-pub(crate) struct Inbox {
+/// Buffers for one message and its control messages, allocated once.
+pub(crate) struct ReceiveBuffer {
     text: Vec<u8>,
-    /// Of words, so that headers are aligned in it.
+    /// `u64`, so that the headers are aligned.
     control: Vec<u64>,
 }
 
-/// A message, and who sent it by the kernel's word.
+/// A received message.
 pub(crate) struct Datagram<'a> {
-    /// None: it was too long.
+    /// `None` if the message was longer than the buffer.
     pub(crate) text: Option<&'a [u8]>,
-    /// None: the kernel did not say.
+    /// The sender's credentials, as the kernel has checked them. `None` if the socket has no SO_PASSCRED.
     pub(crate) sender: Option<libc::ucred>,
 }
 
-impl Inbox {
-    /// For messages of up to `size` bytes.
-    pub(crate) fn new(size: usize) -> Inbox {
+impl ReceiveBuffer {
+    /// A buffer for messages of up to `size` bytes.
+    pub(crate) fn new(size: usize) -> ReceiveBuffer {
         let space = |bytes: usize| {
             // SAFETY: computes a number from a number.
             unsafe { libc::CMSG_SPACE(bytes as libc::c_uint) as usize }
         };
-        let room = space(MOST_FDS * size_of::<RawFd>()) + space(size_of::<libc::ucred>());
-        Inbox {
+        let size_of_control = space(MAX_FDS * size_of::<RawFd>()) + space(size_of::<libc::ucred>());
+        ReceiveBuffer {
             text: vec![0; size],
-            control: vec![0; room.div_ceil(size_of::<u64>())],
+            control: vec![0; size_of_control.div_ceil(size_of::<u64>())],
         }
     }
 
-    /// The next message, without waiting; none: there is none just now. Descriptors that come with
-    /// it are closed, which is all that `BARRIER=1` of sd_notify_barrier(3) asks for.
+    /// Receives the next message without waiting; `None` if there is none. Descriptors in it are closed:
+    /// `BARRIER=1` of sd_notify_barrier(3) asks for nothing else.
     pub(crate) fn receive(&mut self, from: impl AsFd) -> io::Result<Option<Datagram<'_>>> {
         let mut part = libc::iovec {
             iov_base: self.text.as_mut_ptr().cast(),
@@ -62,7 +63,7 @@ impl Inbox {
         let flags = libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC;
         let fd = from.as_fd().as_raw_fd();
         let length = loop {
-            // SAFETY: `message` names buffers of ours with their lengths, which outlive the call.
+            // SAFETY: `message` has the addresses and lengths of buffers of `self`, which outlive the call.
             match Errno::result(unsafe { libc::recvmsg(fd, &mut message, flags) }) {
                 Ok(length) => break length as usize,
                 Err(Errno::EINTR) => {}
@@ -70,7 +71,7 @@ impl Inbox {
                 Err(errno) => return Err(errno.into()),
             }
         };
-        // SAFETY: the kernel has just filled the message, and nothing has touched it since.
+        // SAFETY: the kernel has just filled in `message`, and it has not been changed since.
         let sender = unsafe { close_fds_and_find_sender(&message) };
         let whole = message.msg_flags & libc::MSG_TRUNC == 0;
         Ok(Some(Datagram {
@@ -81,11 +82,11 @@ impl Inbox {
 }
 
 /// # Safety
-/// `message` comes from recvmsg(2), its control buffer lives, and its descriptors are nobody's yet.
+/// `message` was filled in by recvmsg(2), its control buffer is valid, and its descriptors have no owner.
 unsafe fn close_fds_and_find_sender(message: &libc::msghdr) -> Option<libc::ucred> {
     let mut sender = None;
-    // SAFETY: the macros stay within the control buffer, by the length that the kernel has set. What
-    // they point to is read as bytes are, aligned or not.
+    // SAFETY: the macros stay within the control buffer, whose length the kernel has set. Values are read
+    // unaligned.
     unsafe {
         let mut header = libc::CMSG_FIRSTHDR(message);
         while !header.is_null() {
@@ -101,7 +102,7 @@ unsafe fn close_fds_and_find_sender(message: &libc::msghdr) -> Option<libc::ucre
             match (cmsg_level, cmsg_type) {
                 (libc::SOL_SOCKET, libc::SCM_RIGHTS) => {
                     let fds = data.cast::<RawFd>();
-                    release((0..length / size_of::<RawFd>()).map(|at| {
+                    close_without_lingering((0..length / size_of::<RawFd>()).map(|at| {
                         let fd = ptr::read_unaligned(fds.add(at));
                         OwnedFd::from_raw_fd(fd)
                     }));
@@ -117,47 +118,45 @@ unsafe fn close_fds_and_find_sender(message: &libc::msghdr) -> Option<libc::ucre
     sender
 }
 
-/// Whether one more datagram can be sent at once: poll(2) looks at the queue of the socket's peer as
-/// well as at its own. False, too, if there is something wrong with it.
-pub(crate) fn takes_more(connected: &UnixDatagram) -> io::Result<bool> {
+/// Whether a datagram can be sent without waiting: poll(2) checks the queue of the socket's peer as well
+/// as its own. `false` if poll reports an error or hang-up of the socket.
+pub(crate) fn is_writable(connected: &UnixDatagram) -> io::Result<bool> {
     let mut fds = [PollFd::new(connected.as_fd(), PollFlags::POLLOUT)];
     poll(&mut fds, PollTimeout::ZERO)?;
     let [fd] = fds;
     Ok(fd.revents() == Some(PollFlags::POLLOUT))
 }
 
-/// Closes descriptors of somebody's without waiting. The last close of a connection that lingers,
-/// SO_LINGER of socket(7), waits for its peer, as long as its owner likes; the end of a process that
-/// has it open does not. So a child has them, too, until we have closed ours.
-pub(crate) fn release(fds: impl Iterator<Item = OwnedFd>) {
-    let mut witness = None;
-    let mut held: [Option<OwnedFd>; MOST_FDS] = [const { None }; MOST_FDS];
-    for (place, fd) in held.iter_mut().zip(fds) {
-        *place = Some(fd);
+/// Closes descriptors that other processes have sent, without waiting. close(2) of the last descriptor of a
+/// connection with SO_LINGER, socket(7), waits for its peer, for a time that the sender chooses; the end
+/// of a process does not wait. So a child process keeps the descriptors open while they are closed here.
+fn close_without_lingering(fds: impl Iterator<Item = OwnedFd>) {
+    let mut open: [Option<OwnedFd>; MAX_FDS] = [const { None }; MAX_FDS];
+    for (slot, fd) in open.iter_mut().zip(fds) {
+        *slot = Some(fd);
     }
-    // Whether it lingers is its owner's to change while we look.
+    // Every socket counts: the sender can set SO_LINGER at any time.
     let is_socket = |fd: &OwnedFd| getsockopt(fd, sockopt::SockType).is_ok();
-    if held.iter().flatten().any(is_socket) {
-        witness = FdHolder::call();
-    }
-    drop(held);
-    drop(witness);
+    let holder = open.iter().flatten().any(is_socket).then(FdHolder::fork);
+    drop(open);
+    drop(holder);
 }
 
-/// A child that has everything open that we had, and does nothing. It is reaped as any that is no
-/// worker.
+/// A child process that only keeps every descriptor of this process open. Killed on drop; reaped like any
+/// unknown child.
 struct FdHolder(libc::pid_t);
 
 impl FdHolder {
-    fn call() -> Option<FdHolder> {
-        let we = std::process::id();
+    /// `None` if fork(2) failed.
+    fn fork() -> Option<FdHolder> {
+        let parent = std::process::id();
         // SAFETY: the child makes only system calls, and never returns.
         unsafe {
             match libc::fork() {
                 0 => {
-                    // It must not outlive us, with our sockets open.
+                    // It must not outlive the supervisor: it has the listening sockets open.
                     libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
-                    while libc::getppid() as u32 == we {
+                    while libc::getppid() as u32 == parent {
                         libc::pause();
                     }
                     libc::_exit(0)
@@ -181,50 +180,50 @@ mod tests {
     use std::io::{IoSlice, Write};
 
     #[test]
-    fn text_sender_and_closed_descriptors() {
+    fn datagram_has_text_and_sender_and_its_descriptors_are_closed() {
         let (ours, theirs) = UnixDatagram::pair().unwrap();
         setsockopt(&ours, sockopt::PassCred, &true).unwrap();
-        let mut inbox = Inbox::new(8);
-        assert!(inbox.receive(&ours).unwrap().is_none());
+        let mut buffer = ReceiveBuffer::new(8);
+        assert!(buffer.receive(&ours).unwrap().is_none());
 
         let (read, write) = nix::unistd::pipe().unwrap();
-        let fds = vec![write.as_raw_fd(); MOST_FDS];
+        let fds = vec![write.as_raw_fd(); MAX_FDS];
         let rights = [ControlMessage::ScmRights(&fds)];
         let parts = [IoSlice::new(b"BARRIER=")];
         sendmsg::<()>(theirs.as_raw_fd(), &parts, &rights, MsgFlags::empty(), None).unwrap();
         drop(write);
-        let datagram = inbox.receive(&ours).unwrap().unwrap();
+        let datagram = buffer.receive(&ours).unwrap().unwrap();
         assert_eq!(datagram.text, Some(&b"BARRIER="[..]));
         assert_eq!(datagram.sender.unwrap().pid, std::process::id() as i32);
         let mut nothing = [0];
         assert_eq!(nix::unistd::read(&read, &mut nothing), Ok(0), "all closed");
 
         theirs.send(b"nine byte").unwrap();
-        assert_eq!(inbox.receive(&ours).unwrap().unwrap().text, None);
+        assert_eq!(buffer.receive(&ours).unwrap().unwrap().text, None);
         theirs.send(b"").unwrap();
-        let datagram = inbox.receive(&ours).unwrap().unwrap();
+        let datagram = buffer.receive(&ours).unwrap().unwrap();
         assert_eq!(datagram.text, Some(&b""[..]));
     }
 
-    /// Each of them would be waited for a long time.
+    /// close(2) would wait 1000 seconds for each connection.
     #[test]
-    fn connections_that_linger_are_closed_at_once() {
+    fn connection_that_lingers_is_closed_without_waiting() {
         let (ours, theirs) = UnixDatagram::pair().unwrap();
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        setsockopt(&listener, sockopt::RcvBuf, &4096).unwrap(); // of the peers, too
+        setsockopt(&listener, sockopt::RcvBuf, &4096).unwrap(); // the peers inherit it
         let address = listener.local_addr().unwrap();
         let linger = libc::linger {
             l_onoff: 1,
             l_linger: 1000,
         };
-        let mut inbox = Inbox::new(8);
+        let mut buffer = ReceiveBuffer::new(8);
         let mut peers = Vec::new();
         for _ in 0..10 {
             let mut lingering = Vec::new();
             for _ in 0..3 {
                 let connection = std::net::TcpStream::connect(address).unwrap();
                 setsockopt(&connection, sockopt::Linger, &linger).unwrap();
-                // More than the peer takes, who does not read.
+                // More than the peer's buffer holds; the peer does not read.
                 connection.set_nonblocking(true).unwrap();
                 while (&connection).write(&[0; 1 << 14]).is_ok() {}
                 lingering.push(connection);
@@ -234,10 +233,10 @@ mod tests {
             let rights = [ControlMessage::ScmRights(&fds)];
             let parts = [IoSlice::new(b"x")];
             sendmsg::<()>(theirs.as_raw_fd(), &parts, &rights, MsgFlags::empty(), None).unwrap();
-            release(lingering.into_iter().map(OwnedFd::from)); // of the sender's, too
+            close_without_lingering(lingering.into_iter().map(OwnedFd::from)); // the sender's copies
             let start = std::time::Instant::now();
-            assert!(inbox.receive(&ours).unwrap().is_some());
-            assert!(start.elapsed().as_secs() < 100, "it has lingered");
+            assert!(buffer.receive(&ours).unwrap().is_some());
+            assert!(start.elapsed().as_secs() < 100, "close(2) has waited");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The environment of this process, and the variables in it that are no other program's.
+//! The environment of this process, and which of its variables other programs inherit, environ(7).
 
 use std::ffi::{OsStr, OsString};
 
@@ -14,12 +14,12 @@ enum For {
     Both,
 }
 
-/// The variables that programs do not simply inherit: all of them, each with the reason.
+/// All variables that programs do not simply inherit, each with the reason.
 const VARIABLES: [(&str, For); 14] = [
     // A worker's sockets and number. A supervisor may be a worker of another one.
     ("SERVER_STARTER_PORT", For::Worker),
     ("SERVER_STARTER_GENERATION", For::Worker),
-    // sd_notify(3): a worker that wrote to systemd's socket would speak for the unit.
+    // sd_notify(3): what a worker wrote to systemd's socket would be taken for the supervisor's.
     ("NOTIFY_SOCKET", For::Both),
     // sd_watchdog_enabled(3): systemd watches the supervisor, the supervisor watches workers.
     ("WATCHDOG_PID", For::Both),
@@ -76,8 +76,7 @@ pub(crate) fn set(name: &str, value: &str) {
 
 /// Removes a variable. Must be called while there is one thread.
 pub(crate) fn unset(name: &str) {
-    // SAFETY: no other thread reads the environment at the same time: there is one, as `run` asks of its
-    // caller.
+    // SAFETY: no other thread reads the environment: there is one thread, as `run` requires of its caller.
     unsafe { std::env::remove_var(name) };
 }
 

@@ -1,28 +1,29 @@
-//! Where a program is, and how it is run: execvp(3), which is not the same with every C library. Not
-//! all give a file that is no program to the shell, nor do all look in the same directories if there
-//! is no PATH. All that it needs is made before fork(2), for a child must not allocate.
+//! Finds a program and runs it, as execvp(3) does. C libraries differ: not all of them give a file of
+//! unknown format to the shell, and without PATH they search different directories. Everything is
+//! allocated before fork(2), since the child must not allocate.
 
 use std::ffi::{CStr, CString};
 use std::ptr;
 
 use nix::errno::Errno;
 
-/// Where programs are if there is no PATH.
+/// The directories to search if there is no PATH.
 const DEFAULT_PATH: &[u8] = b"/bin:/usr/bin";
 
-/// Runs a file that is no program.
+/// Runs a file of unknown format (ENOEXEC), a script without `#!`.
 const SHELL: &CStr = c"/bin/sh";
 
-/// What exec(3) is to try.
+/// The paths to try, and the arguments.
 pub(super) struct Search {
-    /// Where the program may be, best first.
+    /// The possible paths of the program, in the order of PATH.
     paths: Vec<CString>,
-    /// The arguments, with room for the shell before them; the null at the end.
+    /// The shell, which only ENOEXEC needs, the arguments, and a null pointer.
     argv: Vec<*const libc::c_char>,
 }
 
 impl Search {
-    /// For the program `argv[0]`, by the PATH among these `NAME=VALUE`. `argv` has to outlive it.
+    /// Prepares the search for the program `argv[0]` by the PATH in `environment`, a list of `NAME=VALUE`.
+    /// Holds pointers into `argv`, which must outlive it.
     pub(super) fn new(argv: &[CString], environment: &[CString]) -> Search {
         let name = argv.first().map_or(c"", CString::as_c_str).to_bytes();
         let path = environment.iter().find_map(|variable| {
@@ -32,7 +33,7 @@ impl Search {
         let directories = path.unwrap_or(DEFAULT_PATH).split(|byte| *byte == b':');
         let paths: Vec<Vec<u8>> = match name.contains(&b'/') || name.is_empty() {
             true => vec![name.to_vec()],
-            false => directories.map(|dir| within(dir, name)).collect(),
+            false => directories.map(|dir| path_in(dir, name)).collect(),
         };
         Search {
             paths: paths
@@ -47,16 +48,16 @@ impl Search {
         }
     }
 
-    /// Becomes the program. Returns, with the reason, if there is none that can be run. Allocates
-    /// nothing.
+    /// Replaces this process by the program. Returns only if that fails, with the error of execvp(3): EACCES
+    /// if a file was found that may not be executed, ENOENT if none was found. Allocates nothing.
     ///
     /// # Safety
-    /// For a forked child. `environment` ends in null.
+    /// For a forked child. `environment` ends in a null pointer, and the `argv` of [`Search::new`] is alive.
     pub(super) unsafe fn exec(&mut self, environment: *const *const libc::c_char) -> Errno {
         let mut forbidden = false;
         for path in &self.paths {
-            // SAFETY: the strings and vectors outlive the calls; both vectors end in null, and the
-            // one of arguments is longer than one.
+            // SAFETY: the strings and vectors outlive the calls, both vectors end in a null pointer, and
+            // `self.argv` has at least two elements, the shell and the null pointer.
             unsafe {
                 libc::execve(path.as_ptr(), self.argv.as_ptr().add(1), environment);
                 if Errno::last() == Errno::ENOEXEC {
@@ -68,7 +69,7 @@ impl Search {
                 }
             }
             match Errno::last() {
-                Errno::EACCES => forbidden = true, // there may be another one
+                Errno::EACCES => forbidden = true, // a later directory may have one that is allowed
                 Errno::ENOENT | Errno::ENOTDIR | Errno::ESTALE | Errno::ENODEV => {}
                 Errno::ETIMEDOUT => {}
                 errno => return errno,
@@ -81,8 +82,8 @@ impl Search {
     }
 }
 
-/// The path of a file in a directory of PATH; an empty one is the current directory.
-fn within(dir: &[u8], name: &[u8]) -> Vec<u8> {
+/// The path of a file in a directory of PATH. An empty directory is the current one.
+fn path_in(dir: &[u8], name: &[u8]) -> Vec<u8> {
     let separator: &[u8] = if dir.is_empty() { b"" } else { b"/" };
     [dir, separator, name].concat()
 }
@@ -101,13 +102,13 @@ mod tests {
     }
 
     #[test]
-    fn a_path_is_not_looked_for() {
+    fn program_with_a_slash_is_not_searched_for() {
         assert_eq!(paths("./web", &["PATH=/bin"]), ["./web"]);
         assert_eq!(paths("", &["PATH=/bin"]), [""]);
     }
 
     #[test]
-    fn a_name_is_looked_for_in_all_directories_in_order() {
+    fn program_without_a_slash_is_searched_for_in_all_directories_of_path_in_order() {
         let path = ["HOME=/root", "PATH=/a::/b c"];
         assert_eq!(paths("web", &path), ["/a/web", "web", "/b c/web"]);
         assert_eq!(paths("web", &["XPATH=/a"]), ["/bin/web", "/usr/bin/web"]);

@@ -1,4 +1,4 @@
-//! Descriptors by number: where a descriptor sits matters to workers, which are told so.
+//! File descriptors by number. The numbers matter: workers are told on which ones their sockets are.
 
 use std::fs::{File, Metadata};
 use std::io;
@@ -7,24 +7,24 @@ use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
 
-/// What is open, fstat(2); with sizes and inode numbers of 64 bits on machines of 32 bits, too.
+/// The metadata of an open file, fstat(2). Sizes and inode numbers have 64 bits on 32-bit machines, too.
 pub(crate) fn metadata(fd: &impl AsFd) -> io::Result<Metadata> {
-    // SAFETY: it is borrowed for longer than the file lives, which does not close it.
+    // SAFETY: the descriptor is borrowed for longer than `file` lives, and `file` does not close it.
     let file = unsafe { File::from_raw_fd(fd.as_fd().as_raw_fd()) };
     ManuallyDrop::new(file).metadata()
 }
 
-/// What to do with descriptors that our parent left open.
+/// What to do with descriptors that the parent process left open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum StrayFds {
-    /// Leave them open to us alone: one may be a file that an option names, `/dev/fd/63`.
+    /// Keep them open in this process only. An option may name one: `/dev/fd/63`.
     CloseOnExec,
-    /// Close them: somebody may wait for that.
+    /// Close them. A process may wait for the end of file on a pipe.
     Close,
 }
 
-/// Deals with every descriptor from `first` up, but for those of `ours`, so that none reaches
-/// workers, close_range(2).
+/// Closes, or makes close-on-exec, every descriptor from `first` up except `ours`, close_range(2), so that
+/// workers inherit none of them.
 pub(crate) fn handle_stray_fds(first: RawFd, ours: &[RawFd], how: StrayFds) {
     let flags = match how {
         StrayFds::CloseOnExec => libc::CLOSE_RANGE_CLOEXEC,
@@ -36,20 +36,21 @@ pub(crate) fn handle_stray_fds(first: RawFd, ours: &[RawFd], how: StrayFds) {
     for stop in ours.into_iter().map(Some).chain([None]) {
         let last = stop.map_or(libc::c_uint::MAX, |fd| fd as libc::c_uint - 1);
         if from as libc::c_uint <= last && !close_range(from, last, flags) {
-            return one_by_one(first); // Linux before 5.11: at least not to workers
+            return set_all_close_on_exec(first); // before Linux 5.11; closes none of them
         }
         from = stop.map_or(from, |fd| fd + 1);
     }
 }
 
+/// Returns whether the kernel has close_range(2) with these flags.
 fn close_range(first: RawFd, last: libc::c_uint, flags: libc::c_uint) -> bool {
     let (first, flags) = (first as libc::c_uint, flags as libc::c_int);
-    // SAFETY: no memory is involved; what is closed belongs to nobody in this process, which owns
-    // only the descriptors between the ranges.
+    // SAFETY: accesses no memory. No value of this process owns a descriptor in the range: those that are
+    // owned are in `ours`.
     unsafe { libc::syscall(libc::SYS_close_range, first, last, flags) == 0 }
 }
 
-fn one_by_one(first: RawFd) {
+fn set_all_close_on_exec(first: RawFd) {
     let Ok(open) = std::fs::read_dir("/proc/self/fd") else {
         return;
     };
@@ -57,94 +58,115 @@ fn one_by_one(first: RawFd) {
         .flatten()
         .filter_map(|e| e.file_name().to_str()?.parse::<RawFd>().ok());
     for fd in numbers.filter(|fd| *fd >= first) {
-        // SAFETY: changes a flag of a descriptor, if it is open at all.
+        // SAFETY: changes a flag of a descriptor; fails if it is not open.
         unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
     }
 }
 
-/// Moves a descriptor to the given number, close-on-exec, dup3(2). Whatever was open there before
-/// is closed, so the number must be the caller's to give away.
-pub(crate) fn park(fd: OwnedFd, number: RawFd) -> io::Result<OwnedFd> {
+/// Moves a descriptor to this number, close-on-exec, dup3(2). A descriptor that is open there is closed:
+/// no value may own it.
+pub(crate) fn dup_to(fd: OwnedFd, number: RawFd) -> io::Result<OwnedFd> {
     if fd.as_raw_fd() == number {
         return Ok(fd);
     }
-    // SAFETY: both numbers are plain integers to the kernel; `fd` is open.
-    let parked = Errno::result(unsafe { libc::dup3(fd.as_raw_fd(), number, libc::O_CLOEXEC) })?;
-    // SAFETY: dup3 has just made it, and the caller gave us the number: nobody else owns it.
-    Ok(unsafe { OwnedFd::from_raw_fd(parked) })
+    // SAFETY: `fd` is open, and the call accesses no memory.
+    let moved = Errno::result(unsafe { libc::dup3(fd.as_raw_fd(), number, libc::O_CLOEXEC) })?;
+    // SAFETY: dup3 has just opened it, and no other value owns the number, as the caller ensures.
+    Ok(unsafe { OwnedFd::from_raw_fd(moved) })
 }
 
-/// Puts `new` on the number of `old`, which it closes; close-on-exec, dup3(2).
+/// Puts `new` on the number of `old`, which is closed; close-on-exec, dup3(2).
 pub(crate) fn replace(new: OwnedFd, old: &mut OwnedFd) -> io::Result<()> {
     let number = old.as_raw_fd();
-    // SAFETY: both are open, and `old` stays the owner of its number.
+    // SAFETY: both are open, and `old` still owns its number afterwards.
     Errno::result(unsafe { libc::dup3(new.as_raw_fd(), number, libc::O_CLOEXEC) })?;
     Ok(())
 }
 
-/// Whether something is open on this number.
+/// Whether a descriptor is open on this number.
 pub(crate) fn is_open(number: RawFd) -> bool {
-    // SAFETY: any number may be asked about.
+    // SAFETY: F_GETFD only reads, and fails for a number that is not open.
     unsafe { libc::fcntl(number, libc::F_GETFD) >= 0 }
 }
 
-/// Becomes the owner of a descriptor that came through exec, and makes it close-on-exec. EBADF:
-/// there is none, or it has been made close-on-exec before and so is somebody's already.
+/// Takes ownership of a descriptor that was inherited through exec, and makes it close-on-exec.
+///
+/// # Errors
+/// EBADF if the number is not open, or is close-on-exec: then it was opened by this program, and has an
+/// owner.
 pub(crate) fn adopt(number: RawFd) -> io::Result<OwnedFd> {
-    // SAFETY: any number may be asked about.
+    // SAFETY: F_GETFD only reads, and fails for a number that is not open.
     let flags = Errno::result(unsafe { libc::fcntl(number, libc::F_GETFD) })?;
     if flags & libc::FD_CLOEXEC != 0 {
         return Err(io::Error::from_raw_os_error(libc::EBADF));
     }
     // SAFETY: sets a flag of an open descriptor.
     Errno::result(unsafe { libc::fcntl(number, libc::F_SETFD, flags | libc::FD_CLOEXEC) })?;
-    // SAFETY: it is open, and nobody owned it: what this process opens is close-on-exec.
+    // SAFETY: it is open, and has no owner, since everything that this program opens is close-on-exec.
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
-/// Makes standard stream `number` (0, 1 or 2) the same open file as `fd`, dup2(2). It stays open
-/// across exec.
+/// Makes standard stream `number` (0, 1 or 2) refer to the same open file as `fd`, dup2(2). The stream stays
+/// open across exec.
 pub(crate) fn redirect(fd: impl AsFd, number: RawFd) -> io::Result<()> {
-    // SAFETY: the standard streams are owned by nobody; std itself writes to them by number.
+    // SAFETY: no value owns the standard streams; std writes to them by number.
     Errno::result(unsafe { libc::dup2(fd.as_fd().as_raw_fd(), number) })?;
     Ok(())
 }
 
-/// A duplicate of a descriptor, close-on-exec, at `least` or above.
-pub(crate) fn duplicate_above(fd: impl AsFd, least: RawFd) -> io::Result<OwnedFd> {
+/// Duplicates a descriptor onto the lowest free number that is `min_fd` or higher, close-on-exec, fcntl(2).
+///
+/// # Errors
+/// EINVAL if `min_fd` is beyond the limit of open files.
+pub(crate) fn dup_above(fd: impl AsFd, min_fd: RawFd) -> io::Result<OwnedFd> {
     let fd = fd.as_fd().as_raw_fd();
-    // SAFETY: `fd` is open for the time of the call.
-    let new = Errno::result(unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, least) })?;
-    // SAFETY: the kernel has just made it for us.
+    // SAFETY: `fd` is open during the call, which accesses no memory.
+    let new = Errno::result(unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, min_fd) })?;
+    // SAFETY: fcntl has just opened it.
     Ok(unsafe { OwnedFd::from_raw_fd(new) })
 }
 
-/// A duplicate of whatever is open on this number, close-on-exec, on the lowest free one. EBADF:
-/// nothing is.
-pub(crate) fn duplicate(number: RawFd) -> io::Result<OwnedFd> {
-    // SAFETY: any number may be asked for.
+/// Duplicates the descriptor of this number onto the lowest free one, close-on-exec, fcntl(2).
+///
+/// # Errors
+/// EBADF if the number is not open.
+pub(crate) fn dup_number(number: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: accesses no memory, and fails for a number that is not open.
     let new = Errno::result(unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, 0) })?;
-    // SAFETY: the kernel has just made it for us.
+    // SAFETY: fcntl has just opened it.
     Ok(unsafe { OwnedFd::from_raw_fd(new) })
 }
 
-/// Moves one of our own descriptors out of the way of sockets, to `least` or above. EINVAL: that
-/// is beyond the limit of open files.
-pub(crate) fn raise(fd: OwnedFd, least: RawFd) -> io::Result<OwnedFd> {
-    if fd.as_raw_fd() >= least {
-        Ok(fd)
-    } else {
-        duplicate_above(&fd, least)
+/// Moves a descriptor to `min_fd` or higher, close-on-exec: lower numbers are reserved for sockets. Does
+/// nothing if it is there.
+///
+/// # Errors
+/// EINVAL if `min_fd` is beyond the limit of open files.
+pub(crate) fn move_above(fd: OwnedFd, min_fd: RawFd) -> io::Result<OwnedFd> {
+    match fd.as_raw_fd() >= min_fd {
+        true => Ok(fd),
+        false => dup_above(&fd, min_fd),
     }
 }
 
-/// Locks a whole file for us alone, or for all who only look, without waiting, flock(2). Says
-/// whether that could be done. The lock goes when the last descriptor of this opening is closed.
-pub(crate) fn try_lock(file: impl AsFd, alone: bool) -> io::Result<bool> {
-    let how = if alone { libc::LOCK_EX } else { libc::LOCK_SH } | libc::LOCK_NB;
+/// The two kinds of lock of flock(2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lock {
+    Shared,
+    Exclusive,
+}
+
+/// Locks a file without waiting, flock(2). Returns whether it is locked now. The lock ends when the last
+/// descriptor of this open file description is closed.
+pub(crate) fn try_lock(file: impl AsFd, lock: Lock) -> io::Result<bool> {
+    let operation = match lock {
+        Lock::Shared => libc::LOCK_SH,
+        Lock::Exclusive => libc::LOCK_EX,
+    };
+    let fd = file.as_fd().as_raw_fd();
     loop {
-        // SAFETY: no memory is involved.
-        match Errno::result(unsafe { libc::flock(file.as_fd().as_raw_fd(), how) }) {
+        // SAFETY: accesses no memory.
+        match Errno::result(unsafe { libc::flock(fd, operation | libc::LOCK_NB) }) {
             Ok(_) => return Ok(true),
             Err(Errno::EWOULDBLOCK) => return Ok(false),
             Err(Errno::EINTR) => {}
@@ -153,21 +175,21 @@ pub(crate) fn try_lock(file: impl AsFd, alone: bool) -> io::Result<bool> {
     }
 }
 
-/// Makes reads and writes wait again after an open that did not, fcntl(2). Only for an open file
-/// description of our own.
+/// Clears O_NONBLOCK, fcntl(2). The flag belongs to the open file description, which must not be shared with
+/// other processes.
 pub(crate) fn set_blocking(file: impl AsFd) -> io::Result<()> {
     let fd = file.as_fd().as_raw_fd();
-    // SAFETY: no memory is involved.
+    // SAFETY: accesses no memory.
     let flags = Errno::result(unsafe { libc::fcntl(fd, libc::F_GETFL) })?;
     // SAFETY: as above.
     Errno::result(unsafe { libc::fcntl(fd, libc::F_SETFL, flags & !libc::O_NONBLOCK) })?;
     Ok(())
 }
 
-/// listen(2) with any backlog; the kernel cuts it down to net.core.somaxconn.
+/// Calls listen(2) with any backlog; the kernel limits it to net.core.somaxconn.
 pub(crate) fn listen(socket: impl AsFd, backlog: u32) -> io::Result<()> {
     let backlog = libc::c_int::try_from(backlog).unwrap_or(libc::c_int::MAX);
-    // SAFETY: no memory is involved.
+    // SAFETY: accesses no memory.
     Errno::result(unsafe { libc::listen(socket.as_fd().as_raw_fd(), backlog) })?;
     Ok(())
 }
@@ -178,15 +200,15 @@ mod tests {
     use std::fs::File;
 
     #[test]
-    fn parks_on_the_number_asked_for_and_closes_the_old_one() {
-        let file = duplicate_above(File::open("/dev/null").unwrap(), 200).unwrap();
+    fn moved_descriptor_is_close_on_exec_and_its_old_number_is_closed() {
+        let file = dup_above(File::open("/dev/null").unwrap(), 200).unwrap();
         let before = file.as_raw_fd();
-        let parked = park(file, 333).unwrap();
-        assert_eq!(parked.as_raw_fd(), 333);
-        // SAFETY: F_GETFD on a number that is not open fails, which is what we ask for.
+        let moved = dup_to(file, 333).unwrap();
+        assert_eq!(moved.as_raw_fd(), 333);
+        // SAFETY: F_GETFD on a number that is not open fails, as expected.
         assert_eq!(unsafe { libc::fcntl(before, libc::F_GETFD) }, -1);
         // SAFETY: as above; this one is open.
         assert_eq!(unsafe { libc::fcntl(333, libc::F_GETFD) }, libc::FD_CLOEXEC);
-        assert_eq!(park(parked, 333).unwrap().as_raw_fd(), 333);
+        assert_eq!(dup_to(moved, 333).unwrap().as_raw_fd(), 333);
     }
 }

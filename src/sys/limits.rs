@@ -1,22 +1,22 @@
-//! How many files may be open, RLIMIT_NOFILE of getrlimit(2).
+//! The limit of open files, RLIMIT_NOFILE of getrlimit(2).
 //!
-//! The supervisor raises its own soft limit to the hard one, once, at start: one descriptor for each
-//! socket, and one for each generation that still drains, of which there may be a thousand, is nothing
-//! that could be known then. Programs that it starts get the old limit back, for a soft limit is a
-//! promise to those that use select(2), which is lost beyond 1024, or that close every number below it.
+//! The supervisor raises its soft limit to the hard limit, once, at start: it needs a descriptor for each
+//! socket and for each generation that drains, and cannot know how many those will be. Programs that it
+//! starts get the old soft limit back: programs that use select(2) fail beyond 1024, and some close every
+//! number below the limit.
 
 use std::os::fd::RawFd;
 use std::sync::OnceLock;
 
-/// More descriptors than a supervisor ever has open for itself, its workers' lines aside; and enough
-/// for a program to start.
-pub(crate) const ROOM: RawFd = 16;
+/// The number of descriptors that the supervisor needs for itself, without notification sockets, and that
+/// a program needs to start.
+pub(crate) const RESERVED_FDS: RawFd = 16;
 
-/// No soft limit is raised beyond this. To use a number the kernel makes a table up to it, and
-/// `--port=80=1000000000` would have it make one of 8 GB, where the hard limit is that high.
-const ENOUGH: u64 = 1 << 20;
+/// The soft limit is not raised beyond this. The kernel allocates a table up to the highest number in use:
+/// with a hard limit that allows it, `--port=80=1000000000` would take 8 GB.
+const MAX_SOFT_LIMIT: u64 = 1 << 20;
 
-/// What [`raise`] has done; never undone.
+/// What [`raise`] has changed. It is not undone.
 static RAISED: OnceLock<Raised> = OnceLock::new();
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,64 +25,65 @@ struct Raised {
     to: u64,
 }
 
-/// Raises the soft limit, as far as that goes.
+/// Raises the soft limit as far as possible.
 pub(crate) fn raise() {
     let Some(mut limit) = get() else { return };
-    let (from, to) = (limit.soft, limit.hard.min(ENOUGH));
+    let (from, to) = (limit.soft, limit.hard.min(MAX_SOFT_LIMIT));
     if from >= to {
         return;
     }
     limit.soft = to;
     if set(&limit) {
-        let _ = RAISED.set(Raised { from, to }); // the first is the one to give back
+        let _ = RAISED.set(Raised { from, to }); // a second call does not change the old limit
     }
 }
 
-/// What the soft limit was before [`raise`], for the next program in this process; none: the same, or
-/// somebody has changed it meanwhile, and what they want for workers stays, see [`Allowance::take`].
+/// The soft limit before [`raise`], to be saved for the next program in this process. `None` if it was not
+/// raised, or was changed since, prlimit(1): then workers get the changed limit, see [`ChildLimit::apply`].
 pub(crate) fn raised_from() -> Option<u64> {
     let raised = RAISED.get()?;
-    let untouched = get().is_none_or(|limit| limit.soft == raised.to);
-    untouched.then_some(raised.from)
+    let unchanged = get().is_none_or(|limit| limit.soft == raised.to);
+    unchanged.then_some(raised.from)
 }
 
-/// As if [`raise`] had been called in this program, when it was in the one before it, in the same
-/// process.
-pub(crate) fn was_raised(from: Option<u64>) {
+/// Records that the previous program in this process has raised the limit, `from` being its
+/// [`raised_from`].
+pub(crate) fn resume(from: Option<u64>) {
     if let (Some(from), Some(limit)) = (from, get()) {
         let to = limit.soft;
         let _ = RAISED.set(Raised { from, to });
     }
 }
 
-/// The first number that cannot be opened. If that cannot be told, whoever opens it will see.
-pub(crate) fn first_beyond() -> RawFd {
+/// The soft limit: the lowest number that cannot be opened. `RawFd::MAX` if it is unknown or higher.
+pub(crate) fn soft_limit() -> RawFd {
     let soft = get().and_then(|limit| RawFd::try_from(limit.soft).ok());
     soft.unwrap_or(RawFd::MAX)
 }
 
-/// The soft limit of a program to be.
+/// The soft limit of a program that the supervisor starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Allowance {
+pub(crate) struct ChildLimit {
     raised: Raised,
     soft: u64,
 }
 
-impl Allowance {
-    /// Of a program that keeps these descriptors. None: ours, which has never been another.
-    pub(crate) fn of(keep: &[RawFd]) -> Option<Allowance> {
-        RAISED.get().map(|raised| raised.allow(keep))
+impl ChildLimit {
+    /// The limit of a program that keeps these descriptors. `None` if the limit was not raised: the program
+    /// then has that of the supervisor.
+    pub(crate) fn of(keep: &[RawFd]) -> Option<ChildLimit> {
+        RAISED.get().map(|raised| raised.child_limit(keep))
     }
 
-    /// The limit that we were started with, and the one that it is to have, if that is another.
+    /// The limit that the supervisor was started with, and that of the program. `None` if they are the same.
     pub(crate) fn difference(self) -> Option<(u64, u64)> {
         let (before, now) = (self.raised.from, self.soft);
         (before != now).then_some((before, now))
     }
 
-    /// Makes it the limit of this process. One that has been changed meanwhile, prlimit(1), is what
-    /// somebody wants for workers to come, and stays. For a forked child: allocates nothing.
-    pub(super) fn take(self) {
+    /// Sets the limit of this process, a forked child. A limit that was changed since it was raised,
+    /// prlimit(1), is kept: it was set for later workers. Allocates nothing.
+    pub(super) fn apply(self) {
         let Some(mut limit) = get() else { return };
         if limit.soft == self.raised.to {
             limit.soft = self.soft.min(limit.hard);
@@ -92,23 +93,23 @@ impl Allowance {
 }
 
 impl Raised {
-    /// The old limit, if enough numbers below it are free. With none no program could be loaded, nor
-    /// accept a connection: then as many as before, above its sockets.
-    fn allow(self, keep: &[RawFd]) -> Allowance {
+    /// The old limit, if enough numbers below it are free. Otherwise no program could be loaded or accept a
+    /// connection: then the limit leaves as many numbers as before above the highest socket.
+    fn child_limit(self, keep: &[RawFd]) -> ChildLimit {
         let number = |fd: &RawFd| u64::try_from(*fd).unwrap_or(0);
         let taken = keep.iter().map(number);
         let taken = taken.filter(|fd| (3..self.from).contains(fd)).count() + 3;
         let above = keep.iter().map(|fd| number(fd) + 1).max().unwrap_or(0);
-        let enough = self.from >= (taken + ROOM as usize) as u64;
+        let enough = self.from >= (taken + RESERVED_FDS as usize) as u64;
         let soft = if enough { self.from } else { self.from + above };
-        Allowance {
+        ChildLimit {
             raised: self,
             soft: soft.min(self.to),
         }
     }
 }
 
-/// A struct rlimit, whose numbers are of another size on other machines.
+/// A struct rlimit. The size of its numbers differs between machines.
 struct Limit {
     soft: u64,
     hard: u64,
@@ -128,7 +129,7 @@ fn get() -> Option<Limit> {
     })
 }
 
-/// Says whether that was allowed.
+/// Returns whether the kernel allowed it.
 #[allow(clippy::useless_conversion, irrefutable_let_patterns)] // not on machines of 32 bits
 fn set(limit: &Limit) -> bool {
     let (Ok(rlim_cur), Ok(rlim_max)) = (limit.soft.try_into(), limit.hard.try_into()) else {
@@ -145,21 +146,29 @@ mod tests {
 
     fn soft(from: u64, to: u64, keep: impl IntoIterator<Item = RawFd>) -> u64 {
         let keep = Vec::from_iter(keep);
-        Raised { from, to }.allow(&keep).soft
+        Raised { from, to }.child_limit(&keep).soft
     }
 
     #[test]
-    fn the_old_limit_while_there_is_room_below_it() {
+    fn child_has_the_old_limit_if_enough_numbers_below_it_are_free() {
         assert_eq!(soft(1024, 4096, []), 1024);
         assert_eq!(soft(1024, 4096, 3..1008), 1024);
         assert_eq!(soft(64, 4096, [500]), 64, "numbers below are free");
-        assert_eq!(soft(0, 4096, []), 0, "it was as useless before");
+        assert_eq!(
+            soft(0, 4096, []),
+            0,
+            "no program could start before, either"
+        );
     }
 
     #[test]
-    fn else_as_much_as_before_above_the_sockets() {
+    fn child_has_as_many_numbers_as_before_above_its_sockets_if_too_few_are_free() {
         assert_eq!(soft(1024, 4096, 3..1009), 1024 + 1009);
         assert_eq!(soft(64, 4096, 3..203), 64 + 203);
-        assert_eq!(soft(64, 220, 3..203), 220, "and no more than there is");
+        assert_eq!(
+            soft(64, 220, 3..203),
+            220,
+            "the raised limit is the maximum"
+        );
     }
 }

@@ -1,8 +1,8 @@
-//! The pids by which a service manager addresses this process, seen from inside a pid namespace.
+//! `LISTEN_PID` and `WATCHDOG_PID` in a pid namespace.
 //!
-//! `PrivatePIDs=` (systemd 257) makes the service process 1 of a namespace of its own, but `LISTEN_PID` and
-//! `WATCHDOG_PID` are written outside of it and name the pid there. So does any other runtime that
-//! passes the variables on into a container.
+//! `PrivatePIDs=` (systemd 257) makes the service process 1 of its own pid namespace, but systemd sets
+//! `LISTEN_PID` and `WATCHDOG_PID` outside of it, to the pid there. So does any other runtime that passes
+//! the variables on into a container.
 
 use std::ffi::OsStr;
 use std::os::fd::AsFd;
@@ -11,12 +11,12 @@ use std::os::unix::fs::MetadataExt;
 use super::fd::metadata;
 use super::pidfd::PidFd;
 
-/// Variables that hold the pid of the process that they are meant for: sd_listen_fds(3),
+/// Variables with the pid of the process that they are meant for, sd_listen_fds(3) and
 /// sd_watchdog_enabled(3).
 const ADDRESSED: [&str; 2] = ["LISTEN_PID", "WATCHDOG_PID"];
 
-/// Rewrites those variables that are meant for this process under its pid outside, so that they name its
-/// pid here. Call before they are read, while there is one thread.
+/// Sets those variables that have this process's pid of the outer namespace to its pid here. Must be called
+/// before they are read, while there is one thread.
 pub(crate) fn translate() {
     let own = std::process::id();
     let value = |name: &str| std::env::var_os(name);
@@ -33,12 +33,12 @@ pub(crate) fn translate() {
     }
 }
 
-/// As process 1, the process that the service manager has executed is this one.
+/// Process 1 is the process that the service manager has executed: `SYSTEMD_EXEC_PID` is its outer pid.
 fn is_meant_for(own: u32, pid: &OsStr, exec_pid: Option<&OsStr>) -> bool {
     own == 1 && exec_pid == Some(pid)
 }
 
-/// `LISTEN_PIDFDID` (systemd 259) is the inode of the process's pidfd, which is the same everywhere.
+/// `LISTEN_PIDFDID` (systemd 259) is the inode number of the process's pidfd, the same in every namespace.
 fn is_own_pidfd(id: &OsStr) -> bool {
     let own = PidFd::open(nix::unistd::getpid().as_raw());
     let inode = own.and_then(|own| Ok(metadata(&own.as_fd())?.ino()));
@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_process_1_is_known_by_the_pid_outside() {
+    fn variables_are_meant_for_process_1_if_they_have_its_outer_pid() {
         let (pid, other) = (OsStr::new("4711"), OsStr::new("4712"));
         assert!(is_meant_for(1, pid, Some(pid)));
         assert!(!is_meant_for(1, pid, Some(other)));
@@ -59,7 +59,7 @@ mod tests {
     }
 
     #[test]
-    fn pidfd_id_of_another_process_is_not_ours() {
+    fn pidfd_id_of_another_process_is_not_that_of_this_process() {
         assert!(!is_own_pidfd(OsStr::new("1")));
         assert!(!is_own_pidfd(OsStr::new("x")));
     }

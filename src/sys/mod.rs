@@ -1,7 +1,7 @@
-//! The thin layer over the kernel, and the only place with `unsafe` in it.
+//! System calls, and all `unsafe` code of this crate.
 //!
-//! What nix wraps safely is used from there, all over the house. Here is the rest: what needs
-//! fork(2), raw descriptor numbers, process-wide state, or a system call without a wrapper.
+//! The rest of the crate calls nix directly for what it wraps safely. This module has what needs
+//! fork(2), descriptors by number, process-wide state, or a system call without a safe wrapper.
 #![allow(unsafe_code)]
 
 pub(crate) mod clock;

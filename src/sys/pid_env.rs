@@ -1,13 +1,13 @@
-//! Variables with the pid of a process that does not exist yet: `LISTEN_PID` of sd_listen_fds(3),
-//! `WATCHDOG_PID` of sd_watchdog_enabled(3). Their room is made before fork(2), and the child, which
-//! must not allocate, writes the digits.
+//! Variables with the pid of the process that is started: `LISTEN_PID` of sd_listen_fds(3),
+//! `WATCHDOG_PID` of sd_watchdog_enabled(3). They are allocated before fork(2); the child, which must not
+//! allocate, writes the digits.
 
 use std::ptr;
 
-/// The longest pid, `-2147483648`, and the NUL byte.
-const ROOM: usize = 12;
+/// The bytes of the longest 32-bit number, `-2147483648`, and a NUL byte.
+const PID_SIZE: usize = 12;
 
-/// `NAME=`, and room for a pid.
+/// `NAME=PID`, where the pid is filled in later.
 pub(super) struct PidEnv {
     text: Vec<u8>,
     digits_at: usize,
@@ -18,20 +18,20 @@ impl PidEnv {
         let mut text = name.as_bytes().to_vec();
         text.push(b'=');
         let digits_at = text.len();
-        text.resize(digits_at + ROOM, 0);
+        text.resize(digits_at + PID_SIZE, 0);
         PidEnv { text, digits_at }
     }
 
-    /// Where the variable will stand: what `environ` holds.
+    /// The address of the NUL-terminated variable, an element of environ(7).
     pub(super) fn as_ptr(&self) -> *const libc::c_char {
         self.text.as_ptr().cast()
     }
 
-    /// Writes the pid of the process that calls. Allocates nothing.
+    /// Writes the pid of the calling process. Allocates nothing.
     pub(super) fn fill_in(&mut self) {
         // SAFETY: getpid(2) always succeeds.
         let mut rest = unsafe { libc::getpid() }.unsigned_abs();
-        let mut digits = [0_u8; ROOM];
+        let mut digits = [0_u8; PID_SIZE];
         let mut count = 0;
         for digit in &mut digits {
             *digit = b'0' + (rest % 10) as u8;
@@ -41,20 +41,20 @@ impl PidEnv {
                 break;
             }
         }
-        let room = self.text.iter_mut().skip(self.digits_at);
-        // No zeros in front: sd_listen_fds(3) of systemd 252 takes none.
-        let written = room.zip(digits.iter().take(count).rev());
-        written.for_each(|(to, digit)| *to = *digit);
+        // Without leading zeros, which sd_listen_fds(3) of systemd 252 refuses.
+        let space = self.text.iter_mut().skip(self.digits_at);
+        let digits = digits.iter().take(count).rev();
+        space.zip(digits).for_each(|(to, digit)| *to = *digit);
     }
 }
 
-/// Pointers to all strings, and the null at their end, as `environ` wants them.
-pub(super) fn block<'a>(
+/// The `envp` of execve(2): pointers to all variables, and a null pointer.
+pub(super) fn envp<'a>(
     strings: impl Iterator<Item = &'a std::ffi::CString>,
-    own: &[PidEnv],
+    pids: &[PidEnv],
 ) -> Vec<*const libc::c_char> {
-    // First: of a name that is there twice, getenv(3) finds the first.
-    own.iter()
+    // getenv(3) finds the first of two variables with the same name.
+    pids.iter()
         .map(PidEnv::as_ptr)
         .chain(strings.map(|s| s.as_ptr()))
         .chain([ptr::null()])
@@ -67,10 +67,10 @@ mod tests {
     use std::ffi::CStr;
 
     #[test]
-    fn the_digits_and_nothing_in_front_of_them() {
+    fn variable_has_the_pid_of_this_process_without_leading_zeros() {
         let mut variable = PidEnv::new("LISTEN_PID");
         variable.fill_in();
-        // SAFETY: it is NUL-terminated, and lives.
+        // SAFETY: the variable is NUL-terminated and outlives `text`.
         let text = unsafe { CStr::from_ptr(variable.as_ptr()) };
         let expected = format!("LISTEN_PID={}", std::process::id());
         assert_eq!(text.to_str().unwrap(), expected);

@@ -1,5 +1,5 @@
-//! Another process held by descriptor, pidfd_open(2): a signal sent through it cannot hit a
-//! stranger that has got the same pid meanwhile.
+//! A process by descriptor, pidfd_open(2). A signal that is sent through it cannot reach another process that
+//! got the same pid later.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -10,45 +10,54 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::types::{Pid, Signal};
 
-/// A process that is not our child. The descriptor becomes readable when it ends.
+/// A process. The descriptor becomes readable when it ends, whether it is a child of this process or not.
 pub(crate) struct PidFd(OwnedFd);
 
 impl PidFd {
-    /// Takes hold of the process that has this pid now. ESRCH: there is none.
+    /// Opens the process that has this pid now.
+    ///
+    /// # Errors
+    /// Those of pidfd_open(2): ESRCH if no process has the pid.
     pub(crate) fn open(pid: Pid) -> io::Result<PidFd> {
-        // SAFETY: two integers in, a new descriptor out.
+        // SAFETY: accesses no memory.
         let fd = Errno::result(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })?;
-        // SAFETY: the kernel has just made it for us (close-on-exec is always set).
+        // SAFETY: the kernel has just opened it (always close-on-exec).
         Ok(PidFd(unsafe { OwnedFd::from_raw_fd(fd as RawFd) }))
     }
 
-    /// Sends a signal to that very process, pidfd_send_signal(2). ESRCH: it has ended.
+    /// Sends a signal to the process, pidfd_send_signal(2).
+    ///
+    /// # Errors
+    /// ESRCH if the process has ended and was reaped; EPERM if this process may not signal it.
     pub(crate) fn kill(&self, signal: Signal) -> io::Result<()> {
         let (fd, signal) = (self.0.as_raw_fd(), signal.number());
         let no_info = ptr::null::<libc::siginfo_t>();
-        // SAFETY: a null siginfo means the one that kill(2) would send.
+        // SAFETY: a null siginfo_t pointer is allowed, and has the kernel send the signal as kill(2) does.
         let sent = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, fd, signal, no_info, 0) };
         Errno::result(sent)?;
         Ok(())
     }
 
-    /// A duplicate of what that very process has open on this number, close-on-exec,
-    /// pidfd_getfd(2). EBADF: nothing is; ESRCH: the process has ended; EPERM: we may not trace it.
+    /// Duplicates a descriptor of the process, pidfd_getfd(2); close-on-exec.
+    ///
+    /// # Errors
+    /// EBADF if the number is not open in the process, ESRCH if the process has ended, EPERM if this process
+    /// may not trace it.
     pub(crate) fn duplicate_fd(&self, number: RawFd) -> io::Result<OwnedFd> {
         let pidfd = self.0.as_raw_fd();
-        // SAFETY: three integers in, a new descriptor out.
+        // SAFETY: accesses no memory of this process.
         let fd = unsafe { libc::syscall(libc::SYS_pidfd_getfd, pidfd, number, 0) };
         let fd = Errno::result(fd)?;
-        // SAFETY: the kernel has just made it for us (close-on-exec is always set).
+        // SAFETY: the kernel has just opened it (always close-on-exec).
         Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
     }
 
-    /// Moves the descriptor out of the way of sockets, to `least` or above.
-    pub(crate) fn raise(self, least: RawFd) -> io::Result<PidFd> {
-        super::fd::raise(self.0, least).map(PidFd)
+    /// Moves the descriptor to `min_fd` or higher.
+    pub(crate) fn move_above(self, min_fd: RawFd) -> io::Result<PidFd> {
+        super::fd::move_above(self.0, min_fd).map(PidFd)
     }
 
-    /// Whether that process has ended, be it reaped or not.
+    /// Whether the process has ended, reaped or not.
     pub(crate) fn has_ended(&self) -> bool {
         let mut fds = [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)];
         while let Err(Errno::EINTR) = poll(&mut fds, PollTimeout::ZERO) {}
@@ -57,7 +66,7 @@ impl PidFd {
 }
 
 impl From<OwnedFd> for PidFd {
-    /// `fd` has to be what [`PidFd::open`] has once returned.
+    /// `fd` must be a pidfd.
     fn from(fd: OwnedFd) -> PidFd {
         PidFd(fd)
     }
@@ -78,7 +87,7 @@ mod tests {
     use crate::sys::fd::metadata;
 
     #[test]
-    fn a_descriptor_of_another_process_is_duplicated() {
+    fn descriptor_of_another_process_is_duplicated_until_the_process_ends() {
         let file = tempfile::tempfile().unwrap();
         let inode = file.metadata().unwrap().ino();
         let child = Command::new("sleep").arg("1000").stdin(file).spawn();

@@ -1,8 +1,8 @@
 //! fork(2), exec(3) and wait(2).
 //!
-//! Our own fork and exec instead of `std::process::Command`, because a supervisor needs what that
-//! keeps to itself: sockets that stay open in one child and in no other, signal dispositions and mask as
-//! this process got them, an environment made before the fork, and, if it fails, at which step.
+//! `std::process::Command` cannot do what a supervisor needs: sockets that stay open in one child and in no
+//! other, the signal dispositions and mask that this process was started with, an environment that is built
+//! before the fork, and the step at which a start failed.
 
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -14,31 +14,31 @@ use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::execvp::Search;
-use super::limits::Allowance;
+use super::limits::ChildLimit;
 use super::pid_env::{self, PidEnv};
 use super::signal_state::SignalState;
 use crate::types::{Identity, Pid, Signal};
 
-/// A program to be started.
+/// A program to start.
 pub(crate) struct Program<'a> {
-    /// Its arguments; the first is the program, looked up in `environment`'s PATH; a file that is no
-    /// program is given to the shell, execvp(3).
+    /// Its arguments. The first is the program: it is searched for in the PATH of `environment`, and a file
+    /// of unknown format is given to the shell, execvp(3).
     pub(crate) argv: &'a [CString],
-    /// `NAME=VALUE`, all of them.
+    /// All its variables, as `NAME=VALUE`.
     pub(crate) environment: &'a [CString],
-    /// More variables, whose value is the program's own pid.
+    /// The names of more variables, whose value is the program's own pid.
     pub(crate) pid_env: &'a [&'a str],
-    /// Where to start it; a relative program is looked up from there.
+    /// Its working directory; a relative program is searched for from there.
     pub(crate) dir: Option<&'a CStr>,
-    /// Who it is to be; none: who we are.
+    /// The user and groups it runs as; `None` for those of this process.
     pub(crate) identity: Option<&'a Identity>,
-    /// Descriptors it keeps, besides 0, 1 and 2, on the same numbers.
+    /// Descriptors that it inherits on the same numbers, besides 0, 1 and 2.
     pub(crate) keep: &'a [RawFd],
-    /// What to put on 0, 1 and 2; none: what we have there. Their own numbers are above 2.
+    /// Its standard streams, on numbers above 2; `None` for that of this process.
     pub(crate) stdio: [Option<BorrowedFd<'a>>; 3],
-    /// The first argument is its path, and a file that is no program is an error, execve(2).
+    /// The first argument is its path, and a file of unknown format is an error, execve(2).
     pub(crate) exact: bool,
-    /// Whether it leads a process group of its own, out of the reach of the terminal's Ctrl-C.
+    /// Whether it leads a process group of its own, and so gets no Ctrl-C from the terminal.
     pub(crate) own_group: bool,
     /// The `cgroup.procs` of the cgroup that it moves to; `None`: it stays in ours.
     pub(crate) cgroup: Option<BorrowedFd<'a>>,
@@ -67,75 +67,57 @@ pub(crate) enum ChildStep {
     Exec,
 }
 
-/// Starts a program and returns once it runs, or has failed to.
+/// How long chdir(2) and execve(2) may take. A file system that hangs must not block the supervisor.
+const EXEC_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Starts a program, and returns its pid once it runs.
+///
+/// # Errors
+/// The first step that failed. `Exec` with ETIMEDOUT if the program does not run after 5 seconds.
 pub(crate) fn spawn(program: &Program<'_>) -> Result<Pid, ChildError> {
     let at_fork = |errno| ChildError {
         step: ChildStep::Fork,
         errno,
     };
-    let argv = null_terminated(program.argv);
-    let mut pid_env: Vec<PidEnv> = program
-        .pid_env
-        .iter()
-        .map(|name| PidEnv::new(name))
-        .collect();
-    let environment = pid_env::block(program.environment.iter(), &pid_env);
-    let mut search = (!program.exact).then(|| Search::new(program.argv, program.environment));
-    let allowance = Allowance::of(program.keep);
-    // Closed by a successful exec; carries step and errno of a failed one.
-    let (verdict, tell) = nix::unistd::pipe2(OFlag::O_CLOEXEC).map_err(at_fork)?;
-
-    // SAFETY: in the child only functions that are safe after fork are called (see there), and it
-    // ends in exec or _exit.
+    let mut child = Child::new(program);
+    // A successful exec closes it; otherwise the child writes its error to it.
+    let (read_end, write_end) = nix::unistd::pipe2(OFlag::O_CLOEXEC).map_err(at_fork)?;
+    // SAFETY: the child calls only functions that are allowed after fork (see there), and ends in exec or
+    // _exit.
     match Errno::result(unsafe { libc::fork() }).map_err(at_fork)? {
-        0 => {
-            let (argv, environment) = (argv.as_ptr(), environment.as_ptr());
-            // SAFETY: we are in the child; the vectors are null-terminated and outlive the call.
-            let failed = unsafe {
-                let pid_env = &mut pid_env;
-                let search = search.as_mut();
-                become_program(program, allowance, pid_env, search, argv, environment)
-            };
-            let word = [failed.step as u8]
-                .into_iter()
-                .chain((failed.errno as i32).to_ne_bytes());
-            let mut message = [0_u8; 5];
-            message
-                .iter_mut()
-                .zip(word)
-                .for_each(|(to, from)| *to = from);
-            // SAFETY: writes 5 bytes of our stack; then ends without running any destructor.
-            unsafe {
-                libc::write(tell.as_raw_fd(), message.as_ptr().cast(), message.len());
-                libc::_exit(255)
-            }
-        }
+        // SAFETY: this is the child.
+        0 => unsafe {
+            let error = child.run(program);
+            error.write_and_exit(&write_end)
+        },
         pid => {
-            drop(tell);
-            if !ends_within(&verdict, EXEC_TIME) {
-                let _ = kill(pid, Signal::KILL); // reaped as any stranger, when it goes
-                return Err(ChildError {
-                    step: ChildStep::Exec,
-                    errno: Errno::ETIMEDOUT,
-                });
-            }
-            let mut message = [0_u8; 5];
-            match read_fully(&verdict, &mut message) {
-                5 => {
-                    reap(pid);
-                    Err(decode(message))
-                }
-                _ => Ok(pid), // end of file: it runs (or was killed: wait() will tell)
-            }
+            drop(write_end);
+            wait_for_exec(pid, &read_end)
         }
     }
 }
 
-/// How long chdir and exec may take: a file system that hangs must not hang the supervisor.
-const EXEC_TIME: Duration = Duration::from_secs(5);
+/// Waits for the end of the pipe, or for an error in it.
+fn wait_for_exec(pid: Pid, pipe: &OwnedFd) -> Result<Pid, ChildError> {
+    if !becomes_readable(pipe, EXEC_TIMEOUT) {
+        let _ = kill(pid, Signal::KILL); // reaped like any unknown child
+        return Err(ChildError {
+            step: ChildStep::Exec,
+            errno: Errno::ETIMEDOUT,
+        });
+    }
+    let mut message = [0_u8; ChildError::SIZE];
+    match read_fully(pipe, &mut message) {
+        ChildError::SIZE => {
+            reap(pid);
+            Err(ChildError::from_bytes(message))
+        }
+        _ => Ok(pid), // end of file: it runs, or was killed, which wait(2) will report
+    }
+}
 
-/// Whether there is something to read, or the end, before the time is up.
-fn ends_within(pipe: &OwnedFd, time: Duration) -> bool {
+/// Whether the pipe has data, or has ended, within this time.
+fn becomes_readable(pipe: &OwnedFd, time: Duration) -> bool {
     let deadline = Instant::now() + time;
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
@@ -143,96 +125,165 @@ fn ends_within(pipe: &OwnedFd, time: Duration) -> bool {
         match poll(&mut [PollFd::new(pipe.as_fd(), PollFlags::POLLIN)], timeout) {
             Ok(ready) => return ready > 0,
             Err(Errno::EINTR) => {}
-            Err(_) => return true, // read() will wait instead
+            Err(_) => return true, // read(2) will wait instead
         }
     }
 }
 
-/// The child's side. Returns only if something failed.
-///
-/// # Safety
-/// Must be called in a forked child. Allocates nothing and takes no lock: the parent may be a
-/// program with other threads.
-unsafe fn become_program(
-    program: &Program<'_>,
-    allowance: Option<Allowance>,
-    pid_env: &mut [PidEnv],
-    search: Option<&mut Search>,
-    argv: *const *const libc::c_char,
-    environment: *const *const libc::c_char,
-) -> ChildError {
-    let failed = |step| ChildError {
-        step,
-        errno: Errno::last(),
-    };
-    let signals = SignalState::at_start();
-    // SAFETY: plain system calls on integers and on memory that outlives them.
-    let errno = unsafe {
-        signals.restore_dispositions();
-        if program.own_group {
-            libc::setpgid(0, 0);
+/// Everything that the child needs and must not allocate.
+struct Child {
+    argv: Vec<*const libc::c_char>,
+    pid_env: Vec<PidEnv>,
+    envp: Vec<*const libc::c_char>,
+    /// `None` for a program by its exact path.
+    search: Option<Search>,
+    limit: Option<ChildLimit>,
+    signals: SignalState,
+}
+
+impl Child {
+    /// Holds pointers into `program`, which must outlive it.
+    fn new(program: &Program<'_>) -> Child {
+        let names = program.pid_env.iter();
+        let pid_env: Vec<PidEnv> = names.map(|name| PidEnv::new(name)).collect();
+        let search = || Search::new(program.argv, program.environment);
+        Child {
+            argv: null_terminated(program.argv),
+            envp: pid_env::envp(program.environment.iter(), &pid_env),
+            pid_env,
+            search: (!program.exact).then(search),
+            limit: ChildLimit::of(program.keep),
+            signals: SignalState::at_start(),
         }
-        if let Some(procs) = program.cgroup {
-            // Before the user changes, who may have no right to. A refusal leaves it in our cgroup.
-            libc::write(procs.as_raw_fd(), c"0".as_ptr().cast(), 1);
+    }
+
+    /// Runs the program. Returns only if a step failed.
+    ///
+    /// # Safety
+    /// Must be called in a forked child, with the program that this was made of. Allocates nothing and takes
+    /// no lock: the parent may have other threads.
+    unsafe fn run(&mut self, program: &Program<'_>) -> ChildError {
+        // SAFETY: system calls on integers and on memory that outlives them.
+        unsafe {
+            self.signals.restore_dispositions();
+            if program.own_group {
+                libc::setpgid(0, 0);
+            }
+            if let Some(procs) = program.cgroup {
+                // Before the user changes, since the new one may have no right to. If it is refused, the
+                // program stays in the cgroup of this process.
+                libc::write(procs.as_raw_fd(), c"0".as_ptr().cast(), 1);
+            }
+            if !pass_fds(program) {
+                return ChildError::last(ChildStep::Descriptors);
+            }
+            if let Some(limit) = self.limit {
+                limit.apply(); // descriptors above the limit stay open
+            }
+            if program
+                .identity
+                .is_some_and(|identity| !set_identity(identity))
+            {
+                return ChildError::last(ChildStep::Identity);
+            }
+            if program.dir.is_some_and(|dir| libc::chdir(dir.as_ptr()) < 0) {
+                return ChildError::last(ChildStep::Chdir);
+            }
+            self.pid_env.iter_mut().for_each(PidEnv::fill_in);
+            self.signals.restore_mask();
+            self.exec()
         }
-        for (number, fd) in program.stdio.iter().enumerate() {
-            if let Some(fd) = fd {
-                if libc::dup2(fd.as_raw_fd(), number as RawFd) < 0 {
-                    return failed(ChildStep::Descriptors);
+    }
+
+    /// # Safety
+    /// As for [`Child::run`].
+    unsafe fn exec(&mut self) -> ChildError {
+        // SAFETY: both vectors end in a null pointer, and their strings outlive the call.
+        let errno = unsafe {
+            match &mut self.search {
+                Some(search) => search.exec(self.envp.as_ptr()),
+                None => {
+                    let argv = self.argv.as_ptr();
+                    libc::execve(*argv, argv, self.envp.as_ptr());
+                    Errno::last()
                 }
             }
+        };
+        ChildError {
+            step: ChildStep::Exec,
+            errno,
         }
-        for fd in program.keep {
-            if libc::fcntl(*fd, libc::F_SETFD, 0) < 0 {
-                return failed(ChildStep::Descriptors);
-            }
-        }
-        if let Some(allowance) = allowance {
-            allowance.take(); // descriptors beyond it stay open
-        }
-        if let Some(identity) = program.identity {
-            if !become_user(identity) {
-                return failed(ChildStep::Identity);
-            }
-        }
-        if let Some(dir) = program.dir {
-            if libc::chdir(dir.as_ptr()) < 0 {
-                return failed(ChildStep::Chdir);
-            }
-        }
-        pid_env.iter_mut().for_each(PidEnv::fill_in);
-        signals.restore_mask();
-        match search {
-            Some(search) => search.exec(environment),
-            None => {
-                libc::execve(*argv, argv, environment);
-                Errno::last()
-            }
-        }
-    };
-    ChildError {
-        step: ChildStep::Exec,
-        errno,
     }
 }
 
-/// Says whether it has, else errno says why not.
+/// Puts the standard streams on their numbers, and has the other descriptors stay open across exec. Returns
+/// whether that succeeded; otherwise errno has the reason.
 ///
 /// # Safety
-/// For a forked child, which has one thread: the C library would have others follow.
-unsafe fn become_user(identity: &Identity) -> bool {
+/// For a forked child.
+unsafe fn pass_fds(program: &Program<'_>) -> bool {
+    let streams = program.stdio.iter().zip(0..);
+    let mut streams = streams.filter_map(|(fd, number)| Some(((*fd)?, number)));
+    // SAFETY: system calls on integers. The child runs no code of the owners of these descriptors.
+    unsafe {
+        streams.all(|(fd, number)| libc::dup2(fd.as_raw_fd(), number) >= 0)
+            && (program.keep.iter()).all(|fd| libc::fcntl(*fd, libc::F_SETFD, 0) >= 0)
+    }
+}
+
+/// Returns whether the user and the groups were set; otherwise errno has the reason.
+///
+/// # Safety
+/// For a forked child, which has one thread: the C library would change other threads, too.
+unsafe fn set_identity(identity: &Identity) -> bool {
     let Identity {
         user,
         group,
         groups,
         ..
     } = identity;
-    // SAFETY: plain system calls on numbers, and on a vector that outlives them.
+    // SAFETY: system calls on integers, and on a vector that outlives them.
     unsafe {
         libc::setgroups(groups.len(), groups.as_ptr()) == 0
             && libc::setresgid(*group, *group, *group) == 0
             && libc::setresuid(*user, *user, *user) == 0
+    }
+}
+
+impl ChildError {
+    /// The step, and errno.
+    const SIZE: usize = 1 + size_of::<i32>();
+
+    /// `step` failed, for the reason in errno.
+    fn last(step: ChildStep) -> ChildError {
+        let errno = Errno::last();
+        ChildError { step, errno }
+    }
+
+    /// Sends the error to the parent. Allocates nothing.
+    ///
+    /// # Safety
+    /// For a forked child, which it ends without running destructors.
+    unsafe fn write_and_exit(self, pipe: &OwnedFd) -> ! {
+        let [a, b, c, d] = (self.errno as i32).to_ne_bytes();
+        let message: [u8; ChildError::SIZE] = [self.step as u8, a, b, c, d];
+        // SAFETY: writes from an array of this length, then ends the process.
+        unsafe {
+            libc::write(pipe.as_raw_fd(), message.as_ptr().cast(), message.len());
+            libc::_exit(255)
+        }
+    }
+
+    fn from_bytes([step, a, b, c, d]: [u8; ChildError::SIZE]) -> ChildError {
+        let step = match step {
+            1 => ChildStep::Descriptors,
+            2 => ChildStep::Identity,
+            3 => ChildStep::Chdir,
+            4 => ChildStep::Exec,
+            _ => ChildStep::Fork,
+        };
+        let errno = Errno::from_raw(i32::from_ne_bytes([a, b, c, d]));
+        ChildError { step, errno }
     }
 }
 
@@ -257,53 +308,38 @@ fn read_fully(from: &OwnedFd, buffer: &mut [u8]) -> usize {
     filled
 }
 
-fn decode(message: [u8; 5]) -> ChildError {
-    let [step, a, b, c, d] = message;
-    let step = match step {
-        1 => ChildStep::Descriptors,
-        2 => ChildStep::Identity,
-        3 => ChildStep::Chdir,
-        4 => ChildStep::Exec,
-        _ => ChildStep::Fork,
-    };
-    ChildError {
-        step,
-        errno: Errno::from_raw(i32::from_ne_bytes([a, b, c, d])),
-    }
-}
-
-/// Waits for a child that is about to end.
+/// Waits for the end of a child that has reported an error.
 fn reap(pid: Pid) {
     // SAFETY: a null status pointer is allowed.
     while unsafe { libc::waitpid(pid, ptr::null_mut(), 0) } < 0 && Errno::last() == Errno::EINTR {}
 }
 
-/// One child that has ended, with its raw wait status; none if there is none just now.
+/// Reaps a child that has ended, and returns its pid and raw wait status, wait(2); `None` if there is none.
 ///
-/// Raw, since that is what goes to the log, and since nix's `waitpid` loses the status of a child
-/// that was killed by a real-time signal.
+/// The log has the raw status. nix's `waitpid` fails for a child that was killed by a real-time signal.
 pub(crate) fn next_dead_child() -> Option<(Pid, i32)> {
     let mut status = 0;
     loop {
-        // SAFETY: writes one int to our stack.
+        // SAFETY: writes to `status`, which outlives the call.
         match unsafe { libc::waitpid(-1, &mut status, libc::WNOHANG) } {
             0 => return None,
             pid if pid > 0 => return Some((pid, status)),
             _ if Errno::last() == Errno::EINTR => {}
-            _ => return None, // ECHILD: we have no children
+            _ => return None, // ECHILD: there are no children
         }
     }
 }
 
-/// Sends a signal to a child of ours that has not been reaped, kill(2).
+/// Sends a signal to a child that has not been reaped, kill(2). Not nix's `kill`, which has no real-time
+/// signals.
 pub(crate) fn kill(pid: Pid, signal: Signal) -> Result<(), Errno> {
-    // SAFETY: no memory is involved.
+    // SAFETY: accesses no memory.
     Errno::result(unsafe { libc::kill(pid, signal.number()) }).map(drop)
 }
 
-/// The same for a child that leads a process group of its own, and all in that group.
+/// Sends a signal to a child that leads a process group of its own, and to all processes in that group.
 pub(crate) fn kill_group(leader: Pid, signal: Signal) -> Result<(), Errno> {
-    // SAFETY: no memory is involved.
+    // SAFETY: accesses no memory.
     Errno::result(unsafe { libc::kill(-leader, signal.number()) }).map(drop)
 }
 
@@ -315,17 +351,17 @@ pub(crate) fn describe_status(status: i32) -> String {
     }
 }
 
-/// The same of a worker. `None` if it was not a child, so that its parent has got the status.
+/// How a worker ended, in words. `None` if it was not a child: only its parent gets the status.
 pub(crate) fn describe_end(status: Option<i32>) -> String {
     status.map_or("it was not our child".to_owned(), describe_status)
 }
 
-/// The signal that killed a child, from its raw wait status.
+/// The signal that killed a child, from its raw wait status; `None` if it has exited.
 pub(crate) fn killed_by(status: i32) -> Option<Signal> {
     Signal::from_number(libc::WTERMSIG(status)).filter(|_| libc::WIFSIGNALED(status))
 }
 
-/// What a child that was not killed gave to exit(3), from its raw wait status.
+/// The exit status of a child that was not killed, from its raw wait status.
 pub(crate) fn exit_code(status: i32) -> i32 {
     libc::WEXITSTATUS(status)
 }

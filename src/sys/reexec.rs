@@ -1,5 +1,5 @@
-//! One program replaces another in the same process, execve(2): descriptors stay open, children stay children,
-//! and the state of the old program is in a sealed memfd, memfd_create(2).
+//! Replaces the program in this process by another one, execve(2). Descriptors stay open and children stay
+//! children; the new program reads the state of the old one from a sealed memfd, memfd_create(2).
 
 use std::convert::Infallible;
 use std::ffi::{CStr, CString, OsString};
@@ -15,15 +15,15 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 
 use super::environment::STATE;
 
-/// Longer than any state, in bytes.
-const LONGEST: u64 = 256 << 20;
+/// The maximum size of the state, in bytes.
+const MAX_STATE: u64 = 256 << 20;
 
 /// The descriptors that stay open in the next program.
 #[derive(Debug, Default)]
 pub(crate) struct FdSet(Vec<RawFd>);
 
 impl FdSet {
-    /// Adds a descriptor. The next program adopts it by the number that is returned.
+    /// Adds a descriptor, and returns its number, by which the next program adopts it.
     pub(crate) fn keep(&mut self, fd: impl AsFd) -> RawFd {
         let number = fd.as_fd().as_raw_fd();
         self.0.push(number);
@@ -37,7 +37,7 @@ pub(crate) struct StateFile(OwnedFd);
 impl StateFile {
     /// Writes the state to descriptor `min_fd` or higher. The file is sealed: it cannot be changed.
     pub(crate) fn write(content: &[u8], min_fd: RawFd) -> io::Result<StateFile> {
-        let fd = super::fd::raise(sealable()?, min_fd)?;
+        let fd = super::fd::move_above(create_memfd()?, min_fd)?;
         let mut file = File::from(fd);
         file.write_all(content)?;
         fcntl(&file, FcntlArg::F_ADD_SEALS(seals()))?;
@@ -56,12 +56,12 @@ impl StateFile {
     }
 }
 
-/// A memory file; one that can never be executed, where the kernel knows that there are such.
-fn sealable() -> nix::Result<OwnedFd> {
+/// A memory file that cannot be executed; before Linux 6.3 one that can.
+fn create_memfd() -> nix::Result<OwnedFd> {
     const NOEXEC_SEAL: u32 = 8; // MFD_NOEXEC_SEAL, Linux 6.3
     let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
-    let never_executed = flags | MFdFlags::from_bits_retain(NOEXEC_SEAL);
-    memfd_create(c"start_server state", never_executed)
+    let noexec = flags | MFdFlags::from_bits_retain(NOEXEC_SEAL);
+    memfd_create(c"start_server state", noexec)
         .or_else(|_| memfd_create(c"start_server state", flags))
 }
 
@@ -69,21 +69,22 @@ fn seals() -> SealFlag {
     SealFlag::F_SEAL_SEAL | SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_WRITE
 }
 
-/// The path that execve(2) was given for this program; `None` if the kernel does not tell.
+/// The path that execve(2) was called with for this program, AT_EXECFN of getauxval(3); `None` if the kernel
+/// does not report it.
 pub(crate) fn executed_as() -> Option<OsString> {
-    // SAFETY: getauxval(3) reads what the kernel has put on the stack at exec.
+    // SAFETY: getauxval(3) reads values that the kernel has put on the stack at exec.
     let address = unsafe { libc::getauxval(libc::AT_EXECFN) };
     let path = std::ptr::with_exposed_provenance::<libc::c_char>(usize::try_from(address).ok()?);
     if path.is_null() {
         return None;
     }
-    // SAFETY: it is a string that ends with a NUL byte, and stays there as long as the process.
+    // SAFETY: it is a NUL-terminated string that is valid until the process ends.
     let path = unsafe { CStr::from_ptr(path) };
     Some(OsString::from_vec(path.to_bytes().to_vec()))
 }
 
-/// The state that the program before this one has saved, if there was one. Must be called while there is one
-/// thread: the variable is removed.
+/// Reads the state that the previous program in this process has saved; `None` if this is the first program.
+/// Must be called while there is one thread: the variable is removed.
 pub(crate) fn take_saved_state() -> Option<io::Result<Vec<u8>>> {
     let number = std::env::var_os(STATE)?;
     super::environment::unset(STATE);
@@ -100,7 +101,7 @@ fn read(number: Option<RawFd>) -> io::Result<Vec<u8>> {
     }
     let length = file.metadata()?.len();
     let length = usize::try_from(length).map_err(io::Error::other)?;
-    if length as u64 > LONGEST {
+    if length as u64 > MAX_STATE {
         return Err(io::Error::other("too long"));
     }
     let mut content = vec![0; length];
@@ -109,14 +110,14 @@ fn read(number: Option<RawFd>) -> io::Result<Vec<u8>> {
     Ok(content)
 }
 
-/// Replaces this program, with the same environment, and the descriptors and the state kept. Returns only
-/// if that failed; then nothing has changed.
+/// Replaces this program by the one at `path`. The environment stays, and the descriptors and the state stay
+/// open. Returns only if that failed; then nothing has changed.
 pub(crate) fn exec(path: &CStr, argv: &[CString], fds: &FdSet, state: &StateFile) -> Errno {
     let mut environment: Vec<CString> = std::env::vars_os()
         .filter_map(|(mut name, value)| {
             name.push("=");
             name.push(value);
-            CString::new(OsString::into_vec(name)).ok() // it came from one
+            CString::new(OsString::into_vec(name)).ok() // has no NUL byte
         })
         .collect();
     environment.push(state.variable());
@@ -135,7 +136,7 @@ pub(crate) fn exec(path: &CStr, argv: &[CString], fds: &FdSet, state: &StateFile
 }
 
 fn set_flags(number: RawFd, flags: libc::c_int) -> nix::Result<()> {
-    // SAFETY: no memory is involved; the number is that of a descriptor we own.
+    // SAFETY: accesses no memory; the number is that of an open descriptor of this program.
     Errno::result(unsafe { libc::fcntl(number, libc::F_SETFD, flags) }).map(drop)
 }
 
@@ -148,7 +149,7 @@ mod tests {
         let state = StateFile::write(b"state", 3).unwrap();
         let changed = nix::unistd::write(&state.0, b"x");
         assert_eq!(changed, Err(Errno::EPERM));
-        // As if it had come through exec.
+        // As after exec.
         let copy = state.0.try_clone().unwrap();
         let number = std::os::fd::IntoRawFd::into_raw_fd(copy);
         set_flags(number, 0).unwrap();
@@ -178,7 +179,7 @@ mod tests {
         let errno = exec(c"/nonexistent/program", &[c"x".into()], &fds, &state);
         assert_eq!(errno, Errno::ENOENT);
         for number in [number, state.number()] {
-            // SAFETY: asks for a flag of an open descriptor.
+            // SAFETY: reads a flag of an open descriptor.
             let flags = unsafe { libc::fcntl(number, libc::F_GETFD) };
             assert_eq!(flags, libc::FD_CLOEXEC);
         }

@@ -1,16 +1,16 @@
 //! The signal dispositions and the signal mask that this process was started with. Workers get the same.
 //!
-//! Both survive exec(2) and carry meaning: systemd ignores SIGPIPE in services (`IgnoreSIGPIPE=`,
-//! systemd.exec(5)) so that a restarted journal does not kill them, and nohup(1) ignores SIGHUP. The
-//! runtime of Rust ignores SIGPIPE before `main`, so the state is read earlier, by the dynamic loader or the
-//! C library's start-up code (`.init_array`).
+//! Both survive exec(2), and parents set them on purpose: systemd ignores SIGPIPE in services
+//! (`IgnoreSIGPIPE=`, systemd.exec(5)) so that a restarted journal does not kill them, and nohup(1) ignores
+//! SIGHUP. The runtime of Rust ignores SIGPIPE before `main`, so the state is read earlier, when the dynamic
+//! loader or the C library's start-up code calls the functions in `.init_array`.
 
 use std::ptr;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
 
-/// Signals 1 to 64, a bit each, as in `SigIgn:` and `SigBlk:` of proc_pid_status(5).
+/// A bit for each signal from 1 to 64, as in `SigIgn:` and `SigBlk:` of proc_pid_status(5).
 static IGNORED: AtomicU64 = AtomicU64::new(0);
 static BLOCKED: AtomicU64 = AtomicU64::new(0);
 
@@ -23,7 +23,7 @@ const SET_SIZE: usize = size_of::<u64>();
 /// `SIG_IGN` as the kernel stores it.
 const IGNORE: usize = libc::SIG_IGN;
 
-/// The kernel's `struct sigaction`, which starts with the handler; with room to spare.
+/// The kernel's `struct sigaction`, which begins with the handler. It is smaller than this on every machine.
 type Action = [usize; 16];
 
 #[used]
@@ -36,8 +36,8 @@ extern "C" fn read() {
     let mut ignored = 0_u64;
     for number in 1..=HIGHEST {
         let mut action: Action = [0; 16];
-        // The system call itself, since the C library keeps signals 32 and 33 to itself.
-        // SAFETY: reads a disposition into `action`, which is larger than the structure.
+        // Not sigaction(3): the C library refuses signals 32 and 33.
+        // SAFETY: writes a disposition to `action`, which is larger than the structure.
         unsafe {
             libc::syscall(
                 libc::SYS_rt_sigaction,
@@ -49,7 +49,7 @@ extern "C" fn read() {
         };
         ignored |= u64::from(action[0] == IGNORE) << (number - 1);
     }
-    // SAFETY: reads the mask into a variable of its size.
+    // SAFETY: writes the mask to a variable of its size.
     unsafe {
         libc::syscall(
             libc::SYS_rt_sigprocmask,
@@ -63,8 +63,8 @@ extern "C" fn read() {
     BLOCKED.store(blocked, Ordering::Relaxed);
 }
 
-/// Dispositions and mask as they were at the start. Saved for the next program in this process, which
-/// is started with those of a running supervisor.
+/// The dispositions and the mask at the start of this process. They are saved for the next program in it,
+/// which is started with those of a running supervisor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct SignalState {
@@ -73,7 +73,7 @@ pub(crate) struct SignalState {
 }
 
 impl SignalState {
-    /// Those that this process was started with.
+    /// The state that this process was started with.
     pub(crate) fn at_start() -> SignalState {
         SignalState {
             ignored: IGNORED.load(Ordering::Relaxed),
@@ -81,23 +81,23 @@ impl SignalState {
         }
     }
 
-    /// Makes these the ones that workers get.
+    /// Has workers get this state, which the previous program in this process has saved.
     pub(crate) fn resume(self) {
         IGNORED.store(self.ignored, Ordering::Relaxed);
         BLOCKED.store(self.blocked, Ordering::Relaxed);
     }
 
-    /// Sets every disposition as it was at the start: ignored, or the default.
+    /// Sets each disposition to that of the start, ignored or the default.
     ///
     /// # Safety
-    /// For a forked child, before exec: handlers of the parent's program must not be needed any more.
+    /// For a forked child, before exec: it removes the signal handlers of this program.
     pub(super) unsafe fn restore_dispositions(self) {
         for number in 1..=HIGHEST {
             let mut action: Action = [0; 16]; // all zeros: SIG_DFL without flags
             if self.ignored & (1 << (number - 1)) != 0 {
                 action[0] = IGNORE;
             }
-            // SAFETY: `action` is larger than the structure. KILL and STOP are refused, which is right.
+            // SAFETY: `action` is larger than the structure. The kernel refuses SIGKILL and SIGSTOP.
             unsafe {
                 libc::syscall(
                     libc::SYS_rt_sigaction,
@@ -110,7 +110,7 @@ impl SignalState {
         }
     }
 
-    /// Sets the mask as it was at the start.
+    /// Sets the mask to that of the start.
     ///
     /// # Safety
     /// For a forked child, after [`restore_dispositions`](SignalState::restore_dispositions).

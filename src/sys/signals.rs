@@ -1,75 +1,73 @@
-//! Signals as news to be read, signalfd(2), instead of handlers that interrupt.
+//! Signals that are read from a descriptor, signalfd(2), and not delivered to handlers.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 
-use nix::errno::Errno;
 use nix::sys::signal::{
-    SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal as Known, sigprocmask,
+    SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal as NixSignal, sigprocmask,
 };
+use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use super::reexec::FdSet;
 use crate::types::Signal;
 
-/// What the supervisor reads; everything else keeps its usual effect.
-const HEARD: [Known; 7] = [
-    Known::SIGHUP,
-    Known::SIGTERM,
-    Known::SIGINT,
-    Known::SIGQUIT,
-    Known::SIGCHLD,
-    Known::SIGUSR1,
-    Known::SIGUSR2,
+/// The signals that the supervisor reads. All others keep their dispositions.
+const READ: [NixSignal; 7] = [
+    NixSignal::SIGHUP,
+    NixSignal::SIGTERM,
+    NixSignal::SIGINT,
+    NixSignal::SIGQUIT,
+    NixSignal::SIGCHLD,
+    NixSignal::SIGUSR1,
+    NixSignal::SIGUSR2,
 ];
 
-/// The supervisor's signals. They stay blocked for the rest of the process's life: one that comes
-/// in after the last was read must not kill it on its way out.
-pub(crate) struct Signals(OwnedFd);
+/// The supervisor's signals. They stay blocked until the process ends: a signal that arrives after the last
+/// read must not kill a supervisor that is exiting.
+pub(crate) struct Signals(SignalFd);
 
 impl Signals {
     /// Blocks the signals and opens a descriptor, `min_fd` or higher, to read them from.
-    pub(crate) fn hear(min_fd: RawFd) -> io::Result<Signals> {
-        let heard: SigSet = HEARD.into_iter().collect();
-        // Ignored by our parent, SIGCHLD would make the kernel reap children behind our back.
-        // Handlers and ignoring do not matter for the others: a blocked signal is kept for us.
-        set_disposition(Known::SIGCHLD, SigHandler::SigDfl)?;
-        block(&heard)?;
-        let flags = libc::SFD_CLOEXEC | libc::SFD_NONBLOCK;
-        // SAFETY: the set outlives the call; -1 asks for a new descriptor.
-        let fd = Errno::result(unsafe { libc::signalfd(-1, heard.as_ref(), flags) })?;
-        // SAFETY: the kernel has just made it for us.
-        let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-        super::fd::raise(fd, min_fd).map(Signals)
+    pub(crate) fn open(min_fd: RawFd) -> io::Result<Signals> {
+        // If SIGCHLD is ignored, as inherited from the parent, the kernel reaps children. The dispositions of
+        // the others do not matter: a blocked signal is kept until it is read.
+        set_disposition(NixSignal::SIGCHLD, SigHandler::SigDfl)?;
+        block()?;
+        let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
+        let fd = SignalFd::with_flags(&signals(), flags)?;
+        super::fd::move_above(fd.into(), min_fd).map(Signals::from_fd)
     }
 
-    /// For the next program in this process. The signals stay blocked, too.
+    /// `fd` must be a signalfd.
+    fn from_fd(fd: OwnedFd) -> Signals {
+        // SAFETY: it is a signalfd: all callers have opened it as one.
+        Signals(unsafe { SignalFd::from_owned_fd(fd) })
+    }
+
+    /// Keeps the descriptor open for the next program in this process. The signals stay blocked, too.
     pub(crate) fn save(&self, fds: &mut FdSet) -> RawFd {
         fds.keep(&self.0)
     }
 
-    /// Nothing new is opened: there may be no room, and no way back.
+    /// Adopts the descriptor that the previous program in this process has saved. Opens nothing, since that
+    /// could fail, and the previous program is gone.
     pub(crate) fn resume(fd: RawFd) -> io::Result<Signals> {
-        let signals = Signals(super::fd::adopt(fd)?);
-        let heard: SigSet = HEARD.into_iter().collect();
-        let _ = block(&heard); // this release may read more than the one before
-        let flags = libc::SFD_CLOEXEC | libc::SFD_NONBLOCK;
-        // SAFETY: the set outlives the call; the descriptor is ours.
-        unsafe { libc::signalfd(signals.0.as_raw_fd(), heard.as_ref(), flags) };
-        Ok(signals)
+        let resumed = Signals::from_fd(super::fd::adopt(fd)?);
+        // This release may read more signals than the previous one.
+        let _ = block();
+        let _ = resumed.0.set_mask(&signals());
+        Ok(resumed)
     }
 
-    /// The next signal that has come in, if any.
+    /// Reads the next signal; `None` if there is none.
     pub(crate) fn next(&mut self) -> Option<Signal> {
-        let mut info = [0_u8; size_of::<libc::signalfd_siginfo>()];
-        loop {
-            match nix::unistd::read(&self.0, &mut info) {
-                Ok(_) => break,
-                Err(Errno::EINTR) => {}
-                Err(_) => return None,
+        let info = loop {
+            match self.0.read_signal() {
+                Err(nix::errno::Errno::EINTR) => {}
+                info => break info.ok()??,
             }
-        }
-        let number = info.first_chunk().map(|first| u32::from_ne_bytes(*first))?;
-        Signal::from_number(number as i32)
+        };
+        Signal::from_number(info.ssi_signo as i32)
     }
 }
 
@@ -79,31 +77,34 @@ impl AsFd for Signals {
     }
 }
 
-/// Makes a write to a file that may not grow any more (RLIMIT_FSIZE, setrlimit(2)) fail with EFBIG, instead
-/// of killing this process with SIGXFSZ. Call before anything is written: standard error may be a file.
+/// Has writes to a file that has reached the limit of file sizes (RLIMIT_FSIZE, setrlimit(2)) fail with EFBIG,
+/// where SIGXFSZ would kill this process. Must be called before the first write: standard error may be a file.
 pub fn ignore_file_size_signal() {
-    let _ = set_disposition(Known::SIGXFSZ, SigHandler::SigIgn); // it fails only under seccomp
+    let _ = set_disposition(NixSignal::SIGXFSZ, SigHandler::SigIgn); // fails only under seccomp(2)
 }
 
-fn set_disposition(signal: Known, handler: SigHandler) -> nix::Result<()> {
+fn set_disposition(signal: NixSignal, handler: SigHandler) -> nix::Result<()> {
     debug_assert!(matches!(handler, SigHandler::SigDfl | SigHandler::SigIgn));
     let action = SigAction::new(handler, SaFlags::empty(), SigSet::empty());
     // SAFETY: neither disposition runs code of this program.
     unsafe { nix::sys::signal::sigaction(signal, &action) }.map(drop)
 }
 
-/// For process 1 of a container: keeps the signals for [`Signals::hear`]. The kernel drops what would
-/// end such a process by default, pid_namespaces(7), and a stop that came early would be lost. Any
-/// other process ends by them until it can do better.
-pub(crate) fn hold_if_process_1() {
+/// Blocks the signals if this is process 1 of a container, so that they are kept for [`Signals::open`]. The
+/// kernel discards signals that would end such a process by default, pid_namespaces(7): an early stop would
+/// be lost. Any other process is ended by them.
+pub(crate) fn block_if_process_1() {
     if std::process::id() == 1 {
-        let heard: SigSet = HEARD.into_iter().collect();
-        let _ = block(&heard); // if it fails, so will the next
+        let _ = block(); // if this fails, so does `Signals::open`
     }
 }
 
-/// Blocks signals, in a process of one thread. Not SigSet::thread_block, which takes pthread_sigmask(3)
-/// to fail as others do, with -1, and so does not see it fail.
-fn block(signals: &SigSet) -> nix::Result<()> {
-    sigprocmask(SigmaskHow::SIG_BLOCK, Some(signals), None)
+/// Blocks the signals, in a process of one thread. Not `SigSet::thread_block`, which misses errors:
+/// pthread_sigmask(3) returns them, and it expects -1.
+fn block() -> nix::Result<()> {
+    sigprocmask(SigmaskHow::SIG_BLOCK, Some(&signals()), None)
+}
+
+fn signals() -> SigSet {
+    READ.into_iter().collect()
 }

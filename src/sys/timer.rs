@@ -1,5 +1,5 @@
-//! Waking up on time. The time-out of ppoll(2) may be late by a thousandth of itself, which is a
-//! millisecond in a second; timerfd_create(2) is not.
+//! A timer as a descriptor, timerfd_create(2). The timeout of ppoll(2) may be late by a thousandth of its
+//! length, a millisecond per second; a timerfd is not.
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
@@ -7,15 +7,16 @@ use std::time::Duration;
 use nix::sys::time::TimeSpec;
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 
-/// A descriptor that becomes readable when the time has come.
+/// A descriptor that becomes readable when its time is reached.
 pub(crate) struct Timer {
     timer: TimerFd,
-    /// What it is set to, a moment on the caller's clock or never; none: nobody knows.
+    /// The time that it is set to, on the caller's clock; `Some(None)` if it is off, and `None` if that is
+    /// unknown, since setting it failed.
     set_to: Option<Option<Duration>>,
 }
 
 impl Timer {
-    /// On the lowest free number: nobody must want that any more.
+    /// A timer that is off, on the lowest free number. Must be called when all sockets are on their numbers.
     pub(crate) fn new() -> nix::Result<Timer> {
         let flags = TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK;
         let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, flags)?;
@@ -23,10 +24,10 @@ impl Timer {
         Ok(Timer { timer, set_to })
     }
 
-    /// Sets it to go off at `at`, which is later than `now`; none: never. Nothing is done if that is
-    /// what it is set to.
+    /// Sets the timer to `at`, which is later than `now`, or off for `None`. Makes no system call if it is set
+    /// to that already.
     pub(crate) fn set(&mut self, at: Option<Duration>, now: Duration) -> nix::Result<()> {
-        // One that has gone off is set to the past, and so to another time than is asked for now.
+        // A timer that has expired is set to a time in the past, so it is not equal to `at`.
         if self.set_to == Some(at) {
             return Ok(());
         }
@@ -55,34 +56,34 @@ mod tests {
     use super::*;
     use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-    fn is_ringing(timer: &Timer, wait: PollTimeout) -> bool {
+    fn has_expired(timer: &Timer, wait: PollTimeout) -> bool {
         poll(&mut [PollFd::new(timer.as_fd(), PollFlags::POLLIN)], wait) == Ok(1)
     }
 
     #[test]
-    fn it_rings_until_it_is_set_anew() {
+    fn expired_timer_is_readable_until_it_is_set_again() {
         let (now, soon) = (Duration::from_secs(7), Duration::from_millis(7001));
         let mut timer = Timer::new().unwrap();
         timer.set(Some(soon), now).unwrap();
-        assert!(is_ringing(&timer, PollTimeout::NONE));
+        assert!(has_expired(&timer, PollTimeout::NONE));
         timer
             .set(Some(soon + Duration::from_secs(1000)), soon)
             .unwrap();
-        assert!(!is_ringing(&timer, PollTimeout::ZERO));
+        assert!(!has_expired(&timer, PollTimeout::ZERO));
         timer.set(None, soon).unwrap();
-        assert!(!is_ringing(&timer, PollTimeout::ZERO));
+        assert!(!has_expired(&timer, PollTimeout::ZERO));
     }
 
     #[test]
-    fn what_could_not_be_set_is_not_taken_to_be() {
+    fn timer_can_be_turned_off_after_setting_it_has_failed() {
         let now = Duration::from_secs(7);
         let mut timer = Timer::new().unwrap();
         timer
             .set(Some(now + Duration::from_millis(1)), now)
             .unwrap();
         assert!(timer.set(Some(Duration::MAX), now).is_err(), "too far away");
-        assert!(is_ringing(&timer, PollTimeout::NONE), "as set before");
+        assert!(has_expired(&timer, PollTimeout::NONE), "as set before");
         timer.set(None, now).unwrap();
-        assert!(!is_ringing(&timer, PollTimeout::ZERO));
+        assert!(!has_expired(&timer, PollTimeout::ZERO));
     }
 }

@@ -1,7 +1,7 @@
-//! Which file a unix socket is bound to, sock_diag(7).
+//! The file that a unix socket is bound to, sock_diag(7).
 //!
-//! getsockname(2) has the path that was given to bind(2). What has that name by now may be another
-//! socket's file, or may have been made anew; only the kernel knows which file it was.
+//! getsockname(2) returns only the path that bind(2) was called with. The file at that path may have been
+//! replaced since, by the file of another socket; sock_diag(7) identifies the file.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -21,11 +21,10 @@ const FILE: u16 = 1;
 const HEADER: usize = 16;
 const MESSAGE: usize = 16;
 
-/// The inode number of the file that a unix socket is bound to, its lower 32 bits, even if that file
-/// has been removed: as long as the socket lives no other file gets the number. `None` if the socket is
-/// bound to no file.
+/// The lower 32 bits of the inode number of the file that a unix socket is bound to; `None` if it is bound to
+/// no file. The file may have been removed: no other file gets the number while the socket is open.
 pub(crate) fn bound_file(unix: &OwnedFd) -> io::Result<Option<u32>> {
-    let inode = super::fd::metadata(unix)?.ino() as u32; // of sockets it has no more
+    let inode = super::fd::metadata(unix)?.ino() as u32; // those of sockets have 32 bits
     let netlink = socket(
         AddressFamily::Netlink,
         SockType::Raw,
@@ -68,7 +67,7 @@ fn request(inode: u32) -> Vec<u8> {
     .concat()
 }
 
-/// Takes the number out of the kernel's answer, netlink(7).
+/// Reads the inode number from the kernel's answer, netlink(7).
 fn parse(answer: &[u8]) -> io::Result<Option<u32>> {
     let malformed = || io::Error::from_raw_os_error(libc::EBADMSG);
     let (header, body) = answer.split_at_checked(HEADER).ok_or_else(malformed)?;
@@ -109,7 +108,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_file_of_a_bound_socket_is_known_even_after_its_removal() {
+    fn file_of_a_bound_socket_is_known_even_after_its_removal() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("socket");
         let listener = OwnedFd::from(UnixListener::bind(&path).unwrap());
@@ -127,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn a_socket_without_a_file_has_none() {
+    fn socket_without_a_file_has_no_inode_number() {
         let (socket, _peer) = UnixStream::pair().unwrap();
         if let Ok(found) = bound_file(&socket.into()) {
             assert_eq!(found, None);
@@ -137,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn a_malformed_answer_is_an_error() {
+    fn malformed_answer_is_an_error() {
         for answer in [&[][..], &[0; 15], &[0; 16], &[0xff; 40]] {
             assert!(parse(answer).is_err(), "{answer:?}");
         }

@@ -101,7 +101,7 @@ impl Recognition {
             let why = "it listens on no address of --port and --path";
             return Err(not_ours(why));
         }
-        let process = process.raise(self.min_fd);
+        let process = process.move_above(self.min_fd);
         let process = process.map_err(|e| forbidden("dup", &e))?;
         Ok(Orphan {
             generation,

@@ -110,7 +110,7 @@ impl Own {
         let by_systemd = || {
             DELEGATED
                 .into_iter()
-                .any(|name| sys::xattr::is(&self.dir, name, b"1"))
+                .any(|name| sys::xattr::has_value(&self.dir, name, b"1"))
         };
         in_container || by_systemd()
     }

@@ -22,7 +22,7 @@ use crate::config::Config;
 use crate::error::{Error, why as why_errno};
 use crate::machine::{Generation, SpawnFailure};
 use crate::sockets::{ListenFds, Sockets};
-use crate::sys::limits::Allowance;
+use crate::sys::limits::ChildLimit;
 use crate::sys::process::{self, ChildError, ChildStep, Program};
 use crate::types::{Identity, Pid, Signal};
 use cgroup::Cgroups;
@@ -72,7 +72,7 @@ impl Spawner {
         let words = std::iter::once(program).chain(args.iter().map(OsString::as_os_str));
         let argv: Result<Vec<CString>, _> = words.map(|w| CString::new(w.as_bytes())).collect();
         let keep = sockets.numbers();
-        if let Some((before, now)) = Allowance::of(&keep).and_then(Allowance::difference) {
+        if let Some((before, now)) = ChildLimit::of(&keep).and_then(ChildLimit::difference) {
             tracing::info!(
                 "workers may open {now} files, not {before}, which their sockets would use up"
             );

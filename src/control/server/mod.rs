@@ -280,7 +280,7 @@ impl Server {
             }
         }
         let moved = client.set_nonblocking(true);
-        let client = match moved.and_then(|()| sys::fd::raise(client.into(), self.min_fd)) {
+        let client = match moved.and_then(|()| sys::fd::move_above(client.into(), self.min_fd)) {
             Ok(client) => client,
             Err(e) => return tracing::warn!("failed to let a client in: {}", DisplayIoError(&e)),
         };
@@ -317,7 +317,7 @@ fn listen(path: &Path, min_fd: RawFd) -> Result<(UnixListener, UnixPath), Error>
             source,
         }
     };
-    let listener = sys::fd::raise(listener, min_fd).map_err(error("keep the socket of"))?;
+    let listener = sys::fd::move_above(listener, min_fd).map_err(error("keep the socket of"))?;
     let listener = UnixListener::from(listener);
     let prepared = listener.set_nonblocking(true);
     prepared.map_err(error("prepare the socket of"))?;

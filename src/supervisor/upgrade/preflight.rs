@@ -66,8 +66,8 @@ impl Supervisor {
         let saved_state = self.write_state(&mut FdSet::default()).map_err(system)?;
         let pipe = nix::unistd::pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK);
         let (output, write_end) = pipe.map_err(|errno| system(errno.into()))?;
-        let output = sys::fd::raise(output, self.min_fd).map_err(system)?;
-        let write_end = sys::fd::raise(write_end, self.min_fd).map_err(system)?;
+        let output = sys::fd::move_above(output, self.min_fd).map_err(system)?;
+        let write_end = sys::fd::move_above(write_end, self.min_fd).map_err(system)?;
         sys::fd::set_blocking(&write_end).map_err(system)?; // programs do not expect EAGAIN
 
         let mut argv = vec![c_string(path.into()), c_string(OPTION.into())];

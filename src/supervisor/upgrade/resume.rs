@@ -74,7 +74,7 @@ pub(in crate::supervisor) fn resume(
 impl Supervisor {
     fn resume(config: Config, state: SavedState) -> io::Result<Supervisor> {
         let (release, min_fd) = (state.release, state.min_fd);
-        sys::limits::was_raised(state.open_files);
+        sys::limits::resume(state.open_files);
         let signals = Signals::resume(state.signals)?;
         state.signal_state.resume();
         let sockets = Sockets::resume(state.sockets)?;

@@ -18,7 +18,7 @@ use nix::poll::PollFlags;
 
 use crate::error::{DisplayIoError, Error};
 use crate::machine::{Generation, Notification};
-use crate::sys::datagram::Inbox;
+use crate::sys::datagram::ReceiveBuffer;
 use crate::types::{Identity, Pid};
 pub(crate) use runtime_dir::Parents;
 use runtime_dir::{Owner, RuntimeDir};
@@ -38,7 +38,7 @@ pub(crate) struct NotifySockets {
     owner: Option<Owner>,
     parents: Parents,
     min_fd: RawFd,
-    inbox: Inbox,
+    buffer: ReceiveBuffer,
     /// Notifications that have been read and not handed out yet.
     queue: Queue,
 }
@@ -88,7 +88,7 @@ impl NotifySockets {
             owner,
             parents,
             min_fd,
-            inbox: Inbox::new(message::LONGEST),
+            buffer: ReceiveBuffer::new(message::LONGEST),
             queue: Queue::new(),
         })
     }
@@ -141,15 +141,15 @@ impl NotifySockets {
     pub(crate) fn close(&mut self, generation: Generation) -> Option<StatusText> {
         let at = self.list.iter().position(|c| c.generation == generation)?;
         let mut channel = self.list.remove(at);
-        let (inbox, mut too_late) = (&mut self.inbox, Queue::new());
-        let mut last = status_text(&mut channel, inbox, &mut too_late);
+        let (buffer, mut too_late) = (&mut self.buffer, Queue::new());
+        let mut last = status_text(&mut channel, buffer, &mut too_late);
         // To the end: descriptors in what is left unread would be closed by the kernel, which waits
         // where we do not. Bounded, for a child of the worker's may go on.
         for _ in 0..BATCHES {
             if channel.drained {
                 break;
             }
-            last = status_text(&mut channel, inbox, &mut too_late).or(last);
+            last = status_text(&mut channel, buffer, &mut too_late).or(last);
         }
         last
     }
@@ -186,7 +186,7 @@ impl NotifySockets {
         let mut texts = Vec::new();
         for channel in self.list.iter_mut().filter(|c| c.readable) {
             channel.readable = false;
-            texts.extend(status_text(channel, &mut self.inbox, &mut self.queue));
+            texts.extend(status_text(channel, &mut self.buffer, &mut self.queue));
         }
         texts
     }
@@ -199,10 +199,10 @@ impl NotifySockets {
 
 fn status_text(
     channel: &mut NotifySocket,
-    inbox: &mut Inbox,
+    buffer: &mut ReceiveBuffer,
     queue: &mut Queue,
 ) -> Option<StatusText> {
-    let news = channel.read(inbox, queue);
+    let news = channel.read(buffer, queue);
     let errno = news.errno.map(|errno| {
         let why = std::io::Error::from_raw_os_error(errno);
         DisplayIoError(&why).to_string()

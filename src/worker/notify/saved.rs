@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::runtime_dir::{Parents, RuntimeDir};
 use super::socket::{NotifySocket, SavedNotifySocket};
 use super::{NotifySockets, Queue, message};
-use crate::sys::datagram::Inbox;
+use crate::sys::datagram::ReceiveBuffer;
 use crate::sys::reexec::FdSet;
 use crate::types::Identity;
 
@@ -69,7 +69,7 @@ impl NotifySockets {
             owner,
             parents,
             min_fd,
-            inbox: Inbox::new(message::LONGEST),
+            buffer: ReceiveBuffer::new(message::LONGEST),
             queue: Queue::new(),
         })
     }

@@ -23,7 +23,7 @@ use super::runtime_dir::{Owner, RuntimeDir};
 use crate::error::DisplayIoError;
 use crate::machine::{Generation, Notification};
 use crate::sys;
-use crate::sys::datagram::Inbox;
+use crate::sys::datagram::ReceiveBuffer;
 use crate::sys::reexec::FdSet;
 use crate::types::Pid;
 
@@ -121,7 +121,7 @@ impl NotifySocket {
         let path = place.socket(generation);
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
         let socket = socket(AddressFamily::Unix, SockType::Datagram, flags, None)?;
-        let socket = sys::fd::raise(socket, min_fd)?;
+        let socket = sys::fd::move_above(socket, min_fd)?;
         setsockopt(&socket, sockopt::PassCred, &true)?;
         bind_anew(&socket, &path)?;
         // From here on the file is removed if something fails.
@@ -180,11 +180,11 @@ impl NotifySocket {
     }
 
     /// Reads what is there, but not more than a batch.
-    pub(super) fn read(&mut self, inbox: &mut Inbox, queue: &mut Queue) -> Batch {
+    pub(super) fn read(&mut self, buffer: &mut ReceiveBuffer, queue: &mut Queue) -> Batch {
         let mut news = Batch::default();
         self.drained = false;
         for _ in 0..BATCH {
-            let datagram = match inbox.receive(&self.socket) {
+            let datagram = match buffer.receive(&self.socket) {
                 Ok(Some(datagram)) => datagram,
                 Ok(None) => {
                     self.drained = true;
