@@ -1,4 +1,4 @@
-//! fork(2), exec(3) and wait(2).
+//! Starts a program: fork(2), and execve(2) in the child.
 //!
 //! `std::process::Command` cannot do what a supervisor needs: sockets that stay open in one child and in no
 //! other, the signal dispositions and mask that this process was started with, an environment that is built
@@ -14,9 +14,10 @@ use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::execvp::Search;
-use super::limits::ChildLimit;
+use super::kill;
 use super::pid_env::{self, PidEnv};
-use super::signal_state::SignalState;
+use crate::sys::limits::ChildLimit;
+use crate::sys::signal_state::SignalState;
 use crate::types::{Identity, Pid, Signal};
 
 /// A program to start.
@@ -312,56 +313,4 @@ fn read_fully(from: &OwnedFd, buffer: &mut [u8]) -> usize {
 fn reap(pid: Pid) {
     // SAFETY: a null status pointer is allowed.
     while unsafe { libc::waitpid(pid, ptr::null_mut(), 0) } < 0 && Errno::last() == Errno::EINTR {}
-}
-
-/// Reaps a child that has ended, and returns its pid and raw wait status, wait(2); `None` if there is none.
-///
-/// The log has the raw status. nix's `waitpid` fails for a child that was killed by a real-time signal.
-pub(crate) fn next_dead_child() -> Option<(Pid, i32)> {
-    let mut status = 0;
-    loop {
-        // SAFETY: writes to `status`, which outlives the call.
-        match unsafe { libc::waitpid(-1, &mut status, libc::WNOHANG) } {
-            0 => return None,
-            pid if pid > 0 => return Some((pid, status)),
-            _ if Errno::last() == Errno::EINTR => {}
-            _ => return None, // ECHILD: there are no children
-        }
-    }
-}
-
-/// Sends a signal to a child that has not been reaped, kill(2). Not nix's `kill`, which has no real-time
-/// signals.
-pub(crate) fn kill(pid: Pid, signal: Signal) -> Result<(), Errno> {
-    // SAFETY: accesses no memory.
-    Errno::result(unsafe { libc::kill(pid, signal.number()) }).map(drop)
-}
-
-/// Sends a signal to a child that leads a process group of its own, and to all processes in that group.
-pub(crate) fn kill_group(leader: Pid, signal: Signal) -> Result<(), Errno> {
-    // SAFETY: accesses no memory.
-    Errno::result(unsafe { libc::kill(-leader, signal.number()) }).map(drop)
-}
-
-/// How a child ended, in words: `exit code 1`, `killed by KILL`.
-pub(crate) fn describe_status(status: i32) -> String {
-    match killed_by(status) {
-        Some(signal) => format!("killed by {signal}"),
-        None => format!("exit code {}", exit_code(status)),
-    }
-}
-
-/// How a worker ended, in words. `None` if it was not a child: only its parent gets the status.
-pub(crate) fn describe_end(status: Option<i32>) -> String {
-    status.map_or("it was not our child".to_owned(), describe_status)
-}
-
-/// The signal that killed a child, from its raw wait status; `None` if it has exited.
-pub(crate) fn killed_by(status: i32) -> Option<Signal> {
-    Signal::from_number(libc::WTERMSIG(status)).filter(|_| libc::WIFSIGNALED(status))
-}
-
-/// The exit status of a child that was not killed, from its raw wait status.
-pub(crate) fn exit_code(status: i32) -> i32 {
-    libc::WEXITSTATUS(status)
 }
