@@ -79,7 +79,8 @@ pub use types::{Account, Identity, Signal};
 #[doc(hidden)]
 pub mod command {
     pub use crate::control::{
-        Address, Format, Restart, Status, Stop, Until, Upgrade, restart, status, stop, upgrade,
+        ControlAddress, Format, Restart, Status, Stop, Until, Upgrade, restart, status, stop,
+        upgrade,
     };
     pub use crate::supervisor::preflight;
     pub use crate::sys::signals::ignore_file_size_signal;

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 /// The directories of the repository that documents name.
 const DIRECTORIES: [&str; 10] = [
     ".ci",
-    "benches",
+    "figures",
     "docs",
     "examples",
     "fuzz",

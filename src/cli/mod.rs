@@ -19,7 +19,7 @@ use std::process::ExitCode;
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory, FromArgMatches};
-use server_starter::command::{Address, Format, Restart, Status, Stop, Upgrade};
+use server_starter::command::{ControlAddress, Format, Restart, Status, Stop, Upgrade};
 use server_starter::{CommandLine, Config, Identity, PathAccess, Readiness};
 use tracing_subscriber::filter::LevelFilter;
 
@@ -109,7 +109,7 @@ impl Options {
         let timeout = self.timeout;
         if self.restart {
             let address = self.address("--restart")?;
-            if let Address::Files { status: None, .. } = address {
+            if let ControlAddress::Files { status: None, .. } = address {
                 return Err("--restart needs --status-file to be set as well".to_owned());
             }
             let until = self.until;
@@ -174,12 +174,12 @@ impl Options {
     }
 
     /// The address of the supervisor that a command is for.
-    fn address(&self, command: &str) -> Result<Address, String> {
+    fn address(&self, command: &str) -> Result<ControlAddress, String> {
         if let Some(path) = &self.control {
-            return Ok(Address::Socket(path.as_path().to_owned()));
+            return Ok(ControlAddress::Socket(path.as_path().to_owned()));
         }
         let wanted = || format!("{command} needs --control or --pid-file to be set as well");
-        Ok(Address::Files {
+        Ok(ControlAddress::Files {
             pid: self.pid_file.clone().ok_or_else(wanted)?,
             status: self.status_file.clone(),
         })

@@ -67,7 +67,7 @@ impl Client {
         })
     }
 
-    /// The supervisor's pid; none: it is out of our sight.
+    /// The supervisor's pid; `None` if it is in another pid namespace.
     pub(super) fn supervisor(&self) -> Option<Pid> {
         let peer = getsockopt(&self.stream, sockopt::PeerCredentials).ok()?;
         Some(peer.pid()).filter(|pid| *pid > 0)
@@ -217,12 +217,12 @@ fn connect(path: &Path, deadline: Deadline) -> Result<UnixStream, Error> {
             "{shown} is not a control socket, but something else"
         )),
         Errno::ECONNREFUSED => Error::NotRunning(format!(
-            "no supervisor is running at {shown}: nobody listens there"
+            "no supervisor is running at {shown}: no process listens there"
         )),
         Errno::EACCES | Errno::EPERM => Error::NotDone(format!(
             "cannot talk to the supervisor at {shown}: this has to run as its user, or as root"
         )),
-        Errno::EAGAIN => Error::TimedOut(format!("nobody has answered at {shown} in time")),
+        Errno::EAGAIN => Error::TimedOut(format!("no answer at {shown} in time")),
         _ => Error::NotDone(format!("cannot connect to {shown}: {}", why(errno))),
     })?;
     // A supervisor lets in root and its own user. So anybody else is none that would listen to us.

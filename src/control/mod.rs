@@ -1,20 +1,19 @@
 //! Talking to a running supervisor: `--restart`, `--stop`, `--status` and `--upgrade`.
 //!
-//! By its control socket, which speaks Varlink (<https://varlink.org>): `server/` is the supervisor's
-//! end of it, the commands are the other. Or, without one, by its files: `by_files/`.
+//! Through its control socket, which speaks Varlink (<https://varlink.org>): `server/` is the supervisor's
+//! side, the commands are the clients. Without a control socket, through its files: `pidfile.rs`.
 
-mod by_files;
 mod client;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
 mod metrics;
+mod pidfile;
 pub(crate) mod protocol;
 mod restart;
 pub(crate) mod server;
 mod spinner;
 mod status;
 mod stop;
-mod stop_common;
 mod upgrade;
 mod varlink;
 
@@ -28,16 +27,16 @@ pub use upgrade::{Upgrade, upgrade};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-/// Where a supervisor can be talked to.
+/// How to reach a supervisor.
 #[derive(Debug, Clone)]
-pub enum Address {
-    /// By its control socket.
+pub enum ControlAddress {
+    /// Through its control socket.
     Socket(PathBuf),
-    /// By its files.
+    /// Through its files.
     Files {
         /// The pid file.
         pid: PathBuf,
-        /// The status file; only a restart needs it.
+        /// The status file. Only `--restart` needs it.
         status: Option<PathBuf>,
     },
 }
@@ -51,7 +50,7 @@ impl Deadline {
         Deadline(timeout.and_then(|t| Instant::now().checked_add(t)))
     }
 
-    /// What is left of `at_most`; none: the time is up.
+    /// The time left, at most `at_most`; `None` if the time is up.
     fn slice(self, at_most: Duration) -> Option<Duration> {
         let Some(end) = self.0 else {
             return Some(at_most);
@@ -61,5 +60,5 @@ impl Deadline {
     }
 }
 
-/// One wait, when there is no other bound.
+/// The longest single wait of a command without a time-out.
 const LONG: Duration = Duration::from_secs(3600);

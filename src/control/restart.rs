@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use super::client::{Client, Next};
 use super::protocol::{Failure, Progress, Step};
 use super::spinner::Spinner;
-use super::{Address, Deadline, Until, by_files};
+use super::{ControlAddress, Deadline, Until, pidfile};
 use crate::error::Error;
 use crate::types::{Pid, Seconds};
 
@@ -15,10 +15,10 @@ use crate::types::{Pid, Seconds};
 #[derive(Debug, Clone)]
 pub struct Restart {
     /// Of which supervisor.
-    pub address: Address,
+    pub address: ControlAddress,
     /// What to wait for.
     pub until: Until,
-    /// How long to wait; none: as long as it takes, or, by files, as the supervisor lives.
+    /// How long to wait; `None` for no limit.
     pub timeout: Option<Duration>,
 }
 
@@ -31,9 +31,9 @@ pub struct Restart {
 /// or it ends meanwhile; [`Error::TimedOut`]; a socket or a file that cannot be used.
 pub fn restart(request: &Restart) -> Result<(), Error> {
     let path = match &request.address {
-        Address::Socket(path) => path,
-        Address::Files { pid, status } => {
-            return by_files::restart(pid, status.as_deref(), request);
+        ControlAddress::Socket(path) => path,
+        ControlAddress::Files { pid, status } => {
+            return pidfile::restart(pid, status.as_deref(), request);
         }
     };
     let deadline = Deadline::after(request.timeout);

@@ -66,5 +66,5 @@ fn put(text: &str) {
     let mut stderr = io::stderr();
     let _ = stderr
         .write_all(text.as_bytes())
-        .and_then(|()| stderr.flush()); // nobody looks
+        .and_then(|()| stderr.flush()); // a terminal that is gone shows nothing
 }

@@ -17,7 +17,7 @@ pub struct Status {
     pub socket: PathBuf,
     /// For whom.
     pub format: Format,
-    /// How long to wait; none: as long as it takes.
+    /// How long to wait; `None` for no limit.
     pub timeout: Option<Duration>,
 }
 
@@ -58,7 +58,7 @@ pub fn status(request: &Status) -> Result<String, Error> {
 fn text(status: &protocol::Status, now: u64) -> String {
     let mut text = String::new();
     let doing = match status.state {
-        SupervisorState::Starting => "starting, nobody serves",
+        SupervisorState::Starting => "starting, no worker serves",
         SupervisorState::Serving => "serving",
         SupervisorState::Reloading => "reloading",
         SupervisorState::Stopping => "stopping",

@@ -5,17 +5,17 @@ use std::time::Duration;
 use serde_json::Map;
 
 use super::client::{Client, Next};
-use super::stop_common::{announce, ends_within, timed_out};
-use super::{Address, Deadline, LONG, by_files};
+use super::{ControlAddress, Deadline, LONG, pidfile};
 use crate::error::Error;
 use crate::sys::pidfd::PidFd;
+use crate::types::{Pid, Seconds};
 
 /// A request to end.
 #[derive(Debug, Clone)]
 pub struct Stop {
     /// Which supervisor.
-    pub address: Address,
-    /// How long to wait; none: as long as it takes.
+    pub address: ControlAddress,
+    /// How long to wait; `None` for no limit.
     pub timeout: Option<Duration>,
 }
 
@@ -26,13 +26,13 @@ pub struct Stop {
 /// cannot be used.
 pub fn stop(request: &Stop) -> Result<(), Error> {
     let path = match &request.address {
-        Address::Socket(path) => path,
-        Address::Files { pid, .. } => return by_files::stop(pid, request.timeout),
+        ControlAddress::Socket(path) => path,
+        ControlAddress::Files { pid, .. } => return pidfile::stop(pid, request.timeout),
     };
     let deadline = Deadline::after(request.timeout);
     let mut client = Client::connect(path, deadline)?;
     let pid = client.supervisor();
-    // Held before it is asked: nobody else can have the number then.
+    // Opened before the call: its pid cannot be recycled after that.
     let process = pid.and_then(|pid| PidFd::open(pid).ok());
     announce(pid.unwrap_or_default());
     client.call("Stop", Map::new(), true)?;
@@ -42,17 +42,30 @@ pub fn stop(request: &Stop) -> Result<(), Error> {
         };
         match client.next(timeout)? {
             Next::Results(..) | Next::Nothing | Next::Failure(_) => {}
-            // A supervisor that is gone cannot be called again, and that is what was asked for.
+            // The connection has ended with the supervisor.
             Next::End => break,
         }
     }
-    // The last moments of the process itself.
+    // The process ends a moment after its connections.
     if let Some(process) = process {
-        while !ends_within(&process, deadline.slice(LONG).unwrap_or_default()) {
+        while !process.ends_within(deadline.slice(LONG).unwrap_or_default()) {
             if deadline.slice(LONG).is_none() {
                 return Err(timed_out(request.timeout, pid.unwrap_or_default()));
             }
         }
     }
     Ok(())
+}
+
+/// Logs the line of Server::Starter.
+pub(super) fn announce(supervisor: Pid) {
+    let own = std::process::id();
+    tracing::info!("stop_server (pid:{own}) stopping now (pid:{supervisor})...");
+}
+
+pub(super) fn timed_out(timeout: Option<Duration>, supervisor: Pid) -> Error {
+    let waited = Seconds(timeout.unwrap_or_default());
+    Error::TimedOut(format!(
+        "after {waited} s the supervisor (pid:{supervisor}) is still waiting for its workers"
+    ))
 }

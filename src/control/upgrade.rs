@@ -13,7 +13,7 @@ use crate::error::Error;
 pub struct Upgrade {
     /// Its control socket.
     pub socket: PathBuf,
-    /// How long to wait; none: as long as it takes, which is ten seconds at most.
+    /// How long to wait; `None` for no limit. An upgrade takes ten seconds at most.
     pub timeout: Option<Duration>,
 }
 

@@ -47,7 +47,7 @@ impl Call {
         }
     }
 
-    /// None: this is no call, and who sends it speaks something else.
+    /// `None` if this is no call: the client speaks another protocol.
     pub(super) fn parse(message: &[u8]) -> Option<Call> {
         object(message)
     }
@@ -163,7 +163,7 @@ impl Failure {
         error(&format!("{NAME}.{name}"), &parameters)
     }
 
-    /// From what stands in a reply; none: it is another error.
+    /// The failure that a reply describes; `None` if it is another error.
     fn parse(name: &str, parameters: &Value) -> Option<Failure> {
         let reason = || parameters["reason"].as_str().unwrap_or_default().to_owned();
         match name.strip_prefix(NAME)?.strip_prefix('.')? {
@@ -190,7 +190,7 @@ pub(super) enum Answer {
 }
 
 impl Answer {
-    /// None: this is no reply.
+    /// `None` if this is no reply.
     pub(super) fn parse(message: &[u8]) -> Option<Answer> {
         #[derive(Deserialize)]
         struct Reply {

@@ -157,8 +157,8 @@ pub(super) fn parse(file: &File) -> Option<Pid> {
 /// Whose pid file it is.
 #[derive(Debug)]
 pub(crate) enum Holder {
-    /// Nobody's: no one holds its lock, so what it says is stale.
-    Nobody,
+    /// No process holds the lock: the file is stale.
+    None,
     /// That of a supervisor that is about to write its pid.
     Starting,
     /// This supervisor's.
@@ -177,7 +177,7 @@ pub(crate) fn read_holder(path: &Path) -> io::Result<Holder> {
     let found = safe_open::find(path, OFlag::O_RDONLY, None)?;
     let file = regular(found.file)?;
     if sys::fd::try_lock(&file, Lock::Shared)? {
-        return Ok(Holder::Nobody);
+        return Ok(Holder::None);
     }
     // Read after the lock was seen: before it is taken the file may say anything.
     let stranger = found.stranger;

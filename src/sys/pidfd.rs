@@ -4,6 +4,7 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -69,6 +70,22 @@ impl From<OwnedFd> for PidFd {
     /// `fd` must be a pidfd.
     fn from(fd: OwnedFd) -> PidFd {
         PidFd(fd)
+    }
+}
+
+impl PidFd {
+    /// Waits for the end of the process, for at most `timeout`. Returns whether it has ended.
+    pub(crate) fn ends_within(&self, timeout: Duration) -> bool {
+        // Rounded up, so that a wait is never a busy one.
+        let millis = timeout.as_millis().saturating_add(1);
+        let timeout = PollTimeout::try_from(millis).unwrap_or(PollTimeout::MAX);
+        let mut fds = [PollFd::new(self.as_fd(), PollFlags::POLLIN)];
+        loop {
+            match poll(&mut fds, timeout) {
+                Err(Errno::EINTR) => {}
+                ended => return matches!(ended, Ok(1..)),
+            }
+        }
     }
 }
 

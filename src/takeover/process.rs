@@ -113,7 +113,7 @@ mod tests {
     use std::os::unix::net::UnixListener;
 
     #[test]
-    fn what_it_says_of_us_is_so() {
+    fn own_process_is_described_correctly() {
         let pid = std::process::id() as Pid;
         assert!(age(pid).unwrap() < Duration::from_secs(3600));
         let parent = parent(pid).unwrap() as u32;

@@ -157,7 +157,7 @@ mod extensions {
         let listener = UnixListener::bind(builder.path("control")).unwrap();
         nix::sys::socket::listen(&listener, nix::sys::socket::Backlog::new(0).unwrap()).unwrap();
         let _waits = std::os::unix::net::UnixStream::connect(builder.path("control")).unwrap();
-        builder.run().expect(4, &["nobody has answered at "]);
+        builder.run().expect(4, &["no answer at "]);
     }
 
     #[test]

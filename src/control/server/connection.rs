@@ -83,7 +83,7 @@ impl Connection {
         })
     }
 
-    /// What poll(2) is to look for. While a call is being answered nobody listens to the next.
+    /// The events to poll(2) for. The next call is read when the one before is answered.
     pub(super) fn interest(&self) -> PollFlags {
         let mut interest = PollFlags::empty();
         if self.current.is_none() && !self.said_all {
@@ -140,7 +140,7 @@ impl Connection {
         self.current.is_some_and(|call| call.more && !call.oneway) && self.unsent.is_empty()
     }
 
-    /// Whether there is one that nobody has looked at.
+    /// Whether a complete call is waiting.
     pub(super) fn has_call(&self) -> bool {
         self.current.is_none() && self.heard.contains(&0)
     }
@@ -158,7 +158,7 @@ impl Connection {
         call
     }
 
-    /// Answers what needs nobody else; the rest is for the supervisor, under this number.
+    /// Answers a call that needs no supervisor. Returns the method for the supervisor otherwise, under this number.
     pub(super) fn take(&mut self, id: CallId, call: &Call) -> Option<Method> {
         self.current = Some(Current {
             id,

@@ -1,5 +1,5 @@
-//! The control socket, `--control`: who asks, and who is answered. It never waits for a client: one
-//! that is slow, silent or talks nonsense loses its connection, and costs nobody else anything.
+//! The control socket, `--control`, and its clients. The server never waits for a client: one that is slow,
+//! silent or sends nonsense loses its connection and delays no other.
 
 mod connection;
 #[cfg(any(test, fuzzing))]
@@ -32,14 +32,14 @@ use reopen::Retry;
 /// One call of one client; the machine knows a reload by it. Never used twice.
 pub(crate) type CallId = RequestId;
 
-/// More clients than this are not served at the same time.
-const MOST: usize = 128;
+/// The most clients that are served at the same time.
+const MAX_CLIENTS: usize = 128;
 
-/// How many are let in before it is somebody else's turn.
+/// The most clients that are accepted in one iteration.
 const BATCH: usize = 32;
 
-/// How long nobody is let in after there was no room for one.
-const REST: Duration = Duration::from_secs(1);
+/// The pause before the next client is accepted after there was no room for one.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// The socket and its clients. The socket's file goes when this is dropped.
 pub(crate) struct Server {
@@ -50,10 +50,10 @@ pub(crate) struct Server {
     connections: Vec<Connection>,
     last_call: CallId,
     calls: VecDeque<(CallId, Method)>,
-    /// Whose clients have gone before they were answered.
+    /// Calls whose clients have disconnected before they were answered.
     disconnected: Vec<CallId>,
-    /// Nobody is let in until then.
-    rests_until: Option<Time>,
+    /// No client is accepted before that.
+    paused_until: Option<Time>,
     /// `None` if the file cannot be watched.
     removal: Option<RemovalWatch>,
     /// The file is gone and could not be made again yet.
@@ -68,7 +68,7 @@ pub(crate) struct SavedServer {
     file: SavedPath,
     connections: Vec<SavedConnection>,
     last_call: CallId,
-    rests_until: Option<Time>,
+    paused_until: Option<Time>,
 }
 
 impl Server {
@@ -84,7 +84,7 @@ impl Server {
             last_call: 0,
             calls: VecDeque::new(),
             disconnected: Vec::new(),
-            rests_until: None,
+            paused_until: None,
             removal: RemovalWatch::new(),
             retry: None,
         };
@@ -92,14 +92,14 @@ impl Server {
         Ok(server)
     }
 
-    /// For the next program in this process: nobody's call is lost.
+    /// For the next program in this process. No call is lost.
     pub(crate) fn save(&self, fds: &mut FdSet) -> SavedServer {
         SavedServer {
             listener: fds.keep(&self.listener),
             file: self.file.save(),
             connections: self.connections.iter().map(|c| c.save(fds)).collect(),
             last_call: self.last_call,
-            rests_until: self.rests_until,
+            paused_until: self.paused_until,
         }
     }
 
@@ -114,7 +114,7 @@ impl Server {
             last_call: saved.last_call,
             calls: VecDeque::new(),
             disconnected: Vec::new(),
-            rests_until: saved.rests_until,
+            paused_until: saved.paused_until,
             removal: RemovalWatch::new(),
             retry: None,
         };
@@ -122,9 +122,9 @@ impl Server {
         Ok(server)
     }
 
-    /// What is to be waited for, and with which of poll(2)'s events.
+    /// The descriptors to poll, and the events of poll(2) to poll them for.
     pub(crate) fn fds(&self) -> impl Iterator<Item = (BorrowedFd<'_>, PollFlags)> {
-        let listens = match self.rests_until {
+        let listens = match self.paused_until {
             None => PollFlags::POLLIN,
             Some(_) => PollFlags::empty(),
         };
@@ -145,7 +145,7 @@ impl Server {
             true => Some(Time::ZERO),
             false => {
                 let retry = self.retry.as_ref().map(|retry| retry.at);
-                self.rests_until.into_iter().chain(retry).min()
+                self.paused_until.into_iter().chain(retry).min()
             }
         }
     }
@@ -159,13 +159,13 @@ impl Server {
             client.has_news(flags);
         }
         self.attend();
-        self.rests_until = self.rests_until.filter(|until| *until > now);
+        self.paused_until = self.paused_until.filter(|until| *until > now);
         if arrivals.contains(PollFlags::POLLIN) {
-            self.let_in(now);
+            self.accept_clients(now);
         }
     }
 
-    /// The next thing that somebody wants.
+    /// The next call of a client.
     pub(crate) fn next_call(&mut self) -> Option<(CallId, Method)> {
         let (call, method) = self.calls.pop_front()?;
         if let Some(client) = self.client(call) {
@@ -174,12 +174,12 @@ impl Server {
         Some((call, method))
     }
 
-    /// The calls that nobody wants to be answered any more, for their clients have gone.
+    /// The calls whose clients have disconnected before they were answered.
     pub(crate) fn take_disconnected(&mut self) -> Vec<CallId> {
         std::mem::take(&mut self.disconnected)
     }
 
-    /// One of several replies, for who wants several.
+    /// One of several replies, if the client has asked for several.
     pub(crate) fn progress(&mut self, call: CallId, parameters: &impl Serialize) {
         if let Some(client) = self.client(call).filter(|client| client.wants_more()) {
             client.send(&varlink::reply(parameters, true));
@@ -223,14 +223,15 @@ impl Server {
         self.connections.iter_mut().find(|c| c.call() == Some(call))
     }
 
-    /// Takes in a call of each client that has made one, and drops who has gone or is to go.
+    /// Takes in a call of each client that has made one, and drops the clients that have disconnected or are to be
+    /// disconnected.
     fn attend(&mut self) {
         let mut connections = std::mem::take(&mut self.connections);
         connections.retain_mut(|client| self.attend_to(client));
         self.connections = connections;
     }
 
-    /// Says whether there is anything left to do for this one.
+    /// Returns whether the client stays.
     fn attend_to(&mut self, client: &mut Connection) -> bool {
         if let Some(call) = client.next_call() {
             self.last_call += 1;
@@ -243,60 +244,57 @@ impl Server {
         !over
     }
 
-    fn let_in(&mut self, now: Time) {
+    fn accept_clients(&mut self, now: Time) {
         for _ in 0..BATCH {
             match self.listener.accept() {
-                Ok((client, _)) => self.welcome(client),
+                Ok((client, _)) => self.accept(client),
                 Err(e) if would_block(&e) => return,
                 Err(e) if e.kind() == io::ErrorKind::ConnectionAborted => {}
-                // Without a descriptor it fails even if nobody waits.
-                Err(_) if !self.somebody_waits() => return,
-                // A client that wants nothing gives its own.
+                // Without a free descriptor accept(2) fails even if no client waits.
+                Err(_) if !self.has_pending() => return,
+                // An idle client makes room.
                 Err(_) if self.evict_idle() => {}
                 Err(e) => {
-                    tracing::warn!("failed to let a client in: {}", DisplayIoError(&e));
-                    self.rests_until = Some(now.saturating_add(REST));
+                    tracing::warn!("failed to accept a client: {}", DisplayIoError(&e));
+                    self.paused_until = Some(now.saturating_add(PAUSE));
                     return;
                 }
             }
         }
     }
 
-    fn somebody_waits(&self) -> bool {
+    fn has_pending(&self) -> bool {
         let mut fds = [PollFd::new(self.listener.as_fd(), PollFlags::POLLIN)];
         !matches!(poll(&mut fds, PollTimeout::ZERO), Ok(0))
     }
 
-    fn welcome(&mut self, client: UnixStream) {
+    fn accept(&mut self, client: UnixStream) {
         let user = getsockopt(&client, sockopt::PeerCredentials).map(|peer| peer.uid());
         match user {
             Ok(user) if user == 0 || user == geteuid().as_raw() => {}
             Ok(user) => return tracing::warn!("turned away a client of another user, {user}"),
             Err(errno) => {
                 let why = why(errno);
-                return tracing::warn!(
-                    "turned away a client, who cannot be told from others: {why}"
-                );
+                return tracing::warn!("turned away a client whose user is unknown: {why}");
             }
         }
         let moved = client.set_nonblocking(true);
         let client = match moved.and_then(|()| sys::fd::move_above(client.into(), self.min_fd)) {
             Ok(client) => client,
-            Err(e) => return tracing::warn!("failed to let a client in: {}", DisplayIoError(&e)),
+            Err(e) => return tracing::warn!("failed to accept a client: {}", DisplayIoError(&e)),
         };
-        if self.connections.len() >= MOST && !self.evict_idle() {
-            return tracing::warn!("turned away a client: {MOST} are waiting for answers");
+        if self.connections.len() >= MAX_CLIENTS && !self.evict_idle() {
+            return tracing::warn!("turned away a client: {MAX_CLIENTS} are waiting for answers");
         }
         let mut client = Connection::new(client.into());
-        // Most have said what they want before they are let in.
+        // Most clients have sent their call before they are accepted.
         client.has_news(PollFlags::POLLIN);
         if self.attend_to(&mut client) {
             self.connections.push(client);
         }
     }
 
-    /// Drops the first client that wants nothing; else the first that is not being answered, for it
-    /// does not read what it has been answered.
+    /// Drops the first idle client; else the first whose answer is complete but not read.
     fn evict_idle(&mut self) -> bool {
         let first = |which: fn(&Connection) -> bool| self.connections.iter().position(which);
         let idle = first(Connection::wants_nothing).or_else(|| first(|c| c.call().is_none()));
