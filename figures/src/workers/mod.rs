@@ -25,9 +25,9 @@ use crate::proc;
 pub(crate) enum Role {
     /// Answers each connection with a line, and is gone at TERM: [`worker`].
     Answers,
-    /// Answers requests by HTTP, and takes a while to start: [`serves`].
+    /// Answers requests by HTTP, and takes a while to start: [`serves()`].
     Serves,
-    /// Answers each connection with a line, and drains until its clients have gone: [`drains`].
+    /// Answers each connection with a line, and drains until its clients have gone: [`drains()`].
     Drains,
 }
 
