@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::Mode;
+use nix::unistd::{dup2_stderr, dup2_stdout};
 use serde::{Deserialize, Serialize};
 
 use super::safe_open;
@@ -235,8 +236,8 @@ impl LogFile {
 }
 
 fn redirect_output(to: impl AsFd) -> io::Result<()> {
-    sys::fd::redirect(&to, libc::STDOUT_FILENO)?;
-    sys::fd::redirect(&to, libc::STDERR_FILENO)
+    dup2_stdout(&to)?;
+    Ok(dup2_stderr(&to)?)
 }
 
 impl LogCommand {
@@ -329,8 +330,8 @@ impl LogCommand {
         // Without a writer the command sees the end of its input. What we write to is opened anew from
         // standard error, so that has to be another one first.
         let [out, err] = &self.outer;
-        let _ = sys::fd::redirect(out, libc::STDOUT_FILENO);
-        let _ = sys::fd::redirect(err, libc::STDERR_FILENO);
+        let _ = dup2_stdout(out);
+        let _ = dup2_stderr(err);
         log::to_stderr(libc::STDERR_FILENO + 1); // the sockets have gone
         if let Some(Ok(command)) = self.child.map(PidFd::open) {
             let mut fds = [PollFd::new(command.as_fd(), PollFlags::POLLIN)];

@@ -12,9 +12,9 @@ use nix::sys::stat::Mode;
 use super::{Identity, safe_open};
 use crate::error::Error;
 use crate::sys;
-use crate::sys::fd::Lock;
 use crate::sys::reexec::FdSet;
 use crate::types::Pid;
+use rustix::fs::FlockOperation;
 
 /// How often a locked file is tried again: `--stop` and `--restart` hold the lock of a stale file
 /// for the moment it takes to see that it is stale.
@@ -52,7 +52,8 @@ impl PidFile {
             let file = safe_open::open(path, OFlag::O_RDWR, Some(mode)).and_then(regular);
             let file = sys::fd::move_above(file.map_err(error)?.into(), min_fd).map_err(error)?;
             let file = File::from(file);
-            let locked = sys::fd::try_lock(&file, Lock::Exclusive).map_err(error)?;
+            let locked = sys::fd::try_lock(&file, FlockOperation::NonBlockingLockExclusive)
+                .map_err(error)?;
             // A supervisor that ended just now may have removed the file we opened.
             if locked && Identity::of(&file) == Identity::behind(path) {
                 break file;
@@ -130,7 +131,8 @@ fn disconnect(path: &Path) {
         return;
     };
     let is_empty = file.metadata().is_ok_and(|meta| meta.len() == 0);
-    let locked = is_empty && sys::fd::try_lock(&file, Lock::Exclusive).unwrap_or(false);
+    let locked = is_empty
+        && sys::fd::try_lock(&file, FlockOperation::NonBlockingLockExclusive).unwrap_or(false);
     if locked && Identity::of(&file) == Identity::behind(path) {
         let _ = fs::remove_file(path);
     }
@@ -176,7 +178,7 @@ pub(crate) struct Held {
 pub(crate) fn read_holder(path: &Path) -> io::Result<Holder> {
     let found = safe_open::find(path, OFlag::O_RDONLY, None)?;
     let file = regular(found.file)?;
-    if sys::fd::try_lock(&file, Lock::Shared)? {
+    if sys::fd::try_lock(&file, FlockOperation::NonBlockingLockShared)? {
         return Ok(Holder::None);
     }
     // Read after the lock was seen: before it is taken the file may say anything.

@@ -18,8 +18,8 @@ use nix::unistd::geteuid;
 use super::Identity;
 use crate::machine::Generation;
 use crate::sys;
-use crate::sys::fd::Lock;
 use crate::types::Pid;
+use rustix::fs::FlockOperation;
 
 /// More is no status file of ours, in bytes: some thousand workers.
 const LONGEST: u64 = 32 << 10;
@@ -71,7 +71,7 @@ impl StaleStatus {
         if entries.is_empty() {
             return Ok(None);
         }
-        let locked = sys::fd::try_lock(&file, Lock::Exclusive)?;
+        let locked = sys::fd::try_lock(&file, FlockOperation::NonBlockingLockExclusive)?;
         // The supervisor that had the lock may have replaced it since it was opened.
         if !locked || Identity::of(&file) != Identity::at(path) {
             return Err(io::Error::other("a running supervisor keeps it"));

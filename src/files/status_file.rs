@@ -15,9 +15,9 @@ use super::{Identity, safe_open};
 use crate::error::Error;
 use crate::machine::Generation;
 use crate::sys;
-use crate::sys::fd::Lock;
 use crate::sys::reexec::FdSet;
 use crate::types::Pid;
+use rustix::fs::FlockOperation;
 
 /// The status file, replaced as a whole at every change, so that readers never see half of it.
 pub(crate) struct StatusFile {
@@ -79,7 +79,7 @@ impl StatusFile {
         }
         let (file, temporary) = self.write_temporary(&lines)?;
         // Held for our life: a supervisor that is started with the same file leaves our workers alone.
-        let _ = sys::fd::try_lock(&file, Lock::Exclusive);
+        let _ = sys::fd::try_lock(&file, FlockOperation::NonBlockingLockExclusive);
         if let Err(error) = fs::rename(&temporary, &self.path) {
             let _ = fs::remove_file(&temporary);
             return Err(error);

@@ -124,7 +124,7 @@ fn standard_input() -> Option<Inherited> {
     }
     let fd = sys::fd::dup_above(&stdin, FIRST_FD).ok()?;
     let endpoint = Endpoint::of(&fd).ok()?;
-    sys::fd::redirect(std::fs::File::open("/dev/null").ok()?, libc::STDIN_FILENO).ok()?;
+    nix::unistd::dup2_stdin(std::fs::File::open("/dev/null").ok()?).ok()?;
     Some(Inherited {
         fd,
         name: OsString::from("stdin"),

@@ -179,7 +179,7 @@ fn finish_daemon(sockets: &Sockets, notifier: &mut Notifier) -> Result<(), Error
         return Ok(());
     }
     let null = std::fs::File::open("/dev/null");
-    null.and_then(|null| sys::fd::redirect(null, libc::STDIN_FILENO))
+    null.and_then(|null| Ok(nix::unistd::dup2_stdin(null)?))
         .map_err(|source| Error::System {
             action: "open /dev/null",
             source,

@@ -6,6 +6,10 @@ use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::unistd::dup3_raw;
+use rustix::fs::{FlockOperation, OFlags, flock};
+use rustix::io::{DupFlags, retry_on_intr};
 
 /// The metadata of an open file, fstat(2). Sizes and inode numbers have 64 bits on 32-bit machines, too.
 pub(crate) fn metadata(fd: &impl AsFd) -> io::Result<Metadata> {
@@ -69,18 +73,13 @@ pub(crate) fn dup_to(fd: OwnedFd, number: RawFd) -> io::Result<OwnedFd> {
     if fd.as_raw_fd() == number {
         return Ok(fd);
     }
-    // SAFETY: `fd` is open, and the call accesses no memory.
-    let moved = Errno::result(unsafe { libc::dup3(fd.as_raw_fd(), number, libc::O_CLOEXEC) })?;
-    // SAFETY: dup3 has just opened it, and no other value owns the number, as the caller ensures.
-    Ok(unsafe { OwnedFd::from_raw_fd(moved) })
+    // SAFETY: no other value owns the number, as the caller ensures.
+    Ok(unsafe { dup3_raw(fd, number, OFlag::O_CLOEXEC) }?)
 }
 
 /// Puts `new` on the number of `old`, which is closed; close-on-exec, dup3(2).
 pub(crate) fn replace(new: OwnedFd, old: &mut OwnedFd) -> io::Result<()> {
-    let number = old.as_raw_fd();
-    // SAFETY: both are open, and `old` still owns its number afterwards.
-    Errno::result(unsafe { libc::dup3(new.as_raw_fd(), number, libc::O_CLOEXEC) })?;
-    Ok(())
+    Ok(rustix::io::dup3(new, old, DupFlags::CLOEXEC)?)
 }
 
 /// Whether a descriptor is open on this number.
@@ -106,24 +105,12 @@ pub(crate) fn adopt(number: RawFd) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
-/// Makes standard stream `number` (0, 1 or 2) refer to the same open file as `fd`, dup2(2). The stream stays
-/// open across exec.
-pub(crate) fn redirect(fd: impl AsFd, number: RawFd) -> io::Result<()> {
-    // SAFETY: no value owns the standard streams; std writes to them by number.
-    Errno::result(unsafe { libc::dup2(fd.as_fd().as_raw_fd(), number) })?;
-    Ok(())
-}
-
 /// Duplicates a descriptor onto the lowest free number that is `min_fd` or higher, close-on-exec, fcntl(2).
 ///
 /// # Errors
 /// EINVAL if `min_fd` is beyond the limit of open files.
 pub(crate) fn dup_above(fd: impl AsFd, min_fd: RawFd) -> io::Result<OwnedFd> {
-    let fd = fd.as_fd().as_raw_fd();
-    // SAFETY: `fd` is open during the call, which accesses no memory.
-    let new = Errno::result(unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, min_fd) })?;
-    // SAFETY: fcntl has just opened it.
-    Ok(unsafe { OwnedFd::from_raw_fd(new) })
+    Ok(rustix::io::fcntl_dupfd_cloexec(fd, min_fd)?)
 }
 
 /// Duplicates the descriptor of this number onto the lowest free one, close-on-exec, fcntl(2).
@@ -149,49 +136,27 @@ pub(crate) fn move_above(fd: OwnedFd, min_fd: RawFd) -> io::Result<OwnedFd> {
     }
 }
 
-/// The two kinds of lock of flock(2).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Lock {
-    Shared,
-    Exclusive,
-}
-
 /// Locks a file without waiting, flock(2). Returns whether it is locked now. The lock ends when the last
 /// descriptor of this open file description is closed.
-pub(crate) fn try_lock(file: impl AsFd, lock: Lock) -> io::Result<bool> {
-    let operation = match lock {
-        Lock::Shared => libc::LOCK_SH,
-        Lock::Exclusive => libc::LOCK_EX,
-    };
-    let fd = file.as_fd().as_raw_fd();
-    loop {
-        // SAFETY: accesses no memory.
-        match Errno::result(unsafe { libc::flock(fd, operation | libc::LOCK_NB) }) {
-            Ok(_) => return Ok(true),
-            Err(Errno::EWOULDBLOCK) => return Ok(false),
-            Err(Errno::EINTR) => {}
-            Err(errno) => return Err(errno.into()),
-        }
+pub(crate) fn try_lock(file: impl AsFd, lock: FlockOperation) -> io::Result<bool> {
+    match retry_on_intr(|| flock(&file, lock)) {
+        Ok(()) => Ok(true),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(false),
+        Err(errno) => Err(errno.into()),
     }
 }
 
 /// Clears O_NONBLOCK, fcntl(2). The flag belongs to the open file description, which must not be shared with
 /// other processes.
 pub(crate) fn set_blocking(file: impl AsFd) -> io::Result<()> {
-    let fd = file.as_fd().as_raw_fd();
-    // SAFETY: accesses no memory.
-    let flags = Errno::result(unsafe { libc::fcntl(fd, libc::F_GETFL) })?;
-    // SAFETY: as above.
-    Errno::result(unsafe { libc::fcntl(fd, libc::F_SETFL, flags & !libc::O_NONBLOCK) })?;
-    Ok(())
+    let flags = rustix::fs::fcntl_getfl(&file)?;
+    Ok(rustix::fs::fcntl_setfl(&file, flags - OFlags::NONBLOCK)?)
 }
 
 /// Calls listen(2) with any backlog; the kernel limits it to net.core.somaxconn.
 pub(crate) fn listen(socket: impl AsFd, backlog: u32) -> io::Result<()> {
-    let backlog = libc::c_int::try_from(backlog).unwrap_or(libc::c_int::MAX);
-    // SAFETY: accesses no memory.
-    Errno::result(unsafe { libc::listen(socket.as_fd().as_raw_fd(), backlog) })?;
-    Ok(())
+    let backlog = i32::try_from(backlog).unwrap_or(i32::MAX);
+    Ok(rustix::net::listen(socket, backlog)?)
 }
 
 #[cfg(test)]

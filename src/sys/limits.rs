@@ -8,6 +8,8 @@
 use std::os::fd::RawFd;
 use std::sync::OnceLock;
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
 /// The number of descriptors that the supervisor needs for itself, without notification sockets, and that
 /// a program needs to start.
 pub(crate) const RESERVED_FDS: RawFd = 16;
@@ -109,35 +111,25 @@ impl Raised {
     }
 }
 
-/// A struct rlimit. The size of its numbers differs between machines.
 struct Limit {
     soft: u64,
     hard: u64,
 }
 
-#[allow(clippy::useless_conversion)] // not on machines of 32 bits
+#[allow(clippy::useless_conversion)] // `rlim_t` has 32 bits on some machines
 fn get() -> Option<Limit> {
-    let mut limit = libc::rlimit {
-        rlim_cur: 0,
-        rlim_max: 0,
-    };
-    // SAFETY: writes to our structure.
-    let got = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) };
-    (got == 0).then(|| Limit {
-        soft: limit.rlim_cur.into(),
-        hard: limit.rlim_max.into(),
-    })
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).ok()?;
+    let (soft, hard) = (soft.into(), hard.into());
+    Some(Limit { soft, hard })
 }
 
 /// Returns whether the kernel allowed it.
-#[allow(clippy::useless_conversion, irrefutable_let_patterns)] // not on machines of 32 bits
+#[allow(clippy::useless_conversion, irrefutable_let_patterns)] // `rlim_t` has 32 bits on some machines
 fn set(limit: &Limit) -> bool {
-    let (Ok(rlim_cur), Ok(rlim_max)) = (limit.soft.try_into(), limit.hard.try_into()) else {
+    let (Ok(soft), Ok(hard)) = (limit.soft.try_into(), limit.hard.try_into()) else {
         return false;
     };
-    let limit = libc::rlimit { rlim_cur, rlim_max };
-    // SAFETY: reads our structure.
-    unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) == 0 }
+    setrlimit(Resource::RLIMIT_NOFILE, soft, hard).is_ok()
 }
 
 #[cfg(test)]

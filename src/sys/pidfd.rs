@@ -2,12 +2,14 @@
 //! got the same pid later.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::ptr;
 use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use rustix::process::{PidfdFlags, PidfdGetfdFlags};
 
 use crate::types::{Pid, Signal};
 
@@ -20,10 +22,11 @@ impl PidFd {
     /// # Errors
     /// Those of pidfd_open(2): ESRCH if no process has the pid.
     pub(crate) fn open(pid: Pid) -> io::Result<PidFd> {
-        // SAFETY: accesses no memory.
-        let fd = Errno::result(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })?;
-        // SAFETY: the kernel has just opened it (always close-on-exec).
-        Ok(PidFd(unsafe { OwnedFd::from_raw_fd(fd as RawFd) }))
+        let pid = rustix::process::Pid::from_raw(pid).ok_or(Errno::ESRCH)?;
+        Ok(PidFd(rustix::process::pidfd_open(
+            pid,
+            PidfdFlags::empty(),
+        )?))
     }
 
     /// Sends a signal to the process, pidfd_send_signal(2).
@@ -45,12 +48,11 @@ impl PidFd {
     /// EBADF if the number is not open in the process, ESRCH if the process has ended, EPERM if this process
     /// may not trace it.
     pub(crate) fn duplicate_fd(&self, number: RawFd) -> io::Result<OwnedFd> {
-        let pidfd = self.0.as_raw_fd();
-        // SAFETY: accesses no memory of this process.
-        let fd = unsafe { libc::syscall(libc::SYS_pidfd_getfd, pidfd, number, 0) };
-        let fd = Errno::result(fd)?;
-        // SAFETY: the kernel has just opened it (always close-on-exec).
-        Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
+        Ok(rustix::process::pidfd_getfd(
+            &self.0,
+            number,
+            PidfdGetfdFlags::empty(),
+        )?)
     }
 
     /// Moves the descriptor to `min_fd` or higher.

@@ -7,6 +7,8 @@ mod spawn;
 pub(crate) use spawn::{ChildError, ChildStep, Program, spawn};
 
 use nix::errno::Errno;
+use rustix::io::retry_on_intr;
+use rustix::process::WaitOptions;
 
 use crate::types::{Pid, Signal};
 
@@ -14,16 +16,9 @@ use crate::types::{Pid, Signal};
 ///
 /// The log has the raw status. nix's `waitpid` fails for a child that was killed by a real-time signal.
 pub(crate) fn next_dead_child() -> Option<(Pid, i32)> {
-    let mut status = 0;
-    loop {
-        // SAFETY: writes to `status`, which outlives the call.
-        match unsafe { libc::waitpid(-1, &mut status, libc::WNOHANG) } {
-            0 => return None,
-            pid if pid > 0 => return Some((pid, status)),
-            _ if Errno::last() == Errno::EINTR => {}
-            _ => return None, // ECHILD: there are no children
-        }
-    }
+    let ended = retry_on_intr(|| rustix::process::wait(WaitOptions::NOHANG));
+    let (pid, status) = ended.ok()??; // ECHILD: there are no children
+    Some((pid.as_raw_pid(), status.as_raw()))
 }
 
 /// Sends a signal to a child that has not been reaped, kill(2). Not nix's `kill`, which has no real-time

@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use rustix::io::retry_on_intr;
+use rustix::process::WaitOptions;
 
 use super::execvp::Search;
 use super::kill;
@@ -311,6 +313,6 @@ fn read_fully(from: &OwnedFd, buffer: &mut [u8]) -> usize {
 
 /// Waits for the end of a child that has reported an error.
 fn reap(pid: Pid) {
-    // SAFETY: a null status pointer is allowed.
-    while unsafe { libc::waitpid(pid, ptr::null_mut(), 0) } < 0 && Errno::last() == Errno::EINTR {}
+    let pid = rustix::process::Pid::from_raw(pid);
+    let _ = retry_on_intr(|| rustix::process::waitpid(pid, WaitOptions::empty()));
 }
