@@ -27,6 +27,9 @@ pub use upgrade::{Upgrade, upgrade};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use crate::error::Error;
+use crate::types::{Pid, Seconds};
+
 /// How to reach a supervisor.
 #[derive(Debug, Clone)]
 pub enum ControlAddress {
@@ -62,3 +65,17 @@ impl Deadline {
 
 /// The longest single wait of a command without a time-out.
 const LONG: Duration = Duration::from_secs(3600);
+
+/// Logs the line of Server::Starter.
+fn announce_stop(supervisor: Pid) {
+    let own = std::process::id();
+    tracing::info!("stop_server (pid:{own}) stopping now (pid:{supervisor})...");
+}
+
+/// The error of a stop whose workers have not left in time.
+fn stop_timed_out(timeout: Option<Duration>, supervisor: Pid) -> Error {
+    let waited = Seconds(timeout.unwrap_or_default());
+    Error::TimedOut(format!(
+        "after {waited} s the supervisor (pid:{supervisor}) is still waiting for its workers"
+    ))
+}

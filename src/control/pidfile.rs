@@ -7,8 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
 
-use super::stop::{announce, timed_out as stop_timed_out};
-use super::{Deadline, LONG, Restart};
+use super::{Deadline, LONG, Restart, announce_stop, stop_timed_out};
 use crate::error::{DisplayIoError, Error};
 use crate::files::{Held, Holder, read_holder, read_status};
 use crate::machine::{Generation, Until};
@@ -85,7 +84,7 @@ fn restart_timed_out(request: &Restart, replaced: bool) -> Error {
 pub(super) fn stop(pid_file: &Path, timeout: Option<Duration>) -> Result<(), Error> {
     let deadline = Deadline::after(timeout);
     let target = Target::find(pid_file)?;
-    announce(target.pid);
+    announce_stop(target.pid);
     target.signal(Signal::TERM)?;
     while let Some(timeout) = deadline.slice(LONG) {
         if target.ends_within(timeout) {

@@ -5,10 +5,9 @@ use std::time::Duration;
 use serde_json::Map;
 
 use super::client::{Client, Next};
-use super::{ControlAddress, Deadline, LONG, pidfile};
+use super::{ControlAddress, Deadline, LONG, announce_stop, pidfile, stop_timed_out};
 use crate::error::Error;
 use crate::sys::pidfd::PidFd;
-use crate::types::{Pid, Seconds};
 
 /// A request to end.
 #[derive(Debug, Clone)]
@@ -34,11 +33,11 @@ pub fn stop(request: &Stop) -> Result<(), Error> {
     let pid = client.supervisor();
     // Opened before the call: its pid cannot be recycled after that.
     let process = pid.and_then(|pid| PidFd::open(pid).ok());
-    announce(pid.unwrap_or_default());
+    announce_stop(pid.unwrap_or_default());
     client.call("Stop", Map::new(), true)?;
     loop {
         let Some(timeout) = deadline.slice(LONG) else {
-            return Err(timed_out(request.timeout, pid.unwrap_or_default()));
+            return Err(stop_timed_out(request.timeout, pid.unwrap_or_default()));
         };
         match client.next(timeout)? {
             Next::Results(..) | Next::Nothing | Next::Failure(_) => {}
@@ -50,22 +49,9 @@ pub fn stop(request: &Stop) -> Result<(), Error> {
     if let Some(process) = process {
         while !process.ends_within(deadline.slice(LONG).unwrap_or_default()) {
             if deadline.slice(LONG).is_none() {
-                return Err(timed_out(request.timeout, pid.unwrap_or_default()));
+                return Err(stop_timed_out(request.timeout, pid.unwrap_or_default()));
             }
         }
     }
     Ok(())
-}
-
-/// Logs the line of Server::Starter.
-pub(super) fn announce(supervisor: Pid) {
-    let own = std::process::id();
-    tracing::info!("stop_server (pid:{own}) stopping now (pid:{supervisor})...");
-}
-
-pub(super) fn timed_out(timeout: Option<Duration>, supervisor: Pid) -> Error {
-    let waited = Seconds(timeout.unwrap_or_default());
-    Error::TimedOut(format!(
-        "after {waited} s the supervisor (pid:{supervisor}) is still waiting for its workers"
-    ))
 }

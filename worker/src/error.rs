@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::os::fd::RawFd;
 use std::{error, fmt, io, process};
 
-use crate::socket::Kind;
+use crate::kind::Kind;
 
 /// Why the sockets cannot be taken. The message names the variable, the entry or the descriptor, and
 /// says what to do. Print it and exit with a code other than 0: the supervisor then keeps the

@@ -65,6 +65,7 @@ mod error;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;
+mod kind;
 mod listen_fds;
 mod listeners;
 pub mod notify;
@@ -81,10 +82,11 @@ use std::net::ToSocketAddrs;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 pub use error::{EntryError, Error};
+pub use kind::Kind;
 use listen_fds::{Passed, Variables};
 pub use listeners::{Listener, Listeners};
 pub use seqpacket::UnixSeqpacketListener;
-pub use socket::{Kind, Socket};
+pub use socket::Socket;
 pub use stop::{Signal, Stop};
 #[cfg(feature = "tokio")]
 pub use with_tokio::IntoTokio;

@@ -9,9 +9,10 @@ use std::{slice, vec};
 
 use crate::environment::{self, Entry};
 use crate::error::{EntryError, Error};
+use crate::kind::Kind;
 use crate::listen_fds::ListenFds;
 use crate::seqpacket::UnixSeqpacketListener;
-use crate::socket::{Accepts, Kind, Socket};
+use crate::socket::{Accepts, Socket};
 use crate::sys::claim::claim;
 
 /// The sockets of this worker, in the order of `SERVER_STARTER_PORT`, or in the order of their

@@ -1,7 +1,6 @@
 //! [`Socket`]: a descriptor with the type that std has for its kind of socket.
 
 use std::ffi::{OsStr, OsString};
-use std::fmt;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd};
 use std::os::linux::net::SocketAddrExt;
@@ -14,6 +13,7 @@ use nix::sys::socket::{
 };
 
 use crate::error::{EntryError, Error};
+use crate::kind::Kind;
 use crate::seqpacket::UnixSeqpacketListener;
 
 /// A socket with the type that std has for its kind. The kind is the address family of
@@ -47,28 +47,6 @@ pub enum Socket {
     /// (`Accept=yes`), a FIFO, a message queue, a file. If only `SERVER_STARTER_PORT` lists it, it is
     /// a socket of another family or type.
     Other(OwnedFd),
-}
-
-/// The kinds of [`Socket`]. `Display` gives the kind in words.
-///
-/// ```
-/// assert_eq!(server_starter_worker::Kind::Udp.to_string(), "UDP socket");
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Kind {
-    /// [`Socket::Tcp`]
-    Tcp,
-    /// [`Socket::Udp`]
-    Udp,
-    /// [`Socket::Unix`]
-    Unix,
-    /// [`Socket::UnixDatagram`]
-    UnixDatagram,
-    /// [`Socket::UnixSeqpacket`]
-    UnixSeqpacket,
-    /// [`Socket::Other`]
-    Other,
 }
 
 /// Which descriptors the variable that lists them allows.
@@ -182,19 +160,6 @@ impl Socket {
                 Self::UnixSeqpacket(UnixSeqpacketListener::from_listening(fd))
             }
             _ => Self::Other(fd),
-        })
-    }
-}
-
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Tcp => "TCP listener",
-            Self::Udp => "UDP socket",
-            Self::Unix => "unix stream listener",
-            Self::UnixDatagram => "unix datagram socket",
-            Self::UnixSeqpacket => "unix seqpacket listener",
-            Self::Other => "other descriptor",
         })
     }
 }
