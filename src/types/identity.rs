@@ -1,27 +1,27 @@
-//! Users and groups, as people write them: by name or by number, passwd(5), group(5).
+//! Users and groups as they are written in options, by name or number, passwd(5) and group(5).
 
 use std::ffi::{CString, OsString};
 use std::path::PathBuf;
 
 use nix::unistd::{Gid, Group, Uid, User, getgrouplist};
 
-/// Who a worker is to be.
+/// The user and groups that a worker runs as, credentials(7).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
-    /// Its user.
+    /// The user id.
     pub user: u32,
-    /// Its group.
+    /// The group id.
     pub group: u32,
-    /// All its groups, credentials(7).
+    /// The supplementary group ids.
     pub groups: Vec<u32>,
-    /// The user as the system knows it; none for a bare number.
+    /// The entry of the user in passwd(5); `None` if there is none, or no user was named.
     pub account: Option<Account>,
 }
 
-/// What belongs to a user with a name.
+/// An entry of passwd(5).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Account {
-    /// The name.
+    /// The name of the user.
     pub name: OsString,
     /// The home directory.
     pub home: PathBuf,
@@ -30,88 +30,92 @@ pub struct Account {
 }
 
 impl Identity {
-    /// The identity that `--user` and `--group` ask for; none if neither is given. A user comes with
-    /// its groups, of which `group` replaces the first; without a user, only the group changes.
+    /// The identity for `--user` and `--group`; `None` if neither is given. A user comes with its groups, of
+    /// which `group` replaces the primary one. Without a user, only the group changes.
     ///
     /// # Errors
-    /// There is no such user or group, or they cannot be looked up; a number that is no user's has
-    /// no group of its own. A sentence fragment that names it.
+    /// There is no such user or group, or it cannot be looked up; or `user` is a number without an entry in
+    /// passwd(5), and `group` is missing. A sentence fragment that names the option.
     pub fn find(user: Option<&str>, group: Option<&str>) -> Result<Option<Identity>, String> {
         let group = group
             .map(|group| find_group(group).map_err(|why| format!("--group={group}: {why}")))
             .transpose()?;
-        let Some(user) = user else {
-            return Ok(group.map(|group| Identity {
-                user: Uid::effective().as_raw(),
-                group,
-                groups: vec![group],
-                account: None,
-            }));
-        };
-        // A name by its own entry: another one may have the same number.
+        match user {
+            Some(user) => Identity::of_user(user, group).map(Some),
+            None => Ok(group.map(|group| Identity::bare(Uid::effective().as_raw(), group))),
+        }
+    }
+
+    fn of_user(user: &str, group: Option<u32>) -> Result<Identity, String> {
+        // Only a number is looked up by number: two names may have the same one.
         let number = user.parse().ok();
         let looked_up = match number {
             Some(number) => User::from_uid(Uid::from_raw(number)),
             None => User::from_name(user),
         };
-        let known = match (looked_up, number) {
-            (Ok(None), Some(number)) => {
-                let group = group.ok_or_else(|| {
-                    format!("--user={user}: no user has this number, so --group is needed as well")
-                })?;
-                return Ok(Some(Identity {
-                    user: number,
-                    group,
-                    groups: vec![group],
-                    account: None,
-                }));
-            }
-            (looked_up, _) => {
-                found(looked_up, "user").map_err(|why| format!("--user={user}: {why}"))?
-            }
-        };
-        let group = group.unwrap_or(known.gid.as_raw());
-        let name = CString::new(known.name.as_str()).unwrap_or_default();
-        let groups = getgrouplist(&name, Gid::from_raw(group))
-            .map_err(|errno| format!("--user={user}: cannot look up its groups: {errno}"))?;
-        Ok(Some(Identity {
-            user: known.uid.as_raw(),
+        if let (Ok(None), Some(number)) = (&looked_up, number) {
+            let group = group.ok_or_else(|| {
+                format!("--user={user}: no user has this number, so --group is needed as well")
+            })?;
+            return Ok(Identity::bare(number, group));
+        }
+        let entry = found(looked_up, "user").map_err(|why| format!("--user={user}: {why}"))?;
+        Identity::with_groups(entry, group)
+            .map_err(|why| format!("--user={user}: cannot look up its groups: {why}"))
+    }
+
+    fn with_groups(entry: User, group: Option<u32>) -> nix::Result<Identity> {
+        let group = group.unwrap_or(entry.gid.as_raw());
+        let name = CString::new(entry.name.as_str()).unwrap_or_default();
+        let groups = getgrouplist(&name, Gid::from_raw(group))?;
+        Ok(Identity {
+            user: entry.uid.as_raw(),
             group,
             groups: groups.into_iter().map(Gid::as_raw).collect(),
             account: Some(Account {
-                name: known.name.into(),
-                home: known.dir,
-                shell: known.shell,
+                name: entry.name.into(),
+                home: entry.dir,
+                shell: entry.shell,
             }),
-        }))
+        })
+    }
+
+    /// An identity without an entry in passwd(5).
+    fn bare(user: u32, group: u32) -> Identity {
+        Identity {
+            user,
+            group,
+            groups: vec![group],
+            account: None,
+        }
     }
 }
 
-/// The number of a user, by name or number.
+/// The id of a user, by name or number. A number is not looked up.
 ///
 /// # Errors
-/// There is no user of this name, or it cannot be looked up.
+/// There is no user of this name, or it cannot be looked up. A sentence fragment with the reason.
 pub fn find_user(user: &str) -> Result<u32, String> {
     if let Ok(number) = user.parse() {
         return Ok(number);
     }
-    found(User::from_name(user), "user").map(|known| known.uid.as_raw())
+    found(User::from_name(user), "user").map(|entry| entry.uid.as_raw())
 }
 
-/// The number of a group, by name or number.
+/// The id of a group, by name or number. A number is not looked up.
 ///
 /// # Errors
-/// There is no group of this name, or it cannot be looked up.
+/// There is no group of this name, or it cannot be looked up. A sentence fragment with the reason.
 pub fn find_group(group: &str) -> Result<u32, String> {
     if let Ok(number) = group.parse() {
         return Ok(number);
     }
-    found(Group::from_name(group), "group").map(|known| known.gid.as_raw())
+    found(Group::from_name(group), "group").map(|entry| entry.gid.as_raw())
 }
 
 fn found<T>(looked_up: nix::Result<Option<T>>, what: &str) -> Result<T, String> {
     match looked_up {
-        Ok(Some(known)) => Ok(known),
+        Ok(Some(entry)) => Ok(entry),
         Ok(None) => Err(format!("no such {what}")),
         Err(errno) => {
             let why = std::io::Error::from(errno);
@@ -125,7 +129,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_and_numbers() {
+    fn user_and_group_are_found_by_name_and_by_number() {
         assert_eq!(Identity::find(None, None), Ok(None));
         let root = Identity::find(Some("root"), None).unwrap().unwrap();
         assert_eq!((root.user, root.group), (0, 0));
@@ -138,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn what_there_is_not_is_named() {
+    fn unknown_user_or_group_is_named_in_the_error() {
         let refused = |user, group| Identity::find(user, group).unwrap_err();
         let error = refused(Some("no-such-user"), None);
         assert_eq!(error, "--user=no-such-user: no such user");

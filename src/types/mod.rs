@@ -1,4 +1,4 @@
-//! The units of the trade, as people write them: processes, users, signals, spans of time.
+//! Users, signals and times as they are written in options, and process ids.
 
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
@@ -11,5 +11,5 @@ pub(crate) use seconds::Seconds;
 pub use seconds::parse_seconds;
 pub use signal::Signal;
 
-/// A process id, as the kernel counts them.
+/// A process id; those of processes are 1 or higher.
 pub(crate) type Pid = i32;

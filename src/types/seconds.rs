@@ -1,13 +1,16 @@
-//! Spans of time as people write them: `5`, `0.2`, `300ms`, `2s`, `5m`, `1h`.
+//! Durations as they are written in options: `5`, `0.2`, `300ms`, `2s`, `5m`, `1h`.
 
 use std::fmt;
 use std::time::Duration;
 
-/// Longer than any server runs; keeps sums of times far from overflow.
+/// The longest duration, in seconds: 31 years. Sums of times cannot overflow.
 const LONGEST: f64 = 1e9;
 
-/// Reads a span: a number of seconds, fractions allowed, or a number with the unit `ms`, `s`, `m`
-/// or `h`. It must lie between 0 and a billion seconds.
+/// Parses a duration: a number of seconds, or a number with the unit `ms`, `s`, `m` or `h`. Fractions are
+/// allowed.
+///
+/// # Errors
+/// The text is not a duration, or it is longer than a billion seconds. A sentence fragment with the reason.
 pub fn parse_seconds(text: &str) -> Result<Duration, String> {
     let text = text.trim();
     let digits = text
@@ -21,7 +24,7 @@ pub fn parse_seconds(text: &str) -> Result<Duration, String> {
         "h" => 3600.0,
         _ => return Err(BAD.to_owned()),
     };
-    // Only digits and dots are left: no sign, no exponent, no "inf".
+    // `number` has only digits and dots, so it has no sign and no exponent, and is not "inf".
     let seconds = number.parse::<f64>().map_err(|_| BAD.to_owned())? * scale;
     if seconds > LONGEST {
         return Err(format!("longer than {LONGEST} seconds"));
@@ -32,7 +35,7 @@ pub fn parse_seconds(text: &str) -> Result<Duration, String> {
 const BAD: &str =
     "not a time (a number of seconds, 0 or more, or one with a unit: 300ms, 2s, 5m, 1h)";
 
-/// Prints a span as a number of seconds, as short as it goes: `5`, `0.2`.
+/// Formats a duration as a number of seconds, as short as possible: `5`, `0.2`.
 pub(crate) struct Seconds(pub(crate) Duration);
 
 impl fmt::Display for Seconds {
@@ -50,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_fractions_and_units() {
+    fn duration_is_a_number_or_fraction_with_or_without_a_unit() {
         let cases = [
             ("0", 0),
             ("1", 1000),
@@ -73,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_span_is_refused() {
+    fn text_that_is_not_a_duration_is_refused() {
         for text in [
             "",
             "s",
@@ -92,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn printed_short() {
+    fn duration_is_formatted_as_seconds_without_superfluous_digits() {
         for (millis, text) in [(5000, "5"), (200, "0.2"), (1500, "1.5"), (0, "0")] {
             assert_eq!(Seconds(Duration::from_millis(millis)).to_string(), text);
         }

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// A signal that can be sent: 1 to SIGRTMAX.
+/// A signal that can be sent, 1 to SIGRTMAX.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "i32", into = "i32")]
 pub struct Signal(i32);
@@ -44,12 +44,12 @@ impl Signal {
     /// SIGCHLD
     pub const CHLD: Signal = Signal(libc::SIGCHLD);
 
-    /// The signal's number on this machine.
+    /// The number of the signal, which differs between architectures.
     pub fn number(self) -> i32 {
         self.0
     }
 
-    /// The signal with this number, if there is one.
+    /// The signal with this number; `None` if there is none.
     pub fn from_number(number: i32) -> Option<Signal> {
         (1..=libc::SIGRTMAX())
             .contains(&number)
@@ -82,7 +82,7 @@ impl Signal {
 }
 
 impl fmt::Display for Signal {
-    /// The name without `SIG`, as in the log: `TERM`, `RTMIN+3`.
+    /// The name without `SIG`: `TERM`, `RTMIN+3`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Ok(known) = nix::sys::signal::Signal::try_from(self.0) {
             return f.write_str(known.as_str().trim_start_matches("SIG"));
@@ -90,7 +90,7 @@ impl fmt::Display for Signal {
         match self.0 - libc::SIGRTMIN() {
             0 => f.write_str("RTMIN"),
             n if n > 0 => write!(f, "RTMIN+{n}"),
-            _ => write!(f, "{}", self.0), // 32 and 33 belong to the C library
+            _ => write!(f, "{}", self.0), // 32 and 33, which the C library uses itself
         }
     }
 }
@@ -104,7 +104,7 @@ impl fmt::Debug for Signal {
 impl FromStr for Signal {
     type Err = String;
 
-    /// `TERM`, `SIGTERM`, `term`, `15` and `RTMIN+3` are all understood.
+    /// Parses a name or a number: `TERM`, `SIGTERM`, `term`, `15`, `RTMIN+3`.
     fn from_str(text: &str) -> Result<Signal, String> {
         let upper = text.trim().to_ascii_uppercase();
         let name = upper.strip_prefix("SIG").unwrap_or(&upper);
@@ -121,7 +121,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_spelling_of_a_signal() {
+    fn signal_is_a_name_in_either_case_or_a_number() {
         for text in ["TERM", "SIGTERM", "term", "sigterm", "15", " Term "] {
             assert_eq!(text.parse(), Ok(Signal::TERM), "{text}");
         }
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_signal_is_refused() {
+    fn text_that_is_not_a_signal_is_refused() {
         for text in [
             "", "SIG", "FOO", "0", "-1", "65", "99", "15.5", "RTMIN+99", "RTMAX-40", "RTMIN+-5",
         ] {
