@@ -22,24 +22,6 @@ pub fn cases(data: &[u8]) -> impl Iterator<Item = &[u8]> {
     data.split(|byte| *byte == 0x1e)
 }
 
-/// Parses a decimal number with an optional sign, as `str::parse` does. `None` if it is malformed, or
-/// does not fit 128 bits.
-pub(crate) fn integer(text: &[u8]) -> Option<i128> {
-    let (negative, digits) = match text.split_first()? {
-        (b'-', digits) => (true, digits),
-        (b'+', digits) => (false, digits),
-        _ => (false, text),
-    };
-    if digits.is_empty() {
-        return None;
-    }
-    let number = digits.iter().try_fold(0_i128, |number, byte| {
-        let digit = char::from(*byte).to_digit(10)?;
-        number.checked_mul(10)?.checked_add(digit.into())
-    })?;
-    Some(if negative { -number } else { number })
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs;

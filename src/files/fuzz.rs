@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::pid_file::{PidFile, parse};
 use super::stale_status;
 use super::status_file::{StatusFile, is_status, read_status};
-use crate::fuzzing::integer;
+use crate::types::fuzz::integer;
 
 /// A file exists at the path of the pid file or status file. A file that is not ours is not changed.
 pub fn files(data: &[u8]) {

@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use super::export::valid;
 use super::inherit::told_by;
 use super::{AddressSpec, FIRST_FD, Host, PathSpec, PortSpec};
-use crate::fuzzing::integer;
+use crate::types::fuzz::integer;
 
 /// Parses the input as `--port` and as `--path`, and makes a descriptor name of it.
 pub fn specs(data: &[u8]) {

@@ -1,4 +1,4 @@
-//! Fuzz target `values`: signals and durations, see [`crate::fuzzing`].
+//! Fuzz target `values`: signals and durations, see [`crate::fuzzing`]; and a number parser for all targets.
 
 use std::time::Duration;
 
@@ -35,4 +35,22 @@ pub fn values(data: &[u8]) {
         let written = signal.to_string();
         assert_eq!(written.parse(), Ok(signal), "{text:?}: {written}");
     }
+}
+
+/// Parses a decimal number with an optional sign, as `str::parse` does. `None` if it is malformed, or
+/// does not fit 128 bits.
+pub(crate) fn integer(text: &[u8]) -> Option<i128> {
+    let (negative, digits) = match text.split_first()? {
+        (b'-', digits) => (true, digits),
+        (b'+', digits) => (false, digits),
+        _ => (false, text),
+    };
+    if digits.is_empty() {
+        return None;
+    }
+    let number = digits.iter().try_fold(0_i128, |number, byte| {
+        let digit = char::from(*byte).to_digit(10)?;
+        number.checked_mul(10)?.checked_add(digit.into())
+    })?;
+    Some(if negative { -number } else { number })
 }

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::message::{Field, LONGEST, fields};
-use crate::fuzzing::integer;
 use crate::machine::Notification;
+use crate::types::fuzz::integer;
 
 /// Parses one datagram, and compares its fields with those of `parse_line`.
 pub fn notification(data: &[u8]) {
