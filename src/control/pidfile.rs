@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::{Deadline, LONG, Restart, announce_stop, stop_timed_out};
 use crate::error::{DisplayIoError, Error};
-use crate::files::{Held, Holder, read_holder, read_status};
+use crate::files::{Holder, LockedPidFile, read_holder, read_status};
 use crate::machine::{Generation, Until};
 use crate::sys::pidfd::PidFd;
 use crate::types::{Pid, Seconds, Signal};
@@ -163,7 +163,7 @@ impl Target {
     }
 }
 
-fn holder(pid_file: &Path) -> Result<(Pid, Held), Error> {
+fn holder(pid_file: &Path) -> Result<(Pid, LockedPidFile), Error> {
     match read_holder(pid_file) {
         Ok(Holder::Supervisor(pid, file)) => Ok((pid, file)),
         Ok(Holder::Starting) => Err(not_running(pid_file, "it is still starting")),

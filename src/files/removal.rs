@@ -1,4 +1,4 @@
-//! Noticing that something else has removed or moved a file of ours, inotify(7).
+//! Reports when another process has removed or renamed a file, inotify(7).
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
@@ -14,8 +14,7 @@ pub(crate) struct RemovalWatch {
 }
 
 impl RemovalWatch {
-    /// `None` if the system has no inotify instance left: removals are then noticed at the next HUP at the
-    /// earliest.
+    /// `None` if no inotify instance is left, inotify(7). Removals are then noticed at the next HUP.
     pub(crate) fn new() -> Option<RemovalWatch> {
         let flags = InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK;
         let inotify = Inotify::init(flags)
@@ -27,12 +26,12 @@ impl RemovalWatch {
         })
     }
 
-    /// Watches the file that has this name now. Whatever had the index before is not watched any more.
+    /// Watches the file that is at `path` now, in place of the one that had this index.
     pub(crate) fn watch(&mut self, index: usize, path: &Path) {
         let inotify = &self.inotify;
         self.files.retain(|(watch, watched)| {
             if *watched == index {
-                let _ = inotify.rm_watch(*watch); // gone already with its file
+                let _ = inotify.rm_watch(*watch); // fails if the file was removed
             }
             *watched != index
         });
@@ -47,8 +46,8 @@ impl RemovalWatch {
         }
     }
 
-    /// The indexes of the files to which something has happened since the last call. It may be nothing
-    /// but a change of their mode.
+    /// The indexes of the files that were removed, renamed, or got another mode or owner since the last
+    /// call, in ascending order.
     pub(crate) fn touched(&self) -> Vec<usize> {
         let mut touched = Vec::new();
         while let Ok(events) = self.inotify.read_events() {

@@ -1,15 +1,14 @@
-//! Opening what a name leads to where others can put things under that name.
+//! Opens files in directories where other users can create files.
 //!
-//! In /tmp, or in a directory that belongs to somebody else, another user may have been there before
-//! us: with a symbolic link to a file of ours, with a second name for it, with a file of their own.
-//! Linux can be told to see to that (protected_symlinks and its sisters, proc_sys_fs(5)), but it need
-//! not have been, and it does so in sticky directories only. What is found is judged by the open
-//! descriptor: a name may mean something else the next moment.
+//! In /tmp, or in a directory of another user, a path may be a symbolic link to a file of ours, another
+//! hard link to it, or a file of another user. Linux can refuse these (protected_symlinks and its relatives,
+//! proc_sys_fs(5)), but only in sticky directories, and the settings may be off. The open descriptor is
+//! checked, since the file at the path may be replaced at any time.
 
 use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use nix::errno::Errno;
@@ -19,39 +18,43 @@ use nix::unistd::geteuid;
 
 use crate::sys;
 
-/// How often a name is tried that comes and goes.
-const TRIES: u32 = 100;
+/// How often opening is tried while the file is created and removed again.
+const MAX_TRIES: u32 = 100;
 
-/// A file that may not be trusted with everything.
-pub(super) struct Found {
+/// An open file, which may be another user's.
+pub(super) struct Opened {
     pub(super) file: File,
-    /// The user it belongs to, if that is neither root nor we, in a place where others can put files.
-    pub(super) stranger: Option<u32>,
+    /// The owner of the file, if the file is in a directory where others can create files, and the owner is
+    /// neither root nor this user nor the owner of the directory.
+    pub(super) untrusted_owner: Option<u32>,
 }
 
-/// Opens what may be used as a file of ours, without ever waiting for anybody. `create`: with these
-/// permissions, if there is none.
+/// Opens a file without ever waiting. With `create` it is created with these permissions if there is none.
 ///
 /// # Errors
-/// Those of open(2). Where others can put files: a symbolic link, a file with several names, a file
-/// of somebody else's.
+/// Those of open(2). In a directory where others can create files: the path is a symbolic link, the file has
+/// several hard links, or belongs to another user.
 pub(super) fn open(path: &Path, flags: OFlag, create: Option<Mode>) -> io::Result<File> {
-    let Found { file, stranger } = find(path, flags, create)?;
-    match stranger {
-        Some(user) => Err(belongs_to(user)),
-        None => Ok(file),
+    let opened = open_any_owner(path, flags, create)?;
+    match opened.untrusted_owner {
+        Some(user) => Err(wrong_owner(user)),
+        None => Ok(opened.file),
     }
 }
 
-/// Why a file of a stranger's is of no use.
-pub(super) fn belongs_to(user: u32) -> io::Error {
+/// The error for a file of another user.
+pub(super) fn wrong_owner(user: u32) -> io::Error {
     refusal(&format!("it belongs to user {user}"))
 }
 
-/// Like [`open`], for who can tell which strangers may be trusted.
-pub(super) fn find(path: &Path, flags: OFlag, create: Option<Mode>) -> io::Result<Found> {
+/// Opens a file as [`open`] does, but leaves it to the caller whether its owner may be trusted.
+pub(super) fn open_any_owner(
+    path: &Path,
+    flags: OFlag,
+    create: Option<Mode>,
+) -> io::Result<Opened> {
     let flags = flags | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
-    let flags = flags | OFlag::O_LARGEFILE; // logs grow, on machines of 32 bits, too
+    let flags = flags | OFlag::O_LARGEFILE; // logs of more than 2 GB on 32-bit machines
     let parent = path.parent().map(|parent| match parent.as_os_str() {
         here if here.is_empty() => Path::new("."),
         _ => parent,
@@ -59,66 +62,90 @@ pub(super) fn find(path: &Path, flags: OFlag, create: Option<Mode>) -> io::Resul
     let (Some(parent), Some(name)) = (parent, path.file_name()) else {
         return Err(io::ErrorKind::IsADirectory.into()); // "/", or "…/.."
     };
-    // Held, so that it is judged and used as one.
+    // Open, so that the directory that is checked is the one that is used.
     let directory = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let directory = nix::fcntl::open(parent, directory, Mode::empty())?;
-    let found_in = sys::fd::metadata(&directory)?;
     let open = |more: OFlag| {
         let mode = create.unwrap_or(Mode::empty());
         openat(&directory, name.as_bytes(), flags | more, mode).map(File::from)
     };
-    if !is_open_to_others(&found_in) {
-        let create = create.map_or(OFlag::empty(), |_| OFlag::O_CREAT);
-        let (file, stranger) = (open(create)?, None);
-        return Ok(Found { file, stranger });
+    let parent = sys::fd::metadata(&directory)?;
+    match others_can_create_in(&parent) {
+        true => open_checked(open, create.is_some(), &parent),
+        false => {
+            let create = create.map_or(OFlag::empty(), |_| OFlag::O_CREAT);
+            Ok(Opened {
+                file: open(create)?,
+                untrusted_owner: None,
+            })
+        }
     }
-    let anew = OFlag::O_CREAT | OFlag::O_EXCL;
-    for _ in 0..TRIES {
+}
+
+/// Opens a file for reading. Never waits, and fails with ELOOP for a symbolic link.
+pub(super) fn open_no_follow(path: &Path) -> io::Result<File> {
+    let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+    let mut options = File::options();
+    options.read(true).custom_flags(flags.bits()).open(path)
+}
+
+/// Opens an existing file without following a symbolic link, or creates a new one.
+fn open_checked(
+    open: impl Fn(OFlag) -> nix::Result<File>,
+    create: bool,
+    parent: &Metadata,
+) -> io::Result<Opened> {
+    for _ in 0..MAX_TRIES {
         match open(OFlag::O_NOFOLLOW) {
-            Ok(file) => return judge(file, &found_in),
+            Ok(file) => return check(file, parent),
             Err(Errno::ELOOP) => return Err(refusal("it is a symbolic link")),
-            Err(Errno::ENOENT) if create.is_some() => {}
+            Err(Errno::ENOENT) if create => {}
             Err(errno) => return Err(errno.into()),
         }
-        match open(anew) {
+        match open(OFlag::O_CREAT | OFlag::O_EXCL) {
             Ok(file) => {
-                let stranger = None;
-                return Ok(Found { file, stranger });
+                let untrusted_owner = None;
+                return Ok(Opened {
+                    file,
+                    untrusted_owner,
+                });
             }
             Err(Errno::EEXIST) => {}
             Err(errno) => return Err(errno.into()),
         }
     }
-    Err(refusal("it comes and goes"))
+    Err(refusal("it is created and removed again and again"))
 }
 
-fn judge(file: File, found_in: &Metadata) -> io::Result<Found> {
+fn check(file: File, parent: &Metadata) -> io::Result<Opened> {
     let found = sys::fd::metadata(&file)?;
     if found.nlink() > 1 {
         return Err(refusal("it has another name (a hard link)"));
     }
-    // Whom the directory belongs to could have made any file of it theirs.
-    let trusted = [0, geteuid().as_raw(), found_in.uid()];
-    let stranger = Some(found.uid()).filter(|user| !trusted.contains(user));
-    Ok(Found { file, stranger })
+    // The owner of the directory can replace every file in it.
+    let trusted = [0, geteuid().as_raw(), parent.uid()];
+    Ok(Opened {
+        untrusted_owner: Some(found.uid()).filter(|user| !trusted.contains(user)),
+        file,
+    })
 }
 
-/// Whether somebody besides root and us can decide what a name in this directory means.
-fn is_open_to_others(directory: &Metadata) -> bool {
+/// Whether users besides root and this one can create or replace files in a directory.
+fn others_can_create_in(directory: &Metadata) -> bool {
     let (mode, owner) = (directory.mode(), directory.uid());
     let sticky = mode & libc::S_ISVTX != 0;
-    // A group without a sticky bit is one that somebody has chosen, as for /var/log.
-    let written = mode & libc::S_IWOTH != 0 || (sticky && mode & libc::S_IWGRP != 0);
-    written || !(owner == 0 || owner == geteuid().as_raw() || owns_the_root(owner))
+    // Without the sticky bit, the group was chosen to be trusted, as for /var/log.
+    let writable = mode & libc::S_IWOTH != 0 || (sticky && mode & libc::S_IWGRP != 0);
+    writable || !(owner == 0 || owner == geteuid().as_raw() || owns_root_directory(owner))
 }
 
-/// In a user namespace, root's directories outside of it seem to be the overflow user's.
-fn owns_the_root(user: u32) -> bool {
+/// Whether this user owns `/`. In a user namespace, directories of the outer root belong to the overflow user.
+fn owns_root_directory(user: u32) -> bool {
     std::fs::metadata("/").is_ok_and(|root| root.uid() == user)
 }
 
 fn refusal(what: &str) -> io::Error {
     io::Error::other(format!(
-        "{what}, in a directory where others can put such things; use one of your own"
+        "{what}, in a directory where others can create files; use a directory of your own"
     ))
 }

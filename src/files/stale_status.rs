@@ -1,79 +1,72 @@
-//! The status file of a supervisor that was killed: which workers it has left.
+//! The status file of a supervisor that was killed: the workers that it has left behind.
 //!
-//! These may be signalled, and their sockets taken. So the file is believed only if no other user can
-//! have written it, and if no running supervisor holds its lock.
+//! These workers may be signalled, and their sockets taken over. So the file is only trusted if no other user
+//! can have written it, and no running supervisor holds its lock.
 
 use std::cmp::Reverse;
 use std::collections::HashSet;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::RawFd;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::SystemTime;
 
-use nix::fcntl::OFlag;
 use nix::unistd::geteuid;
 
-use super::Identity;
+use super::{FileId, safe_open};
 use crate::machine::Generation;
 use crate::sys;
 use crate::types::Pid;
-use rustix::fs::FlockOperation;
 
-/// More is no status file of ours, in bytes: some thousand workers.
-const LONGEST: u64 = 32 << 10;
+/// The maximum size of the file, in bytes: some thousand workers.
+const MAX_SIZE: u64 = 32 << 10;
 
-/// No generation has so great a number, and there is room for more after it.
-pub(crate) const GREATEST: Generation = 1 << 53;
+/// The number of a generation is less than this. Higher numbers are left for later generations.
+pub(crate) const MAX_GENERATION: Generation = 1 << 53;
 
-/// A status file that no supervisor keeps. Its lock is held for as long as this lives, so that of two
-/// supervisors that are started at once one takes the workers over.
+/// A status file that no running supervisor holds. It is locked while this value exists, so that of two
+/// supervisors that are started at the same time only one takes the workers over.
 #[derive(Debug)]
 pub(crate) struct StaleStatus {
     _locked: File,
     /// The youngest generation first.
-    pub(crate) entries: Vec<Entry>,
-    /// When it was written last.
+    pub(crate) entries: Vec<StatusEntry>,
+    /// When the file was last written.
     pub(crate) written: SystemTime,
 }
 
-/// A line of it.
+/// A line of a status file: a live worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Entry {
+pub(crate) struct StatusEntry {
     pub(crate) generation: Generation,
     pub(crate) pid: Pid,
 }
 
 impl StaleStatus {
-    /// Reads and locks it, on descriptor `min_fd` or higher. `None` if there is no file, or no worker
-    /// in it.
+    /// Reads and locks the file, on descriptor `min_fd` or higher. `None` if there is no file, or no worker in
+    /// it.
     ///
     /// # Errors
-    /// Why it is not believed.
+    /// The file cannot be trusted, or not be read. A sentence fragment with the reason.
     pub(crate) fn read(path: &Path, min_fd: RawFd) -> io::Result<Option<StaleStatus>> {
-        let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
-        let opened = OpenOptions::new()
-            .read(true)
-            .custom_flags(flags.bits())
-            .open(path);
-        let file = match opened {
+        let file = match safe_open::open_no_follow(path) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(e) if e.raw_os_error() == Some(libc::ELOOP) => {
                 return Err(io::Error::other("it is a symbolic link"));
             }
             opened => File::from(sys::fd::move_above(opened?.into(), min_fd)?),
         };
-        let text = judge(&file)?;
-        let Some(entries) = parse(&text) else {
+        check(&file)?;
+        let Some(entries) = parse(&read_text(&file)?) else {
             return Err(io::Error::other("it holds something else than a status"));
         };
         if entries.is_empty() {
             return Ok(None);
         }
-        let locked = sys::fd::try_lock(&file, FlockOperation::NonBlockingLockExclusive)?;
-        // The supervisor that had the lock may have replaced it since it was opened.
-        if !locked || Identity::of(&file) != Identity::at(path) {
+        let locked = sys::fd::try_lock(&file)?;
+        // A supervisor that holds the lock may have replaced the file since it was opened.
+        if !locked || FileId::of(&file) != FileId::at_no_follow(path) {
             return Err(io::Error::other("a running supervisor keeps it"));
         }
         let written = file.metadata()?.modified()?;
@@ -85,8 +78,8 @@ impl StaleStatus {
     }
 }
 
-/// Refuses what another user can have written, or have put here; what there is to read otherwise.
-fn judge(file: &File) -> io::Result<String> {
+/// Refuses a file that another user can have written, or can have put at this path.
+fn check(file: &File) -> io::Result<()> {
     let refuse = |why: &str| Err(io::Error::other(why.to_owned()));
     let found = sys::fd::metadata(file)?;
     if !found.is_file() {
@@ -101,34 +94,37 @@ fn judge(file: &File) -> io::Result<String> {
     if found.nlink() != 1 {
         return refuse("it has another name (a hard link), or none");
     }
-    let mut bytes = Vec::new();
-    file.take(LONGEST + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > LONGEST {
-        return refuse("it is too long");
-    }
-    String::from_utf8(bytes).or_else(|_| refuse("it holds something else than a status"))
+    Ok(())
 }
 
-/// The youngest generation first; none if this is no status.
-pub(super) fn parse(text: &str) -> Option<Vec<Entry>> {
-    let line = |line: &str| {
-        let (generation, pid) = line.split_once(':')?;
-        let digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
-        if !digits(generation) || !digits(pid) {
-            return None; // a sign, which `parse` would take
-        }
-        let generation = generation.parse().ok().filter(|n| *n < GREATEST)?;
-        // Neither 0 nor process 1 is a worker.
-        let pid = pid.parse().ok().filter(|pid| *pid > 1)?;
-        Some(Entry { generation, pid })
-    };
-    let mut entries: Vec<Entry> = text.lines().map(line).collect::<Option<_>>()?;
+fn read_text(mut file: &File) -> io::Result<String> {
+    let mut bytes = Vec::new();
+    (&mut file).take(MAX_SIZE + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MAX_SIZE {
+        return Err(io::Error::other("it is too long"));
+    }
+    String::from_utf8(bytes).map_err(|_| io::Error::other("it holds something else than a status"))
+}
+
+/// Parses the file, and sorts the entries: the youngest generation first. `None` if it is not a status.
+pub(super) fn parse(text: &str) -> Option<Vec<StatusEntry>> {
+    let mut entries: Vec<StatusEntry> = text.lines().map(parse_line).collect::<Option<_>>()?;
     entries.sort_unstable_by_key(|entry| Reverse((entry.generation, entry.pid)));
     let mut pids = HashSet::new();
-    entries
-        .iter()
-        .all(|entry| pids.insert(entry.pid))
-        .then_some(entries)
+    let are_distinct = entries.iter().all(|entry| pids.insert(entry.pid));
+    are_distinct.then_some(entries)
+}
+
+fn parse_line(line: &str) -> Option<StatusEntry> {
+    let (generation, pid) = line.split_once(':')?;
+    let digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
+    if !digits(generation) || !digits(pid) {
+        return None; // `str::parse` accepts a sign
+    }
+    let generation = generation.parse().ok().filter(|n| *n < MAX_GENERATION)?;
+    // Neither 0 nor process 1 is a worker.
+    let pid = pid.parse().ok().filter(|pid| *pid > 1)?;
+    Some(StatusEntry { generation, pid })
 }
 
 #[cfg(test)]
@@ -142,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn entries_come_with_the_youngest_generation_first() {
+    fn entries_are_sorted_with_the_youngest_generation_first() {
         let entries = parse("2:70\n3:60\n10:50\n").unwrap();
         let entries: Vec<_> = entries.iter().map(|e| (e.generation, e.pid)).collect();
         assert_eq!(entries, [(10, 50), (3, 60), (2, 70)]);
@@ -150,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn text_that_is_no_status_has_no_entries() {
+    fn text_that_is_not_a_status_has_no_entries() {
         let wrong = [
             "1",
             "1:",
@@ -173,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_others_can_have_written_is_refused() {
+    fn file_that_others_can_have_written_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("status");
         assert!(StaleStatus::read(&path, 3).unwrap().is_none());
@@ -195,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_too_long_or_no_status_is_refused() {
+    fn file_that_is_too_long_or_not_a_status_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("status");
         for (content, why) in [
@@ -209,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_whose_lock_is_held_is_that_of_a_running_supervisor() {
+    fn file_whose_lock_is_held_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("status");
         fs::write(&path, "1:100\n").unwrap();

@@ -1,50 +1,47 @@
 //! The status file: a line `GENERATION:PID` for each live worker, in numeric order.
 
 use std::fmt::Write as _;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::fd::RawFd;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 use nix::sys::stat::{Mode, fchmod, umask};
 use nix::unistd::mkstemp;
 
-use super::{Identity, safe_open};
+use super::{FileId, safe_open};
 use crate::error::Error;
 use crate::machine::Generation;
 use crate::sys;
 use crate::sys::reexec::FdSet;
 use crate::types::Pid;
-use rustix::fs::FlockOperation;
 
-/// The status file, replaced as a whole at every change, so that readers never see half of it.
+/// The maximum size of a status file, in bytes. It has some twenty for each live worker.
+const MAX_SIZE: u64 = 4 << 20;
+
+/// The status file of this supervisor. Every change replaces the whole file, so that readers never see a part
+/// of it. Dropping it removes the file.
 pub(crate) struct StatusFile {
     path: PathBuf,
-    /// What we last put there. Open, so that its inode is not given to another file.
-    ours: Option<File>,
+    /// The file that was last written; open, so that no other file gets its inode number.
+    current: Option<File>,
 }
 
 impl StatusFile {
-    /// Makes sure that it can be written, and removes one that a dead supervisor left: until the
-    /// first worker is ready there is none. With `keep` it stays until it is written anew, for its
-    /// workers live. A file that is no status file is left alone.
+    /// Checks that the file can be written, and removes one that a dead supervisor has left: until the first
+    /// worker is ready there is no status file. With `keep` the old file stays until it is replaced, since its
+    /// workers are alive.
+    ///
+    /// # Errors
+    /// The file cannot be written, or has other content than a status. It is not changed then.
     pub(crate) fn prepare(path: &Path, keep: bool) -> Result<StatusFile, Error> {
         let error = |source: io::Error| Error::file("status file", path, source);
-        let stale = match read_stale(path) {
-            Ok(Some(text)) if is_status(&text) => Ok(true),
-            Ok(_) => Err(io::Error::other(
-                "it holds something else than a status, and would be overwritten",
-            )),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
-            Err(e) => Err(e),
-        };
-        let stale = stale.map_err(error)?;
+        let exists = has_stale_status(path).map_err(error)?;
         let file = StatusFile::new(path);
         let (_, temporary) = file.write_temporary("").map_err(error)?;
         fs::remove_file(&temporary).map_err(error)?;
-        if stale && !keep {
+        if exists && !keep {
             fs::remove_file(path).map_err(error)?;
         }
         Ok(file)
@@ -53,22 +50,23 @@ impl StatusFile {
     fn new(path: &Path) -> StatusFile {
         StatusFile {
             path: path.to_owned(),
-            ours: None,
+            current: None,
         }
     }
 
-    /// For the next program in this process: what we have put there, if anything.
+    /// Keeps the file open for the next program in this process; `None` if none was written.
     pub(crate) fn save(&self, fds: &mut FdSet) -> Option<RawFd> {
-        self.ours.as_ref().map(|file| fds.keep(file))
+        self.current.as_ref().map(|file| fds.keep(file))
     }
 
-    pub(crate) fn resume(path: &Path, ours: Option<RawFd>) -> io::Result<StatusFile> {
+    /// Adopts the file that the previous program in this process has saved.
+    pub(crate) fn resume(path: &Path, current: Option<RawFd>) -> io::Result<StatusFile> {
         let mut file = StatusFile::new(path);
-        file.ours = ours.map(sys::fd::adopt).transpose()?.map(File::from);
+        file.current = current.map(sys::fd::adopt).transpose()?.map(File::from);
         Ok(file)
     }
 
-    /// Writes the list anew.
+    /// Replaces the file by one with these workers.
     pub(crate) fn publish(
         &mut self,
         live: impl Iterator<Item = (Generation, Pid)>,
@@ -78,23 +76,23 @@ impl StatusFile {
             let _ = writeln!(lines, "{generation}:{pid}");
         }
         let (file, temporary) = self.write_temporary(&lines)?;
-        // Held for our life: a supervisor that is started with the same file leaves our workers alone.
-        let _ = sys::fd::try_lock(&file, FlockOperation::NonBlockingLockExclusive);
+        // Locked while this supervisor runs, so that no other one takes its workers over.
+        let _ = sys::fd::try_lock(&file);
         if let Err(error) = fs::rename(&temporary, &self.path) {
             let _ = fs::remove_file(&temporary);
             return Err(error);
         }
-        self.ours = Some(file);
+        self.current = Some(file);
         Ok(())
     }
 
-    /// Lets the file be: the workers in it live on.
+    /// Drops this value without removing the file: the workers in it stay alive.
     pub(crate) fn leave(mut self) {
-        self.ours = None;
+        self.current = None;
     }
 
-    /// Under a name that nobody can foresee, and so take before us; and made anew, never through a
-    /// link.
+    /// Writes a new file, mkstemp(3): its name cannot be guessed, and a file or link of another user at that
+    /// name is not used.
     fn write_temporary(&self, text: &str) -> io::Result<(File, PathBuf)> {
         let mut template = self.path.clone().into_os_string();
         template.push(".XXXXXX");
@@ -110,11 +108,11 @@ impl StatusFile {
     }
 }
 
-/// With the permissions of a file that open(2) makes, mkstemp(3) grants nobody else any; and without
-/// reaching workers.
+/// Makes a file of mkstemp(3), which only its owner can read and which workers would inherit, close-on-exec and
+/// gives it the permissions that open(2) would, then writes the text.
 fn fill(file: &mut File, text: &str) -> io::Result<()> {
     fcntl(&*file, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
-    let mask = umask(Mode::empty()); // there is no other way to ask for it
+    let mask = umask(Mode::empty()); // there is no other way to read it
     umask(mask);
     fchmod(&*file, Mode::from_bits_truncate(0o644) & !mask)?;
     file.write_all(text.as_bytes())
@@ -128,37 +126,35 @@ impl std::fmt::Display for StatusFile {
 
 impl Drop for StatusFile {
     fn drop(&mut self) {
-        let ours = self.ours.as_ref().and_then(Identity::of);
-        if ours.is_some() && ours == Identity::at(&self.path) {
+        let current = self.current.as_ref().and_then(FileId::of);
+        if current.is_some() && current == FileId::at_no_follow(&self.path) {
             let _ = fs::remove_file(&self.path);
         }
     }
 }
 
-/// More is no status file, in bytes: it has some twenty for each live worker.
-const LONGEST: u64 = 4 << 20;
-
-/// What is there under our name; none: more than a status file can have, or no text.
-fn read_stale(path: &Path) -> io::Result<Option<String>> {
-    // Somebody may swap it for a link or a fifo at any moment.
-    let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
-    let file = OpenOptions::new()
-        .read(true)
-        .custom_flags(flags.bits())
-        .open(path);
-    match file {
+/// Whether there is a file at this path. Fails if it is not a status.
+fn has_stale_status(path: &Path) -> io::Result<bool> {
+    // Another user may replace the file by a link or a FIFO at any time.
+    match safe_open::open_no_follow(path).and_then(read) {
+        Ok(Some(text)) if is_status(&text) => Ok(true),
+        Ok(_) => Err(io::Error::other(
+            "it holds something else than a status, and would be overwritten",
+        )),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(e) if e.raw_os_error() == Some(libc::ELOOP) => Err(not_regular()),
-        file => read(file?),
+        Err(e) => Err(e),
     }
 }
 
+/// Reads a file; `None` if it is longer than a status file can be, or not UTF-8.
 fn read(file: File) -> io::Result<Option<String>> {
     if !file.metadata()?.is_file() {
         return Err(not_regular());
     }
     let mut bytes = Vec::new();
-    file.take(LONGEST + 1).read_to_end(&mut bytes)?;
-    let whole = bytes.len() as u64 <= LONGEST;
+    file.take(MAX_SIZE + 1).read_to_end(&mut bytes)?;
+    let whole = bytes.len() as u64 <= MAX_SIZE;
     Ok(String::from_utf8(bytes).ok().filter(|_| whole))
 }
 
@@ -166,23 +162,27 @@ fn not_regular() -> io::Error {
     io::Error::other("not a regular file")
 }
 
-/// Whether every line is one that a status file has.
+/// Whether every line is `NUMBER:NUMBER`.
 pub(super) fn is_status(text: &str) -> bool {
-    let is_status = |line: &str| {
-        let number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-        line.split_once(':')
-            .is_some_and(|(generation, pid)| number(generation) && number(pid))
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let is_entry = |line: &str| {
+        let parts = line.split_once(':');
+        parts.is_some_and(|(generation, pid)| is_number(generation) && is_number(pid))
     };
-    text.lines().all(is_status)
+    text.lines().all(is_entry)
 }
 
-/// The generations in a status file, in numeric order. `supervisor`: the user it runs as.
+/// Reads the generations in a status file, in ascending order.
+///
+/// # Errors
+/// The file cannot be read, or belongs to a user who is not trusted; `supervisor` is the user that the
+/// supervisor runs as.
 pub(crate) fn read_status(path: &Path, supervisor: u32) -> io::Result<Vec<Generation>> {
-    let found = safe_open::find(path, OFlag::O_RDONLY, None)?;
-    if let Some(user) = found.stranger.filter(|user| *user != supervisor) {
-        return Err(safe_open::belongs_to(user));
+    let opened = safe_open::open_any_owner(path, OFlag::O_RDONLY, None)?;
+    if let Some(user) = opened.untrusted_owner.filter(|user| *user != supervisor) {
+        return Err(safe_open::wrong_owner(user));
     }
-    let text = read(found.file)?;
+    let text = read(opened.file)?;
     let text = text.ok_or_else(|| io::Error::other("it holds something else than a status"))?;
     let numbers = text
         .lines()

@@ -136,10 +136,19 @@ pub(crate) fn move_above(fd: OwnedFd, min_fd: RawFd) -> io::Result<OwnedFd> {
     }
 }
 
-/// Locks a file without waiting, flock(2). Returns whether it is locked now. The lock ends when the last
-/// descriptor of this open file description is closed.
-pub(crate) fn try_lock(file: impl AsFd, lock: FlockOperation) -> io::Result<bool> {
-    match retry_on_intr(|| flock(&file, lock)) {
+/// Takes an exclusive lock of a file without waiting, flock(2). Returns whether it was taken. It ends when the
+/// last descriptor of this open file description is closed.
+pub(crate) fn try_lock(file: impl AsFd) -> io::Result<bool> {
+    lock(file, FlockOperation::NonBlockingLockExclusive)
+}
+
+/// Takes a shared lock, as [`try_lock`] does.
+pub(crate) fn try_lock_shared(file: impl AsFd) -> io::Result<bool> {
+    lock(file, FlockOperation::NonBlockingLockShared)
+}
+
+fn lock(file: impl AsFd, operation: FlockOperation) -> io::Result<bool> {
+    match retry_on_intr(|| flock(&file, operation)) {
         Ok(()) => Ok(true),
         Err(rustix::io::Errno::WOULDBLOCK) => Ok(false),
         Err(errno) => Err(errno.into()),

@@ -24,7 +24,7 @@ const SET_SIZE: usize = size_of::<u64>();
 const IGNORE: usize = libc::SIG_IGN;
 
 /// The kernel's `struct sigaction`, which begins with the handler. It is smaller than this on every machine.
-type Action = [usize; 16];
+type SigAction = [usize; 16];
 
 #[used]
 #[unsafe(link_section = ".init_array")]
@@ -35,14 +35,14 @@ extern "C" fn read() {
     let mut blocked = 0_u64;
     let mut ignored = 0_u64;
     for number in 1..=HIGHEST {
-        let mut action: Action = [0; 16];
+        let mut action: SigAction = [0; 16];
         // Not sigaction(3): the C library refuses signals 32 and 33.
         // SAFETY: writes a disposition to `action`, which is larger than the structure.
         unsafe {
             libc::syscall(
                 libc::SYS_rt_sigaction,
                 number,
-                ptr::null::<Action>(),
+                ptr::null::<SigAction>(),
                 &mut action,
                 SET_SIZE,
             )
@@ -93,7 +93,7 @@ impl SignalState {
     /// For a forked child, before exec: it removes the signal handlers of this program.
     pub(super) unsafe fn restore_dispositions(self) {
         for number in 1..=HIGHEST {
-            let mut action: Action = [0; 16]; // all zeros: SIG_DFL without flags
+            let mut action: SigAction = [0; 16]; // all zeros: SIG_DFL without flags
             if self.ignored & (1 << (number - 1)) != 0 {
                 action[0] = IGNORE;
             }
@@ -103,7 +103,7 @@ impl SignalState {
                     libc::SYS_rt_sigaction,
                     number,
                     &action,
-                    ptr::null_mut::<Action>(),
+                    ptr::null_mut::<SigAction>(),
                     SET_SIZE,
                 )
             };

@@ -32,7 +32,7 @@ use std::os::fd::RawFd;
 use std::path::Path;
 
 use crate::error::{DisplayIoError, Error};
-use crate::files::{Entry, GREATEST, StaleStatus};
+use crate::files::{MAX_GENERATION, StaleStatus, StatusEntry};
 use crate::log;
 use crate::machine::Generation;
 use crate::sockets::{Plan, Wanted};
@@ -95,8 +95,8 @@ impl TakeOver {
         found
     }
 
-    fn take(&mut self, entry: Entry, recognition: &Recognition, plan: &mut Plan) {
-        let Entry { generation, pid } = entry;
+    fn take(&mut self, entry: StatusEntry, recognition: &Recognition, plan: &mut Plan) {
+        let StatusEntry { generation, pid } = entry;
         match recognition.examine(entry, plan) {
             Ok(orphan) => self.workers.push(orphan),
             Err(Refusal::Ended) => {}
@@ -124,7 +124,7 @@ impl TakeOver {
             .unknown
             .iter()
             .filter_map(|pid| holders::generation(*pid));
-        let used = generations.filter(|generation| *generation < GREATEST);
+        let used = generations.filter(|generation| *generation < MAX_GENERATION);
         self.last_generation = used.fold(self.last_generation, Generation::max);
     }
 

@@ -11,7 +11,7 @@ use nix::unistd::{geteuid, getpid};
 use super::environ::{self, Told};
 use super::{listening, process};
 use crate::error::DisplayIoError;
-use crate::files::Entry;
+use crate::files::StatusEntry;
 use crate::machine::Generation;
 use crate::sockets::{Offer, Plan};
 use crate::sys;
@@ -76,8 +76,8 @@ impl Recognition {
     }
 
     /// Takes hold of the process, looks at it, and has its sockets take the place of binding.
-    pub(super) fn examine(&self, entry: Entry, plan: &mut Plan) -> Result<Orphan, Refusal> {
-        let Entry { generation, pid } = entry;
+    pub(super) fn examine(&self, entry: StatusEntry, plan: &mut Plan) -> Result<Orphan, Refusal> {
+        let StatusEntry { generation, pid } = entry;
         let process = PidFd::open(pid).map_err(|e| match e.raw_os_error() {
             // EINVAL, ENOENT: it is a thread, and no process.
             Some(libc::ESRCH | libc::EINVAL | libc::ENOENT) => Refusal::Ended,
@@ -112,7 +112,11 @@ impl Recognition {
         })
     }
 
-    fn look(&self, Entry { generation, pid }: Entry, plan: &Plan) -> Result<Seen, Refusal> {
+    fn look(
+        &self,
+        StatusEntry { generation, pid }: StatusEntry,
+        plan: &Plan,
+    ) -> Result<Seen, Refusal> {
         let age = process::age(pid)?;
         let Ok(file_age) = SystemTime::now().duration_since(self.written) else {
             let why = "by the clock, the status file has yet to be written";
