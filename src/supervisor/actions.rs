@@ -77,7 +77,7 @@ impl Supervisor {
             .and_then(|socket| self.spawner.spawn(generation, &self.environment, socket));
         match spawned {
             Ok(pid) => {
-                self.notify_sockets.belongs_to(generation, pid);
+                self.notify_sockets.set_worker(generation, pid);
                 Event::Spawned(pid)
             }
             Err(error) => {

@@ -1,7 +1,7 @@
-//! The workers' environment: ours, with the envdir's files on top.
+//! The environment of workers: that of the supervisor, overridden by the envdir.
 //!
-//! An envdir holds a file per variable; its first line is the value. It is read again before each
-//! worker is started. A file that is gone takes its value with it.
+//! An envdir has a file per variable; the first line is the value. It is read again before each start of a
+//! worker. A variable whose file was removed gets its original value, or none.
 
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
@@ -27,23 +27,22 @@ use crate::types::Account;
 
 type Variables = BTreeMap<OsString, OsString>;
 
-/// A variable longer than this cannot be handed to any program: MAX_ARG_STRLEN of execve(2).
+/// No program can be given a longer variable: MAX_ARG_STRLEN of execve(2).
 const LONGEST: u64 = 128 * 1024;
 
-/// The least time from one reading of an envdir to the next that is made only because a file in it
-/// has changed.
+/// The least time between two readings that changed files cause.
 const REST: Duration = Duration::from_millis(100);
 
-/// Variables that say who one is, environ(7).
+/// The variables that name the user, environ(7).
 const ACCOUNT: [&str; 4] = ["USER", "LOGNAME", "HOME", "SHELL"];
 
-/// Where workers' variables come from, and what they were when last read.
+/// The sources of workers' variables, and the latest reading.
 pub(crate) struct Environment {
-    /// Our own, as we found it.
+    /// The supervisor's own, as at its start.
     inherited: Vec<(OsString, OsString)>,
     dir: Option<PathBuf>,
     watch: Option<Watch>,
-    /// When it was last read.
+    /// The time of the latest reading.
     read_at: Time,
     reading: Reading,
 }
@@ -58,7 +57,7 @@ pub(crate) struct Reading {
     complaints: Vec<String>,
 }
 
-/// The keys of a JSON object would have to be text.
+/// Saved as pairs: the keys of a JSON object would have to be text.
 fn to_pairs<S: Serializer>(variables: &Variables, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_seq(variables)
 }
@@ -97,8 +96,8 @@ impl Environment {
         self.reading = reading;
     }
 
-    /// Reads the envdir anew and says what it makes of the rules that it may change; none: there
-    /// is no envdir. What cannot be read keeps the value it had.
+    /// Reads the envdir again, and returns the settings that follow; `None` without an envdir. A file that cannot be
+    /// read keeps its value.
     pub(crate) fn refresh(&mut self, configured: &LiveConfig, now: Time) -> Option<LiveSettings> {
         let dir = self.dir.as_deref()?;
         self.read_at = now;
@@ -119,13 +118,13 @@ impl Environment {
         Some(live_settings)
     }
 
-    /// Whether the envdir has changed since this was last asked, or since it was read.
+    /// Whether the envdir has changed since the last call, or since the latest reading.
     pub(crate) fn changed(&self, now: Time) -> bool {
-        self.rested(now) && self.watch.as_ref().is_some_and(Watch::any_news)
+        self.rested(now) && self.watch.as_ref().is_some_and(Watch::has_changed)
     }
 
-    /// Readable when the envdir has changed. For a moment after each reading nobody looks:
-    /// somebody may be writing one file after the other.
+    /// Readable when the envdir has changed. Not polled for a moment after each reading, since files may be
+    /// written one after the other.
     pub(crate) fn changes(&self, now: Time) -> Option<BorrowedFd<'_>> {
         self.watch
             .as_ref()
@@ -133,7 +132,7 @@ impl Environment {
             .map(Watch::as_fd)
     }
 
-    /// When that moment is over.
+    /// The end of that moment.
     pub(crate) fn deadline(&self, now: Time) -> Option<Time> {
         let resting = self.watch.is_some() && !self.rested(now);
         resting.then(|| self.read_at + REST)
@@ -159,8 +158,7 @@ impl Environment {
     }
 }
 
-/// Reads all files. Of what cannot be read, the value of the time `before` stays: a file that is
-/// gone is seen to be gone.
+/// Reads all files. A file that cannot be read keeps its value from `before`; a removed one has none.
 fn read_dir(dir: &Path, mut before: Variables, complaints: &mut Vec<String>) -> Variables {
     let listed = fs::read_dir(dir).and_then(|entries| {
         let names = entries.map(|entry| entry.map(|entry| entry.file_name()));
@@ -207,9 +205,9 @@ fn read_dir(dir: &Path, mut before: Variables, complaints: &mut Vec<String>) -> 
     variables
 }
 
-/// The first line without its end; none for an empty file and for what is not a file.
+/// The first line without its end; `None` for an empty file, and for anything but a regular file.
 fn first_line(path: &Path) -> io::Result<Option<OsString>> {
-    // Non-blocking, for nobody may ever write to a fifo that lies there.
+    // Non-blocking: opening a FIFO would wait for a writer.
     let file = OpenOptions::new()
         .read(true)
         .custom_flags(libc::O_NONBLOCK)
@@ -237,7 +235,7 @@ fn first_line(path: &Path) -> io::Result<Option<OsString>> {
     Ok(Some(OsString::from_vec(line)))
 }
 
-/// The settings, with what the envdir says on top.
+/// The settings, overridden by the envdir.
 fn overlay(
     configured: &LiveConfig,
     variables: &Variables,
@@ -267,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_line_of_each_file() {
+    fn first_line_of_each_file_is_the_value() {
         let (variables, complaints) = reading(&[
             ("PLAIN", b"value\n"),
             ("SPACES", b"  a b \t\nsecond line\n"),
@@ -295,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_names_and_values_are_named_and_the_rest_applies() {
+    fn invalid_names_and_values_are_reported_and_the_rest_applies() {
         let long = vec![b'x'; LONGEST as usize + 10];
         let (variables, complaints) = reading(&[
             ("A=B", b"x\n"),
@@ -314,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn the_envdir_beats_the_configuration_and_only_where_it_makes_sense() {
+    fn valid_envdir_settings_override_the_configuration() {
         let configured = LiveConfig {
             auto_restart: true,
             auto_restart_interval: Duration::from_secs(60),
@@ -337,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_keeps_its_value_and_what_is_gone_does_not() {
+    fn unreadable_file_keeps_its_value_and_removed_file_does_not() {
         let before = || Variables::from([("GONE".into(), "x".into()), ("BAD".into(), "x".into())]);
         let mut complaints = Vec::new();
         let missing = Path::new("/nonexistent/envdir");

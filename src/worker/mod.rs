@@ -1,4 +1,4 @@
-//! Starting workers: the same program each time, in the environment of the day.
+//! Starting workers: the same program each time, in an environment that is read anew.
 
 mod cgroup;
 pub(crate) mod environment;
@@ -28,7 +28,7 @@ use crate::types::{Identity, Pid, Signal};
 use cgroup::Cgroups;
 pub(crate) use tree::ProcessTree;
 
-/// What every worker is made of.
+/// Starts workers. Holds what is the same for all of them.
 pub(crate) struct Spawner {
     argv: Vec<CString>,
     dir: Option<CString>,
@@ -41,7 +41,7 @@ pub(crate) struct Spawner {
     cgroups: Cgroups,
 }
 
-/// Why there is no worker: for the log, and for the machine.
+/// Why a worker was not started: the text for the log, the kind for the machine.
 #[derive(Debug)]
 pub(crate) struct SpawnError {
     pub(crate) reason: String,
@@ -49,7 +49,7 @@ pub(crate) struct SpawnError {
 }
 
 impl SpawnError {
-    /// The next attempt may go better.
+    /// A failure that the next attempt may not have.
     pub(crate) fn for_now(reason: String) -> SpawnError {
         let kind = SpawnFailure::Transient;
         SpawnError { reason, kind }
@@ -99,7 +99,7 @@ impl Spawner {
         })
     }
 
-    /// The one that a configuration asks for.
+    /// The spawner of a configuration.
     pub(crate) fn for_config(config: &Config, sockets: &Sockets) -> Result<Spawner, Error> {
         Spawner::new(
             &config.program,
@@ -111,8 +111,7 @@ impl Spawner {
         )
     }
 
-    /// Starts a worker of this generation. `notify_socket` is the variable that tells it where to
-    /// say that it is ready.
+    /// Starts a worker of this generation. `notify_socket` is its variable `NOTIFY_SOCKET`.
     pub(crate) fn spawn(
         &self,
         generation: Generation,
@@ -126,8 +125,8 @@ impl Spawner {
         self.run(&self.argv, &block, &self.pid_env, false, cgroup.as_ref())
     }
 
-    /// Starts a shell command where, as whom and with what a worker of this generation would be, but
-    /// for the notification socket: it is none, and has nothing to say. It leads a process group.
+    /// Starts a shell command with the directory, the user, the environment and the sockets of a worker of this
+    /// generation, but without a notification socket. It leads a process group of its own.
     pub(crate) fn check(
         &self,
         command: &OsStr,
@@ -158,7 +157,7 @@ impl Spawner {
         tree.signal_descendants(Signal::KILL);
     }
 
-    /// Removes what the ended generations have left behind.
+    /// Removes the cgroups of generations that have ended.
     pub(crate) fn clean_up(&self) {
         self.cgroups.remove_empty();
     }
@@ -195,7 +194,7 @@ impl Spawner {
         process::spawn(&program).map_err(|error| self.explain(argv, error))
     }
 
-    /// What is too long, of what grows with the number of sockets.
+    /// For E2BIG: the longest of the variables that grow with the number of sockets.
     fn longest(&self, errno: Errno) -> String {
         let longest = self.common.iter().max_by_key(|v| v.as_bytes().len());
         let Some(variable) = longest.filter(|_| errno == Errno::E2BIG) else {
@@ -246,8 +245,8 @@ impl Spawner {
     }
 }
 
-/// What workers are told of their sockets, in Server::Starter's words and, if they can be, in
-/// systemd's. LISTEN_PID is not among them: each worker has its own.
+/// The variables that list the sockets: that of Server::Starter and, if the descriptors allow it, those of systemd.
+/// Not LISTEN_PID, which differs between workers.
 fn tell_of(
     sockets: &Sockets,
     listen_fds: Option<&ListenFds>,
@@ -267,7 +266,7 @@ fn tell_of(
     Ok(variables)
 }
 
-/// Whether another try might go better, with nobody changing a thing.
+/// Whether another attempt may succeed without a change of the configuration.
 fn hopeless_unless_busy(errno: Errno) -> SpawnFailure {
     match errno {
         Errno::EAGAIN

@@ -1,5 +1,4 @@
-//! Being told when an envdir changes, inotify(7): settings in it take effect at once, and nobody has
-//! to look every second.
+//! Watching an envdir for changes, inotify(7), so that its settings take effect at once without polling.
 
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -9,8 +8,7 @@ use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, WatchDescriptor};
 
 use crate::error::why;
 
-/// Notices that a file in a directory has been written, put there or removed, and that another
-/// directory has taken its place.
+/// Reports that a file in the directory was written, added or removed, and that the directory was replaced.
 pub(super) struct Watch {
     inotify: Inotify,
     dir: PathBuf,
@@ -19,7 +17,7 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    /// None if the system has no watches left: then changes are seen when something else happens.
+    /// `None` if the system has no inotify instance left. Changes are then noticed at the next event.
     pub(super) fn new(dir: &Path) -> Option<Watch> {
         let flags = InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK;
         let inotify = Inotify::init(flags)
@@ -33,8 +31,8 @@ impl Watch {
         })
     }
 
-    /// Whether something has changed since this was last asked.
-    pub(super) fn any_news(&self) -> bool {
+    /// Whether something has changed since the last call.
+    pub(super) fn has_changed(&self) -> bool {
         let mut any = false;
         while let Ok(events) = self.inotify.read_events() {
             // In the parent only the directory's own name matters.
@@ -45,9 +43,9 @@ impl Watch {
         any
     }
 
-    /// Drops the news so far and watches what has the directory's name now.
+    /// Drops the events so far, and watches the directory that has the name now.
     pub(super) fn renew(&mut self) {
-        self.any_news();
+        self.has_changed();
         let appears = AddWatchFlags::IN_CREATE | AddWatchFlags::IN_MOVED_TO;
         let changes = appears
             | AddWatchFlags::IN_CLOSE_WRITE
@@ -63,14 +61,14 @@ impl Watch {
         self.on_dir = self.replace(self.on_dir, &self.dir, changes);
     }
 
-    /// Watches what has this name now instead of what had it before.
+    /// Watches the directory that has this name now, instead of the one before.
     fn replace(
         &self,
         before: Option<WatchDescriptor>,
         path: &Path,
         what: AddWatchFlags,
     ) -> Option<WatchDescriptor> {
-        // If it is not there, reading it will say so.
+        // A missing directory is reported when it is read.
         let now = self
             .inotify
             .add_watch(path, what | AddWatchFlags::IN_ONLYDIR)

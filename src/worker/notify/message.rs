@@ -1,26 +1,26 @@
-//! What a worker's datagram says, sd_notify(3): a few fields are understood, and nothing else in it
-//! reaches anybody. MAINPID, STOPPING, RELOADING and the like would be lies about the unit.
+//! The datagrams of workers, sd_notify(3). A few fields are understood; all others are dropped. MAINPID, STOPPING and
+//! RELOADING of a worker would be wrong for the unit.
 
 use std::time::Duration;
 
 use crate::machine::Notification;
 
-/// A longer message is none, as for systemd.
+/// A longer message is dropped, as systemd does.
 pub(super) const LONGEST: usize = 4096;
 
-/// A longer STATUS is cut, in bytes: it has to fit into ours.
+/// A longer STATUS is cut, in bytes: it becomes part of the supervisor's.
 const LONGEST_STATUS: usize = 300;
 
-/// As long as an option may say, parse_seconds(): machines of 32 bits count no further.
+/// The longest time of an option, parse_seconds(): the limit of time_t on 32-bit machines.
 const LONGEST_EXTENSION: Duration = Duration::from_secs(1_000_000_000);
 
-/// One field that is understood.
+/// A field that is understood.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Field {
     Notification(Notification),
-    /// A line for people, without control characters.
+    /// STATUS: a line of text without control characters.
     Status(String),
-    /// An errno(3) that says why it fails.
+    /// ERRNO: the errno(3) of a failure.
     Errno(i32),
 }
 
@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn the_fields_that_are_understood() {
+    fn known_fields_are_understood() {
         let text = b"READY=1\nSTATUS=up and running\nWATCHDOG=1\nWATCHDOG=trigger\n\
                      EXTEND_TIMEOUT_USEC=1500000\nERRNO=2\n";
         let extend = Notification::Extend(Duration::from_millis(1500));
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_else_gets_through() {
+    fn unknown_and_invalid_fields_are_dropped() {
         for text in [
             "",
             "\n\n",
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn a_status_is_one_line_of_text_and_not_too_long() {
+    fn status_is_cut_and_has_no_control_characters() {
         let cleaned = read(b"STATUS=\x1b[31mred\x07\t\xff\x00end");
         assert_eq!(cleaned, [Field::Status("[31mred\u{fffd}end".to_owned())]);
         let long = format!("STATUS={}", "é".repeat(1000));

@@ -1,5 +1,5 @@
-//! What workers say to the supervisor, by sd_notify(3): each generation has a `NOTIFY_SOCKET` of its
-//! own. That of the unit stays with us, for who says READY or STOPPING there speaks for the unit.
+//! Notifications of workers, sd_notify(3). Each generation has a `NOTIFY_SOCKET` of its own. Workers do not get that of
+//! the unit: READY or STOPPING sent there would count for the whole unit.
 
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
@@ -25,16 +25,16 @@ use runtime_dir::{Owner, RuntimeDir};
 pub(crate) use saved::SavedNotifySockets;
 use socket::NotifySocket;
 
-/// More than a queue holds, net.unix.max_dgram_qlen, with systemd's 512.
+/// More than a queue holds: net.unix.max_dgram_qlen, which systemd sets to 512.
 const BATCHES: usize = 16;
 
-/// The lines to all live workers.
+/// The notification sockets of all live generations.
 pub(crate) struct NotifySockets {
     list: Vec<NotifySocket>,
     place: Option<Rc<RuntimeDir>>,
-    /// Without a line there can be no worker.
+    /// An option needs the sockets: no worker is started without one.
     indispensable: bool,
-    /// Who workers are, if they are not who we are.
+    /// The user and group of workers, if they differ from the supervisor's.
     owner: Option<Owner>,
     parents: Parents,
     min_fd: RawFd,
@@ -93,8 +93,11 @@ impl NotifySockets {
         })
     }
 
-    /// Opens the line of a generation that is about to be started and says where it is, as a
-    /// variable. None: it has to do without. An error says why it cannot be started.
+    /// Opens the socket of a generation that is about to be started. Returns its variable `NOTIFY_SOCKET`, or `None` if
+    /// the worker has to start without one.
+    ///
+    /// # Errors
+    /// Why there is no socket, if an option needs it.
     pub(crate) fn open(&mut self, generation: Generation) -> Result<Option<CString>, String> {
         match self.try_open(generation) {
             Ok(channel) => {
@@ -119,8 +122,8 @@ impl NotifySockets {
             None => Err(std::io::ErrorKind::NotFound.into()),
         };
         first_try.or_else(|_| {
-            // Removed by a janitor, or full: there may be another. The live sockets stay where
-            // they are.
+            // The directory was removed, or its file system is full. Another one may do; the sockets of live
+            // generations stay.
             let place = Rc::new(RuntimeDir::make(&self.parents, self.owner)?);
             let opened = NotifySocket::open(generation, &place, self.owner, self.min_fd);
             let opened = opened.map_err(|e| DisplayIoError(&e).to_string())?;
@@ -129,22 +132,22 @@ impl NotifySockets {
         })
     }
 
-    /// This worker has been started with the line of its generation.
-    pub(crate) fn belongs_to(&mut self, generation: Generation, pid: Pid) {
+    /// Sets the worker of a generation.
+    pub(crate) fn set_worker(&mut self, generation: Generation, pid: Pid) {
         if let Some(channel) = self.find(generation) {
             channel.worker = Some(pid);
         }
     }
 
-    /// Its worker has gone, or never came to be. What it said last is handed out; its words come too
-    /// late.
+    /// Closes the socket of a generation that has no worker any more. Returns its last status text. Its other
+    /// notifications come too late.
     pub(crate) fn close(&mut self, generation: Generation) -> Option<StatusText> {
         let at = self.list.iter().position(|c| c.generation == generation)?;
         let mut channel = self.list.remove(at);
         let (buffer, mut too_late) = (&mut self.buffer, Queue::new());
         let mut last = status_text(&mut channel, buffer, &mut too_late);
-        // To the end: descriptors in what is left unread would be closed by the kernel, which waits
-        // where we do not. Bounded, for a child of the worker's may go on.
+        // Read to the end: the kernel would close descriptors in unread messages, and may wait for that. Bounded,
+        // since a child of the worker may go on sending.
         for _ in 0..BATCHES {
             if channel.drained {
                 break;
@@ -158,7 +161,7 @@ impl NotifySockets {
         self.list.iter_mut().find(|c| c.generation == generation)
     }
 
-    /// The sockets, to be waited for.
+    /// The sockets to poll.
     pub(crate) fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         self.list
             .iter()

@@ -1,4 +1,4 @@
-//! Where notification sockets live: in a directory that nobody else can enter.
+//! The directory of the notification sockets, which no other user can enter.
 
 use std::ffi::OsStr;
 use std::fs::{self, Metadata};
@@ -15,13 +15,13 @@ use crate::machine::Generation;
 /// The longest path that fits into a socket's address, sun_path of unix(7), without the NUL.
 const LONGEST_PATH: usize = 107;
 
-/// The number of a generation has at most so many digits.
+/// The most digits of a generation's number.
 const DIGITS: usize = 20;
 
-/// The user and the group that workers have.
+/// The user and the group of workers.
 pub(super) type Owner = (u32, u32);
 
-/// A directory of our own, mode 0700 (0710 where workers are somebody else); removed when dropped.
+/// A directory with mode 0700, or 0710 if workers run as another user. Removed when dropped.
 #[derive(Debug)]
 pub(super) struct RuntimeDir(PathBuf);
 
@@ -49,7 +49,7 @@ impl RuntimeDir {
     }
 
     fn in_directory(parent: &Path, owner: Option<Owner>) -> io::Result<RuntimeDir> {
-        // Without symbolic links, so that what was checked is what is used.
+        // Symbolic links are resolved first, so that the directory that is checked is the one that is used.
         let parent = &fs::canonicalize(parent)?;
         let template = parent.join("start_server-XXXXXX");
         if template.as_os_str().len() + 1 + DIGITS > LONGEST_PATH {
@@ -58,14 +58,14 @@ impl RuntimeDir {
         check(parent, owner)?;
         let place = RuntimeDir(mkdtemp(&template)?);
         if let Some((_, group)) = owner {
-            // It stays ours: a worker that could rename in it could lead us to files of others.
+            // The owner stays: a worker that could rename in it could make the supervisor use other files.
             chown(&place.0, None, Some(group))?;
             fs::set_permissions(&place.0, fs::Permissions::from_mode(0o710))?;
         }
         Ok(place)
     }
 
-    /// One that the program before us in this process has made.
+    /// The directory that the program before in this process has made.
     pub(super) fn resume(path: &Path) -> RuntimeDir {
         RuntimeDir(path.to_owned())
     }
@@ -82,7 +82,7 @@ impl RuntimeDir {
 
 impl Drop for RuntimeDir {
     fn drop(&mut self) {
-        // What somebody else has put there is not ours to remove.
+        // Files of other programs stay, and so does the directory then.
         if let Err(e) = fs::remove_dir(&self.0) {
             tracing::debug!(
                 "failed to remove {}: {}",
@@ -93,16 +93,16 @@ impl Drop for RuntimeDir {
     }
 }
 
-/// Refuses a directory in which others could put something else into the place of ours, one on the
-/// way to which they could do so, and one that workers cannot enter.
+/// Refuses a parent in which, or above which, other users could replace the directory, and a parent that workers
+/// cannot enter.
 fn check(parent: &Path, owner: Option<Owner>) -> io::Result<()> {
     let found = fs::symlink_metadata(parent)?;
     let ours = [0, geteuid().as_raw()];
     if others_rename_in(&found, &ours) {
         return Err(io::Error::other("others could rename in it"));
     }
-    // In a user namespace the way may be somebody's whom it does not know; whoever has the root
-    // directory can do as they like anyway.
+    // In a user namespace a directory above may belong to an unknown user. The owner of the root directory could
+    // replace anything anyway.
     let ours = [ours[0], ours[1], fs::metadata("/")?.uid()];
     for above in parent.ancestors().skip(1) {
         if others_rename_in(&fs::symlink_metadata(above)?, &ours) {

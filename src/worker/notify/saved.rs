@@ -1,5 +1,4 @@
-//! The lines to live workers, handed to the next program in this process. What was said and not heard
-//! is still in the sockets.
+//! The notification sockets, for the next program in this process. Unread notifications are still in them.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -17,20 +16,20 @@ use crate::sys::datagram::ReceiveBuffer;
 use crate::sys::reexec::FdSet;
 use crate::types::Identity;
 
-/// All lines.
+/// All sockets.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct SavedNotifySockets {
     list: Vec<SavedNotifySocket>,
-    /// Where the next one is made.
+    /// The directory of the next socket.
     place: Option<OsString>,
 }
 
-/// Directories that several lines may have in common.
+/// Directories that several sockets may share.
 #[derive(Default)]
-struct Places(BTreeMap<PathBuf, Rc<RuntimeDir>>);
+struct RuntimeDirs(BTreeMap<PathBuf, Rc<RuntimeDir>>);
 
-impl Places {
+impl RuntimeDirs {
     fn get(&mut self, path: &Path) -> Rc<RuntimeDir> {
         let place = self.0.entry(path.to_owned());
         Rc::clone(place.or_insert_with(|| Rc::new(RuntimeDir::resume(path))))
@@ -45,7 +44,7 @@ impl NotifySockets {
         }
     }
 
-    /// As [`NotifySockets::prepare`] and all that came after it.
+    /// Resumes the sockets that the program before has saved.
     pub(crate) fn resume(
         saved: SavedNotifySockets,
         indispensable: bool,
@@ -54,7 +53,7 @@ impl NotifySockets {
         min_fd: RawFd,
     ) -> io::Result<NotifySockets> {
         let owner = workers.map(|who| (who.user, who.group));
-        let mut places = Places::default();
+        let mut places = RuntimeDirs::default();
         let place = saved.place.map(|path| places.get(Path::new(&path)));
         let list = saved.list.into_iter();
         let list = list.map(|line| {

@@ -1,5 +1,5 @@
-//! The notification socket of one generation. That each has its own is how we know who speaks: a
-//! pid may be gone, or be that of a child of the worker's, when its message is read.
+//! The notification socket of one generation. The socket tells the sender's generation; the sender's pid does not: it
+//! may be that of a child of the worker, or be gone when the message is read.
 
 use std::ffi::OsString;
 use std::fs;
@@ -27,33 +27,33 @@ use crate::sys::datagram::ReceiveBuffer;
 use crate::sys::reexec::FdSet;
 use crate::types::Pid;
 
-/// How many messages are read before it is somebody else's turn.
+/// The most messages that are read from one socket in one iteration.
 const BATCH: usize = 64;
 
-/// A worker's line to us; the file goes when it is dropped.
+/// A notification socket. Its file is removed when it is dropped.
 pub(super) struct NotifySocket {
     pub(super) generation: Generation,
     socket: OwnedFd,
     path: PathBuf,
-    /// Goes, if it is the last, after the file.
+    /// Dropped after the file. The last socket in it removes the directory.
     _place: Rc<RuntimeDir>,
-    /// Whose processes may speak, besides our own.
+    /// The user whose processes may send, besides the supervisor's own.
     user: u32,
-    /// Its worker, once it runs.
+    /// The worker, once it runs.
     pub(super) worker: Option<Pid>,
-    /// There is something to read.
+    /// The socket is readable.
     pub(super) readable: bool,
-    /// Nothing will ever come any more.
+    /// The socket was shut down: nothing comes any more.
     pub(super) ended: bool,
-    /// There was nothing more when it was last read.
+    /// The latest reading has emptied it.
     pub(super) drained: bool,
-    /// Something that does not count has come in, and that has been said.
+    /// A message was rejected; already logged.
     complained: bool,
-    /// READY has been said: it means nothing any more.
+    /// READY has come. Later ones have no effect.
     ready: bool,
 }
 
-/// A line, as the next program in this process gets it.
+/// The saved form, for the next program in this process.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct SavedNotifySocket {
@@ -71,13 +71,13 @@ impl SavedNotifySocket {
     }
 }
 
-/// What one reading brought. However much was said, it is no more than this.
+/// The result of one reading, of a fixed size however much was sent.
 #[derive(Default)]
 pub(super) struct Batch {
     ready: bool,
     ping: bool,
     stuck: bool,
-    /// The longest that was asked for.
+    /// The longest EXTEND_TIMEOUT_USEC.
     extend: Option<Duration>,
     /// The latest STATUS.
     pub(super) status: Option<String>,
@@ -124,7 +124,7 @@ impl NotifySocket {
         let socket = sys::fd::move_above(socket, min_fd)?;
         setsockopt(&socket, sockopt::PassCred, &true)?;
         bind_anew(&socket, &path)?;
-        // From here on the file is removed if something fails.
+        // From here on a failure removes the file.
         let channel = NotifySocket {
             generation,
             socket,
@@ -179,7 +179,7 @@ impl NotifySocket {
         &self.path
     }
 
-    /// Reads what is there, but not more than a batch.
+    /// Reads what has come, at most a batch.
     pub(super) fn read(&mut self, buffer: &mut ReceiveBuffer, queue: &mut Queue) -> Batch {
         let mut news = Batch::default();
         self.drained = false;
@@ -216,13 +216,13 @@ impl NotifySocket {
         news
     }
 
-    /// Its worker may speak, whoever it has become, and so may its user's processes, and ours.
+    /// Whether a sender is the worker, whatever user it has become, or a process of its user or of the supervisor's.
     fn check(&self, sender: Option<libc::ucred>) -> Result<(), String> {
         let Some(sender) = sender else {
             return Err("ignoring a notification without its sender's credentials".to_owned());
         };
         let ours = sender.uid == self.user || sender.uid == geteuid().as_raw();
-        // The worker has not been reaped, so the pid is its own.
+        // The worker has not been reaped, so the pid is still its own.
         if ours || Some(sender.pid) == self.worker {
             return Ok(());
         }
@@ -232,7 +232,7 @@ impl NotifySocket {
         ))
     }
 
-    /// Once for each generation: somebody may send without end.
+    /// Once for each generation: a process may send without end.
     fn complain(&mut self, what: &str) {
         if !std::mem::replace(&mut self.complained, true) {
             let generation = self.generation;
@@ -241,12 +241,12 @@ impl NotifySocket {
     }
 }
 
-/// Whose processes may speak, besides our own.
+/// The user whose processes may send, besides the supervisor's own.
 fn speaker(owner: Option<Owner>) -> u32 {
     owner.map_or(geteuid().as_raw(), |(user, _)| user)
 }
 
-/// The directory is ours alone, so a file of that name is a leftover.
+/// No other program uses the directory, so a file of that name is a leftover.
 fn bind_anew(socket: &OwnedFd, path: &Path) -> io::Result<()> {
     let address = UnixAddr::new(path)?;
     match bind(socket.as_raw_fd(), &address) {
