@@ -4,7 +4,6 @@ mod cgroup;
 pub(crate) mod environment;
 pub(crate) mod notify;
 mod tree;
-mod watch;
 
 pub(crate) use environment::{Environment, Reading};
 pub(crate) use notify::{NotifySockets, Parents, SavedNotifySockets, StatusText};

@@ -7,7 +7,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{Environment, Reading, Variables, overlay, read_dir};
+use super::Environment;
+use super::envdir::{Reading, Variables, overlay, read_dir};
 use crate::config::LiveConfig;
 use crate::machine::Time;
 use crate::sys::environment::is_set_for_workers;
@@ -34,12 +35,8 @@ pub fn envdir(data: &[u8]) {
     for (name, content) in &files {
         fs::write(dir.0.join(OsStr::from_bytes(name)), content).expect("a file");
     }
-    let mut complaints = Vec::new();
-    let read = read_dir(
-        &dir.0,
-        before.clone().into_iter().collect(),
-        &mut complaints,
-    );
+    let mut warnings = Vec::new();
+    let read = read_dir(&dir.0, before.clone().into_iter().collect(), &mut warnings);
 
     let mut expected = Variables::new();
     let mut bad = 0;
@@ -58,11 +55,7 @@ pub fn envdir(data: &[u8]) {
             None => {}
         }
     }
-    assert_eq!(
-        (&read, complaints.len()),
-        (&expected, bad),
-        "{complaints:?}"
-    );
+    assert_eq!((&read, warnings.len()), (&expected, bad), "{warnings:?}");
     check_block(read.clone());
     check_settings(&read, &dir);
 }
@@ -82,7 +75,7 @@ fn check_block(read: Variables) {
         read_at: Time::ZERO,
         reading: Reading {
             variables: read,
-            complaints: Vec::new(),
+            warnings: Vec::new(),
         },
     };
     let block = environment.block();
@@ -106,13 +99,13 @@ fn check_settings(read: &Variables, dir: &Directory) {
         auto_restart_interval: Duration::from_secs(60),
         kill_old_delay: None,
     };
-    let mut complaints = Vec::new();
-    let live = overlay(&configured, read, &dir.0, &mut complaints);
+    let mut warnings = Vec::new();
+    let live = overlay(&configured, read, &dir.0, &mut warnings);
     let names = ["AUTO_RESTART_INTERVAL", "KILL_OLD_DELAY"];
     let given = names
         .iter()
         .filter(|name| read.contains_key(OsStr::new(name)));
-    assert!(complaints.len() <= given.count(), "{complaints:?}");
+    assert!(warnings.len() <= given.count(), "{warnings:?}");
     let live_settings = live.live_settings();
     let longest = Duration::from_secs(1_000_000_000);
     assert!(live_settings.kill_old_delay <= longest);
@@ -121,7 +114,7 @@ fn check_settings(read: &Variables, dir: &Directory) {
             .auto_restart
             .is_none_or(|every| !every.is_zero() && every <= longest)
     );
-    if !complaints.is_empty() {
+    if !warnings.is_empty() {
         let default = configured.auto_restart_interval == live.auto_restart_interval;
         assert!(default || live.kill_old_delay.is_none());
     }

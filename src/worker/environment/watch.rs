@@ -9,21 +9,21 @@ use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, WatchDescriptor};
 use crate::error::why;
 
 /// Reports that a file in the directory was written, added or removed, and that the directory was replaced.
-pub(super) struct Watch {
+pub(super) struct EnvdirWatch {
     inotify: Inotify,
     dir: PathBuf,
     on_dir: Option<WatchDescriptor>,
     on_parent: Option<WatchDescriptor>,
 }
 
-impl Watch {
+impl EnvdirWatch {
     /// `None` if the system has no inotify instance left. Changes are then noticed at the next event.
-    pub(super) fn new(dir: &Path) -> Option<Watch> {
+    pub(super) fn new(dir: &Path) -> Option<EnvdirWatch> {
         let flags = InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK;
         let inotify = Inotify::init(flags)
             .map_err(|errno| tracing::debug!("no inotify: {}", why(errno)))
             .ok()?;
-        Some(Watch {
+        Some(EnvdirWatch {
             inotify,
             dir: dir.to_owned(),
             on_dir: None,
@@ -44,7 +44,7 @@ impl Watch {
     }
 
     /// Drops the events so far, and watches the directory that has the name now.
-    pub(super) fn renew(&mut self) {
+    pub(super) fn restart(&mut self) {
         self.has_changed();
         let appears = AddWatchFlags::IN_CREATE | AddWatchFlags::IN_MOVED_TO;
         let changes = appears
@@ -80,7 +80,7 @@ impl Watch {
     }
 }
 
-impl AsFd for Watch {
+impl AsFd for EnvdirWatch {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.inotify.as_fd()
     }
