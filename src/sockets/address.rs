@@ -1,4 +1,4 @@
-//! What a descriptor that we inherited is bound to: does it serve a spec, and what is its key?
+//! The address of an inherited descriptor: which spec it serves, and its key.
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -13,11 +13,11 @@ use nix::sys::socket::{
     sockopt,
 };
 
-/// A socket's own address and type, or what stands in for them.
+/// The address and the type of a descriptor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Endpoint {
     address: Address,
-    /// None: it is no socket.
+    /// `None` if it is no socket.
     kind: Option<SockType>,
 }
 
@@ -30,12 +30,12 @@ enum Address {
     },
     Path(PathBuf),
     Abstract(Vec<u8>),
-    /// A FIFO, a netlink socket, …: whatever else systemd can open.
+    /// A FIFO, a netlink socket, …: anything else that systemd can open.
     Nameless,
 }
 
-/// Opens a TCP socket again that a worker of an earlier supervisor has shut down, and that was kept by
-/// systemd. Returns whether it was one: it has no peer, but its port still.
+/// Opens a TCP socket again that systemd has kept and a worker of an earlier supervisor has shut down: it has a port
+/// but no peer. Returns whether it was such a socket.
 fn listens_again(fd: &OwnedFd) -> bool {
     let peer: nix::Result<SockaddrStorage> = getpeername(fd.as_raw_fd());
     let own: Option<SockaddrStorage> = getsockname(fd.as_raw_fd()).ok();
@@ -47,17 +47,17 @@ fn listens_again(fd: &OwnedFd) -> bool {
     was_shut_down && crate::sys::fd::listen(fd, u32::MAX).is_ok()
 }
 
-/// Why a descriptor cannot be handed to workers as a socket to accept from.
+/// Why a descriptor is not passed on to workers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Unfit {
-    /// It is one connection, and every generation needs the listening socket.
+    /// It is a connection. Generations need the listening socket.
     Connection,
-    /// The system does not say what it is.
+    /// Its type or address cannot be read.
     Unreadable(Errno),
 }
 
 impl Endpoint {
-    /// Looks at a descriptor, getsockname(2) and getsockopt(2).
+    /// Reads address and type, getsockname(2) and getsockopt(2).
     pub(super) fn of(fd: &OwnedFd) -> Result<Endpoint, Unfit> {
         let kind = match getsockopt(fd, sockopt::SockType) {
             Ok(kind) => kind,
@@ -138,8 +138,7 @@ impl Endpoint {
         (same_port && same_family && (for_all || address.ip() == wanted.ip())).then_some(address)
     }
 
-    /// Whether this is the unix stream socket at `path`. Its file has to be there still: nobody can
-    /// connect to a socket that has lost its name.
+    /// Whether this is the unix stream socket at `path`. Its file has to exist: without it no client can connect.
     pub(super) fn serves_path(&self, path: &Path) -> bool {
         let Address::Path(own) = &self.address else {
             return false;
@@ -149,8 +148,8 @@ impl Endpoint {
         self.kind == Some(SockType::Stream) && same && is_there()
     }
 
-    /// Whether this is a unix stream socket that was bound to this very path, be its file there or not. A
-    /// relative path means another one in another directory.
+    /// Whether this is a unix stream socket that was bound to exactly this path, whether its file exists or not. A relative
+    /// path names another file in another directory.
     pub(super) fn was_bound_to(&self, path: &Path) -> bool {
         let Address::Path(own) = &self.address else {
             return false;
@@ -159,7 +158,7 @@ impl Endpoint {
     }
 
     /// The key of a socket that no option named: `P` for IPv4's "every address", `HOST:P`,
-    /// `[V6]:P`, a path, `@ABSTRACT`; none if it has no such address.
+    /// `[V6]:P`, a path, `@ABSTRACT`; `None` if it has no such address.
     pub(super) fn key(&self) -> Option<OsString> {
         match &self.address {
             Address::Ip {
@@ -190,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_and_type_make_the_match() {
+    fn socket_serves_its_own_address_and_type() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let endpoint = of(listener);
@@ -202,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dual_stack_socket_serves_the_bare_port() {
+    fn dual_stack_socket_serves_the_bare_port() {
         let Ok(listener) = TcpListener::bind("[::]:0") else {
             return eprintln!("SKIPPED: no IPv6 here");
         };
@@ -233,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_of_every_kind() {
+    fn every_kind_of_socket_has_its_key() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("s");
         let endpoint = of(UnixListener::bind(&path).unwrap());
@@ -264,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_is_not_a_listening_socket() {
+    fn connection_is_not_a_listening_socket() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         assert_eq!(Endpoint::of(&stream.into()), Err(Unfit::Connection));

@@ -1,5 +1,6 @@
 //! TCP and UDP sockets from port specs.
 
+use std::ffi::OsStr;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::os::fd::{AsRawFd, OwnedFd};
 
@@ -13,7 +14,7 @@ use super::spec::{AddressSpec, Host};
 use crate::error::Error;
 use crate::sys;
 
-/// Binds one spec to the address it resolves to, and listens if it is TCP. Also says which port it is, for specs with port 0.
+/// Binds a spec to its address, and listens if it is TCP. Returns the port as well, which the kernel chooses for port 0.
 pub(super) fn port(
     spec: &AddressSpec,
     address: SocketAddr,
@@ -31,7 +32,7 @@ pub(super) fn port(
     let fd = socket(family, kind, SockFlag::SOCK_CLOEXEC, None)
         .map_err(socket_error("create a socket for", spec))?;
     if !spec.udp {
-        // For UDP this would let two supervisors share a port in silence.
+        // With UDP two supervisors could share a port unnoticed.
         setsockopt(&fd, sockopt::ReuseAddr, &true)
             .map_err(socket_error("set SO_REUSEADDR for", spec))?;
     }
@@ -59,7 +60,7 @@ pub(super) fn port(
 }
 
 /// A new UDP socket with the address of `old`, which stays open elsewhere. New datagrams go to the new one:
-/// of sockets with the same address the kernel takes the youngest.
+/// of several sockets with one address, the kernel takes the youngest.
 pub(super) fn again(old: &OwnedFd) -> std::io::Result<OwnedFd> {
     let address: SockaddrStorage = getsockname(old.as_raw_fd())?;
     let family = match address.as_sockaddr_in6() {
@@ -83,6 +84,15 @@ pub(super) fn again(old: &OwnedFd) -> std::io::Result<OwnedFd> {
         setsockopt(fd, sockopt::ReuseAddr, &false)?;
     }
     Ok(new)
+}
+
+/// Sets the backlog of a socket that was taken over, and makes this process the listening one, SO_PEERCRED of unix(7).
+pub(super) fn listen_again(fd: &OwnedFd, key: &OsStr, backlog: u32) -> Result<(), Error> {
+    sys::fd::listen(fd, backlog).map_err(|source| Error::Socket {
+        action: "listen on",
+        address: key.to_string_lossy().into_owned(),
+        source,
+    })
 }
 
 /// The address to bind to.

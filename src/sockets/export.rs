@@ -1,4 +1,4 @@
-//! What workers are told about their sockets, in both dialects: Server::Starter's and systemd's.
+//! The variables that tell workers their sockets: that of Server::Starter and those of systemd.
 
 use std::ffi::{OsStr, OsString};
 use std::os::fd::AsRawFd;
@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use super::{FIRST_FD, Origin, Socket, Sockets};
 
-/// What sd_listen_fds(3) wants to know: how many descriptors there are from 3 up, and their names.
+/// The variables of sd_listen_fds(3): the number of descriptors from 3 on, and their names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ListenFds {
     /// `LISTEN_FDS`
@@ -15,7 +15,7 @@ pub(crate) struct ListenFds {
     pub(crate) names: String,
 }
 
-/// FDNAME has at most this many characters, sd_pid_notify_with_fds(3).
+/// The longest name of a descriptor, sd_pid_notify_with_fds(3).
 const LONGEST_NAME: usize = 255;
 
 impl Sockets {
@@ -32,8 +32,7 @@ impl Sockets {
         value
     }
 
-    /// The same for sd_listen_fds(3); none if there are no sockets, or if explicit numbers keep
-    /// them from being 3, 4, 5, … without a gap.
+    /// The variables of sd_listen_fds(3); `None` without sockets, or if they are not on 3, 4, 5, … without a gap.
     pub(crate) fn listen_fds(&self) -> Option<ListenFds> {
         let mut sockets: Vec<&Socket> = self.list.iter().collect();
         sockets.sort_unstable_by_key(|socket| socket.fd.as_raw_fd());
@@ -49,20 +48,20 @@ impl Sockets {
     }
 }
 
-/// A socket, as workers know it.
+/// A socket, as workers see it.
 pub(crate) struct Told<'a> {
     pub(crate) key: &'a OsStr,
     pub(crate) fd: i32,
     /// As in `LISTEN_FDNAMES`.
     pub(crate) name: String,
-    /// It was not bound here.
+    /// It was inherited, and not bound here.
     pub(crate) inherited: bool,
     /// systemd holds it too, so that a restart of the supervisor loses no connection.
     pub(crate) kept: bool,
 }
 
 impl Sockets {
-    /// All of them, in order.
+    /// All sockets, in order.
     pub(crate) fn told(&self) -> impl Iterator<Item = Told<'_>> {
         self.list.iter().map(|socket| Told {
             key: &socket.key,
@@ -83,8 +82,8 @@ fn fd_name(socket: &Socket) -> String {
     valid(name)
 }
 
-/// A name that systemd would take for a descriptor: printable, without the colon that ends it. What
-/// is not becomes `_`; of what is too long the end stays, which says more of a path.
+/// A valid name of a descriptor: printable, without colons. Other characters become `_`; of a long name the end
+/// stays, which says more of a path.
 pub(super) fn valid(name: &OsStr) -> String {
     let bytes = name.as_bytes();
     let tail = &bytes[bytes.len().saturating_sub(LONGEST_NAME)..];
@@ -121,14 +120,14 @@ mod tests {
     }
 
     #[test]
-    fn keys_and_numbers_in_order() {
+    fn server_starter_port_has_keys_and_numbers_in_order() {
         let value = sockets(500, &[("80", "", 4), ("/run/x.sock", "", 3)]).server_starter_port();
         assert_eq!(value, "80=504;/run/x.sock=503");
         assert_eq!(sockets(0, &[]).server_starter_port(), "");
     }
 
     #[test]
-    fn names_are_ones_that_systemd_takes() {
+    fn names_are_valid_for_systemd() {
         assert_eq!(valid(OsStr::new("127.0.0.1:8080")), "127.0.0.1_8080");
         assert_eq!(valid(OsStr::new("[::1]:8080")), "[__1]_8080");
         assert_eq!(valid(OsStr::new("/run/web.sock")), "/run/web.sock");
@@ -139,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn without_sockets_or_with_other_numbers_there_is_nothing_to_tell() {
+    fn listen_fds_is_absent_without_sockets_and_with_other_numbers() {
         assert_eq!(sockets(0, &[]).listen_fds(), None);
         assert_eq!(sockets(600, &[("80", "web", 3)]).listen_fds(), None); // on 603
     }

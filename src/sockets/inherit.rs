@@ -1,5 +1,5 @@
-//! Sockets that are there already: from systemd by `LISTEN_FDS`, sd_listen_fds(3), or the one that
-//! is our standard input, as inetd(8) and `StandardInput=socket` have it.
+//! Inherited sockets: from systemd by `LISTEN_FDS`, sd_listen_fds(3), or as standard input, as with inetd(8) and
+//! `StandardInput=socket`.
 
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -13,16 +13,16 @@ use super::address::{Endpoint, Unfit};
 use crate::error::{Error, why};
 use crate::sys;
 
-/// A socket (or a FIFO, …) that somebody opened for us.
+/// An inherited socket, FIFO, or other descriptor.
 pub(crate) struct Inherited {
     pub(super) fd: OwnedFd,
-    /// `FileDescriptorName=`, by default the name of the unit; empty if we were not told.
+    /// `FileDescriptorName=`, by default the name of the unit; empty if it has none.
     pub(super) name: OsString,
     pub(super) endpoint: Endpoint,
 }
 
-/// Takes over what we inherited and unsets the variables that say so. To be called first: the
-/// descriptors are given by number.
+/// Takes the inherited descriptors, and unsets their variables. Call it before anything is opened: the descriptors are
+/// given by number.
 pub(crate) fn take() -> Result<Vec<Inherited>, Error> {
     let told = told_by(|name| std::env::var_os(name), sys::fd::is_open);
     let (count, names) = match told {
@@ -62,8 +62,7 @@ fn unusable(number: RawFd, why: impl std::fmt::Display) -> Error {
     Error::Inherited(format!("cannot use inherited descriptor {number}: {why}"))
 }
 
-/// How many descriptors there are for us, and their names; none: there are none, or they are for
-/// another process.
+/// The number of descriptors, and their names; `None` if there are none, or if they are for another process.
 pub(super) fn told_by(
     variable: impl Fn(&str) -> Option<OsString>,
     is_open: impl Fn(RawFd) -> bool,
@@ -114,8 +113,8 @@ fn split(names: &OsStr) -> Vec<OsString> {
         .collect()
 }
 
-/// Standard input, if it is a listening socket. It is moved away: workers find it at its place in
-/// the list, and /dev/null on 0 unless they ask for it there (`=0`).
+/// Standard input, if it is a listening socket. It moves to another number: workers find it at its place in the
+/// list, and /dev/null on 0 unless an option puts it there (`=0`).
 fn standard_input() -> Option<Inherited> {
     let stdin = std::io::stdin();
     let listens = getsockopt(&stdin, sockopt::AcceptConn).ok()?;
@@ -133,7 +132,7 @@ fn standard_input() -> Option<Inherited> {
 }
 
 impl Inherited {
-    /// For messages: the name and the number it came on.
+    /// For messages: the name, or the number that it came on.
     pub(super) fn label(&self) -> String {
         let number = self.fd.as_raw_fd();
         if self.name.is_empty() {
@@ -142,7 +141,7 @@ impl Inherited {
         self.name.to_string_lossy().into_owned()
     }
 
-    /// What workers are told it is called, if no option says otherwise.
+    /// The key for workers, if no option names the socket.
     pub(super) fn key(&self) -> Option<OsString> {
         let name = || {
             let fit = !self

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::os::fd::RawFd;
 
 use super::inherit::Inherited;
-use super::plan::{Planned, Source};
+use super::planned::{Planned, Source};
 use super::spec::AddressSpec;
 use crate::error::Error;
 

@@ -1,5 +1,4 @@
-//! The listening sockets: parsed from the command line, bound once, held for ever, told to
-//! workers.
+//! The listening sockets: parsed from the command line, bound or inherited once, and passed on to every worker.
 
 mod address;
 mod bind;
@@ -9,6 +8,7 @@ pub(crate) mod fuzz;
 mod inherit;
 mod matching;
 mod plan;
+mod planned;
 mod reopen;
 mod saved;
 mod spec;
@@ -33,11 +33,11 @@ use nix::sys::socket::{SockType, getsockopt, sockopt};
 
 use crate::error::Error;
 
-/// The first descriptor number that is handed out, as in sd_listen_fds(3).
+/// The first descriptor number of a socket, as in sd_listen_fds(3).
 pub(crate) const FIRST_FD: RawFd = 3;
 
-/// The sockets, parked on the numbers on which workers find them, so that a spawn has nothing to
-/// do for a socket but clear its close-on-exec flag.
+/// The sockets, on the descriptor numbers that workers get. A start of a worker only has to clear their close-on-exec
+/// flags.
 pub(crate) struct Sockets {
     /// In the order in which workers see them: ports, then paths, then those that were inherited
     /// and no option named.
@@ -46,17 +46,17 @@ pub(crate) struct Sockets {
 
 struct Socket {
     key: OsString,
-    /// What systemd calls it; empty if it does not.
+    /// Its name from systemd; empty if it has none.
     fd_name: OsString,
     fd: OwnedFd,
     origin: Origin,
-    /// systemd's fd store keeps it, under a name of ours.
+    /// systemd's fd store keeps it, under a name that this program has given.
     stored: bool,
 }
 
 enum Origin {
     Inherited,
-    /// By us. Dropping the path removes the socket's file.
+    /// Bound by this program. Dropping `path` removes the socket's file.
     Bound {
         datagram: bool,
         path: Option<UnixPath>,
@@ -64,20 +64,19 @@ enum Origin {
 }
 
 impl Sockets {
-    /// The numbers they are parked on, in order.
+    /// The descriptor numbers, in order.
     pub(crate) fn numbers(&self) -> Vec<RawFd> {
         self.list.iter().map(|s| s.fd.as_raw_fd()).collect()
     }
 
-    /// How many were bound here, and not inherited.
+    /// The number of sockets that were bound here.
     pub(crate) fn bound(&self) -> usize {
         let bound = |socket: &&Socket| matches!(socket.origin, Origin::Bound { .. });
         self.list.iter().filter(bound).count()
     }
 
-    /// Has the sockets that we bound kept by `keep`, which is given their keys, whether they are
-    /// datagram sockets, and their descriptors, and says how many it has kept. Their files stay
-    /// when we go.
+    /// Gives the sockets that were bound here to `keep`: key, whether it is a datagram socket, descriptor. `keep` returns
+    /// how many it has kept, from the first on. The files of these stay at the end.
     pub(crate) fn keep_bound<F>(&mut self, keep: F)
     where
         F: FnOnce(std::vec::IntoIter<(&OsStr, bool, BorrowedFd<'_>)>) -> usize,
@@ -108,8 +107,8 @@ impl Sockets {
         Some((&socket.key, kind == SockType::Datagram, socket.fd.as_fd()))
     }
 
-    /// Whether the files of unix sockets that were taken over stay when we go: as long as the start
-    /// may fail, or if their workers are left behind.
+    /// Sets whether the files of unix sockets that were taken over stay at the end: as long as the start may fail, or if
+    /// their workers are left behind.
     pub(crate) fn leave_taken_files(&mut self, stay: bool) {
         for socket in &mut self.list {
             if let Origin::Bound {
@@ -121,13 +120,13 @@ impl Sockets {
         }
     }
 
-    /// Whether one of them sits on standard input, as inetd(8) has it.
+    /// Whether a socket is on standard input, as with inetd(8).
     pub(crate) fn on_stdin(&self) -> bool {
         self.numbers().contains(&libc::STDIN_FILENO)
     }
 }
 
-/// Refuses what cannot be had as a whole: two sockets on one number, one address twice.
+/// Refuses two sockets on one number, and one address twice.
 fn check(ports: &[PortSpec], paths: &[PathSpec]) -> Result<(), String> {
     let mut numbers = HashMap::new();
     let mut addresses = HashSet::new();

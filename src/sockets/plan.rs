@@ -1,54 +1,33 @@
-//! Who gets which socket, from where, on which number: settled before anything is touched.
+//! The plan of the sockets: where each comes from and which descriptor number it gets. It is complete before anything
+//! is bound.
 
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
-use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 use super::inherit::Inherited;
 use super::matching::{own_key, refuse_clashes, shared, take_first, take_named};
-use super::spec::{AddressSpec, PathSpec, PortSpec};
-use super::unix_path::{PathAccess, UnixPath};
-use super::{FIRST_FD, Origin, Socket, Sockets, bind, taken, unix_path};
+use super::planned::{Planned, Source};
+use super::spec::{PathSpec, PortSpec};
+use super::unix_path::PathAccess;
+use super::{FIRST_FD, Origin, Socket, Sockets, bind, unix_path};
 use crate::error::Error;
 use crate::sys;
 
-/// The sockets to be, in order, each with its number.
+/// The sockets that will be opened, in order.
 pub(crate) struct Plan {
     pub(super) list: Vec<Planned>,
     min_fd: RawFd,
     stale: Vec<OsString>,
 }
 
-pub(super) struct Planned {
-    pub(super) source: Source,
-    pub(super) asked: Option<RawFd>,
-}
-
-pub(super) enum Source {
-    Bind(AddressSpec, SocketAddr),
-    BindPath(PathSpec),
-    /// It was bound by a supervisor that was killed.
-    Taken {
-        fd: OwnedFd,
-        key: OsString,
-        datagram: bool,
-        path: Option<UnixPath>,
-    },
-    Inherited {
-        socket: Inherited,
-        key: OsString,
-        /// Its name for workers; empty if the one it has is our own.
-        fd_name: OsString,
-        /// It comes from systemd's fd store, where we have put it in an earlier life.
-        stored: bool,
-    },
-}
-
 impl Plan {
-    /// Looks up host names and matches specs with what was inherited. What is left over is handed
-    /// on, too, unless its name says that we bound it in an earlier life (`was_ours`): then nobody
-    /// wants it any more. Refuses two sockets on one number and one address twice.
+    /// Looks up host names, and matches specs with inherited sockets. Inherited sockets that no spec names are passed on
+    /// too, unless their name shows that an earlier run of this program has bound them (`was_ours`): no option asks
+    /// for these any more.
+    ///
+    /// # Errors
+    /// Two sockets on one number, one address twice, an address that an inherited socket blocks.
     pub(crate) fn make(
         ports: &[PortSpec],
         paths: &[PathSpec],
@@ -56,7 +35,7 @@ impl Plan {
         was_ours: impl Fn(&OsStr) -> bool,
     ) -> Result<Plan, Error> {
         super::check(ports, paths).map_err(Error::Usage)?;
-        // A name that we gave, in the fd store, means nothing to anybody else.
+        // A name that this program has given, in the fd store, means nothing to workers.
         let taken = |socket: Inherited, key| {
             let fd_name = match was_ours(&socket.name) {
                 true => OsString::new(),
@@ -133,17 +112,16 @@ impl Plan {
             return Err(Error::OpenFiles { highest, limit });
         }
         plan.min_fd = highest + 1;
-        plan.step_aside()?;
+        plan.move_inherited_away()?;
         Ok(plan)
     }
 
-    /// The first number above all sockets': what the supervisor opens for itself lives from there
-    /// on.
+    /// The first number above those of all sockets: descriptors of the supervisor's own go there.
     pub(crate) fn min_fd(&self) -> RawFd {
         self.min_fd
     }
 
-    /// Where the inherited ones are just now.
+    /// The present numbers of the inherited sockets.
     pub(crate) fn inherited_numbers(&self) -> Vec<RawFd> {
         let inherited = self
             .list
@@ -155,13 +133,12 @@ impl Plan {
         inherited.collect()
     }
 
-    /// The names of sockets that came back from the fd store and that nobody wants any more. They
-    /// have been closed here.
+    /// The names of sockets from the fd store that no option asks for any more. Their descriptors are closed.
     pub(crate) fn stale(&self) -> &[OsString] {
         &self.stale
     }
 
-    /// The number that was asked for, else the lowest from 3 that nobody asked for.
+    /// For each socket the number that its option asks for, else the lowest from 3 on that none asks for.
     pub(super) fn numbers(&self) -> Vec<RawFd> {
         let asked: HashSet<RawFd> = self.list.iter().filter_map(|p| p.asked).collect();
         let mut free = (FIRST_FD..).filter(|number| !asked.contains(number));
@@ -171,8 +148,8 @@ impl Plan {
             .collect()
     }
 
-    /// Inherited sockets come on numbers that belong to others now.
-    fn step_aside(&mut self) -> Result<(), Error> {
+    /// Moves inherited descriptors off numbers that are assigned to other sockets.
+    fn move_inherited_away(&mut self) -> Result<(), Error> {
         let numbers = self.numbers();
         for (planned, number) in self.list.iter_mut().zip(numbers) {
             if let Source::Inherited { socket, .. } = &mut planned.source {
@@ -191,10 +168,10 @@ impl Plan {
         Ok(())
     }
 
-    /// Binds what is to be bound, and puts everything on its number. Everything or nothing: after
-    /// an error no socket and no file is left.
+    /// Binds the sockets that are not inherited, and puts all on their numbers. After an error no socket and no file is
+    /// left.
     pub(crate) fn open(self, access: &PathAccess, backlog: u32) -> Result<Sockets, Error> {
-        // 0 and "more than the system allows" are the same to listen(2).
+        // listen(2) cuts the backlog down to the system's maximum.
         let backlog = if backlog == 0 { u32::MAX } else { backlog };
         let numbers = self.numbers();
         let mut list = Vec::with_capacity(self.list.len());
@@ -226,7 +203,7 @@ impl Plan {
                 } => {
                     tracing::info!("taking over socket {}", key.to_string_lossy());
                     if !datagram {
-                        taken::listen_again(&fd, &key, backlog)?;
+                        bind::listen_again(&fd, &key, backlog)?;
                     }
                     let origin = Origin::Bound { datagram, path };
                     (key, OsString::new(), fd, origin)

@@ -1,4 +1,4 @@
-//! The sockets, handed to the next program in this process.
+//! The saved form of the sockets, for the next program in this process.
 
 use std::ffi::OsString;
 use std::io;

@@ -26,7 +26,7 @@ pub enum PortSpec {
 /// An address to listen at.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct AddressSpec {
-    /// Whom to listen for.
+    /// The addresses to listen on.
     pub host: Host,
     /// 0 lets the kernel choose.
     pub port: u16,
@@ -34,16 +34,16 @@ pub struct AddressSpec {
     pub udp: bool,
     /// The descriptor number that was asked for.
     pub fd: Option<i32>,
-    /// The port's digits, as typed: workers look for `KEY`s as their administrators write them.
+    /// The port's digits as typed: workers look for the key as their configuration has it.
     digits: String,
 }
 
 /// The host part of an [`AddressSpec`].
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Host {
-    /// None given: every IPv4 address.
+    /// No host given: every IPv4 address.
     AnyV4,
-    /// A name or an address, to be looked up among the IPv4 ones.
+    /// A name or an address, looked up as IPv4.
     V4(String),
     /// An IPv6 address; the socket is IPv6 only.
     V6(String),
@@ -167,7 +167,7 @@ impl PortSpec {
 }
 
 impl AddressSpec {
-    /// What workers find in `SERVER_STARTER_PORT`, for a socket that is bound to `port`.
+    /// The key in `SERVER_STARTER_PORT` of a socket that is bound to `port`.
     pub(crate) fn key(&self, port: u16) -> OsString {
         let digits = if self.port == 0 {
             port.to_string()
@@ -200,7 +200,7 @@ impl std::fmt::Display for PortSpec {
     }
 }
 
-/// One `--path`: where to put a unix stream socket.
+/// One `--path`: the path of a unix stream socket.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct PathSpec(PathBuf);
 
@@ -208,7 +208,8 @@ pub struct PathSpec(PathBuf);
 const LONGEST_PATH: usize = 107;
 
 impl PathSpec {
-    /// Refuses what could not be bound, or not be told to workers.
+    /// # Errors
+    /// The path cannot be bound, or cannot be a key.
     pub fn new(path: &OsStr) -> Result<PathSpec, String> {
         let bytes = path.as_bytes();
         if bytes.is_empty() {
@@ -226,7 +227,7 @@ impl PathSpec {
         Ok(PathSpec(path.into()))
     }
 
-    /// The path, as typed: it is its socket's key, too.
+    /// The path as typed, which is the socket's key too.
     pub fn as_path(&self) -> &Path {
         &self.0
     }
@@ -244,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn inherited_ones_by_name() {
+    fn inherited_sockets_are_named() {
         let named = |name: &str, fd| PortSpec::FdName {
             name: name.to_owned(),
             fd,
@@ -263,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn every_form() {
+    fn every_form_of_a_spec_is_parsed() {
         let v4 = |host: &str| Host::V4(host.to_owned());
         let cases = [
             ("8080", Host::AnyV4, 8080, false, None, "8080"),
@@ -341,13 +342,13 @@ mod tests {
     }
 
     #[test]
-    fn port_zero_is_told_by_its_real_number() {
+    fn port_zero_has_its_real_number_as_key() {
         assert_eq!(parse("0").key(4321), "4321");
         assert_eq!(parse("[::1]:0").key(4321), "[::1]:4321");
     }
 
     #[test]
-    fn what_is_refused_says_why() {
+    fn invalid_spec_is_refused_with_the_reason() {
         let cases = [
             ("", "empty"),
             ("  ", "empty"),
@@ -380,7 +381,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_that_cannot_be_bound_or_told() {
+    fn path_that_cannot_be_bound_or_be_a_key_is_refused() {
         for bad in ["", "/tmp/a;b", "/tmp/a=b", &format!("/{}", "x".repeat(107))] {
             assert!(PathSpec::new(OsStr::new(bad)).is_err(), "{bad}");
         }

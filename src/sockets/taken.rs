@@ -1,5 +1,5 @@
-//! Sockets of a supervisor that was killed, which its workers still hold: they take the place of
-//! binding, and no connection in their queues is lost.
+//! Sockets of a supervisor that was killed. Its workers still hold them. They are used instead of new ones, so that no
+//! connection in their queues is lost.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -9,36 +9,36 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::address::Endpoint;
-use super::plan::{Plan, Planned, Source};
+use super::plan::Plan;
+use super::planned::{Planned, Source};
 use super::unix_path::UnixPath;
-use crate::error::Error;
 use crate::sys;
 
 /// A socket that is still to be bound.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Wanted {
-    /// Its name for workers.
+    /// Its key.
     pub(crate) key: OsString,
-    /// Where workers are to find it.
+    /// Its descriptor number in workers.
     pub(crate) number: RawFd,
     pub(crate) address: WantedAddress,
 }
 
-/// What it is to be bound to.
+/// The address that it will be bound to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum WantedAddress {
     Ip { address: SocketAddr, udp: bool },
     Path(PathBuf),
 }
 
-/// What became of a socket that was offered.
+/// What was done with a socket that was offered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Offer {
-    /// It takes the place of binding.
+    /// It is used.
     Taken,
-    /// The plan has that very socket.
+    /// The plan has the same socket already.
     Known,
-    /// An option asks for its address, but what is at that path by now is not its file.
+    /// An option asks for its address, but the file at that path is not its file.
     Unlinked,
     /// No option asks for it.
     NotOurs,
@@ -68,7 +68,7 @@ impl Plan {
         wanted.collect()
     }
 
-    /// The inode numbers of the sockets that we have, inherited or taken.
+    /// The inode numbers of the sockets that the plan has, inherited or taken.
     pub(crate) fn inodes(&self) -> Vec<u64> {
         let fds = self
             .list
@@ -82,8 +82,7 @@ impl Plan {
             .collect()
     }
 
-    /// Has a socket of another process take the place of binding, if it listens where an option wants
-    /// it to.
+    /// Uses a socket of another process, if it listens on an address that an option asks for.
     pub(crate) fn offer(&mut self, fd: OwnedFd) -> Offer {
         let Ok(inode) = sys::fd::metadata(&fd).map(|meta| meta.ino()) else {
             return Offer::NotOurs;
@@ -108,7 +107,7 @@ impl Plan {
                 false => Offer::NotOurs,
             };
         };
-        // Numbers below belong to the sockets to be.
+        // Lower numbers are assigned to sockets.
         let Ok(fd) = sys::fd::move_above(fd, self.min_fd()) else {
             return Offer::NotOurs;
         };
@@ -124,16 +123,7 @@ impl Plan {
     }
 }
 
-/// With our backlog, and as the process that listens from now on, SO_PEERCRED of unix(7).
-pub(super) fn listen_again(fd: &OwnedFd, key: &OsStr, backlog: u32) -> Result<(), Error> {
-    sys::fd::listen(fd, backlog).map_err(|source| Error::Socket {
-        action: "listen on",
-        address: key.to_string_lossy().into_owned(),
-        source,
-    })
-}
-
-/// Key, whether it is a datagram socket, and file, if the socket serves what was to be bound.
+/// The key, whether it is a datagram socket, and the file, if the socket serves the address of `source`.
 fn taken_for(
     source: &Source,
     endpoint: &Endpoint,
@@ -186,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn a_listening_socket_at_the_address_takes_the_place_of_binding() {
+    fn listening_socket_at_the_address_is_used_instead_of_a_new_one() {
         let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
         let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
         let tcp_spec = tcp.local_addr().unwrap().to_string();
@@ -223,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn a_unix_socket_is_taken_only_if_the_file_is_its_own() {
+    fn unix_socket_is_taken_only_if_the_file_is_its_own() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("s");
         let first = UnixListener::bind(&path).unwrap();

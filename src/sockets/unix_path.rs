@@ -1,4 +1,4 @@
-//! A unix stream socket and its file: we replace what is stale, and remove what we made.
+//! A unix stream socket and its file. A stale file is replaced; a file that this program made is removed.
 
 use std::ffi::OsString;
 use std::fs;
@@ -20,14 +20,14 @@ use super::socket_error;
 use crate::error::Error;
 use crate::sys;
 
-/// The file of a socket we bound. Dropping it removes the file, if it still is that very one.
+/// The file of a socket. Dropping it removes the file, if it is still the same one.
 pub(crate) struct UnixPath {
     path: PathBuf,
     device: u64,
     inode: u64,
-    /// It was made by a supervisor that was killed, and taken over.
+    /// A supervisor that was killed has made it.
     taken: bool,
-    /// Workers that are not ours may still serve it: it stays.
+    /// Workers that are left behind may still serve it: the file stays.
     stays: bool,
 }
 
@@ -36,14 +36,14 @@ pub(crate) struct UnixPath {
 pub struct PathAccess {
     /// Permission bits, 0 to 0o777.
     pub mode: u32,
-    /// The file's owner; none: whoever the supervisor runs as.
+    /// The file's owner; `None` for the supervisor's user.
     pub user: Option<u32>,
-    /// The file's group; none: that of the supervisor.
+    /// The file's group; `None` for the supervisor's group.
     pub group: Option<u32>,
 }
 
 impl Default for PathAccess {
-    /// Everybody may connect, as with every other `start_server`.
+    /// All users may connect, as with every other `start_server`.
     fn default() -> PathAccess {
         PathAccess {
             mode: 0o777,
@@ -68,7 +68,7 @@ pub(crate) fn bind(
         None,
     )
     .map_err(socket_error("create a socket for", path.display()))?;
-    // Never more open than it is going to be, not for a moment; nobody else runs in this process.
+    // The file has its final permissions from the start. There is one thread, so the umask changes for no other.
     let umask_before = umask(Mode::from_bits_truncate(!access.mode & 0o777));
     let bound = bind_to(fd.as_raw_fd(), &address);
     umask(umask_before);
@@ -81,7 +81,7 @@ pub(crate) fn bind(
         }
     };
     let (file, found) = take_hold(path).map_err(|source| {
-        disconnect(path);
+        remove_own(path);
         error("find the socket just bound to")(source)
     })?;
     let made = UnixPath {
@@ -92,7 +92,7 @@ pub(crate) fn bind(
         stays: false,
     };
     if access.user.is_some() || access.group.is_some() {
-        // Of what we hold: another could have the name by now.
+        // By descriptor: another file could have the name by now.
         let (user, group) = (access.user.map(Uid::from), access.group.map(Gid::from));
         fchownat(&file, "", user, group, AtFlags::AT_EMPTY_PATH)
             .map_err(socket_error("change the owner of", path.display()))?;
@@ -101,21 +101,19 @@ pub(crate) fn bind(
     Ok((fd, made))
 }
 
-/// The file of a socket, held. Whoever can write to the directory may have put something else there.
+/// Opens the file of a socket. A user who can write to the directory may have replaced it.
 fn take_hold(path: &Path) -> io::Result<(OwnedFd, fs::Metadata)> {
     let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let file = open(path, flags, Mode::empty())?;
     let found = sys::fd::metadata(&file)?;
     if !found.file_type().is_socket() || found.nlink() > 1 {
-        return Err(io::Error::other(
-            "somebody has put something else into its place",
-        ));
+        return Err(io::Error::other("another file has its place"));
     }
     Ok((file, found))
 }
 
-/// Removes a socket that we have made a moment ago and could not take hold of.
-fn disconnect(path: &Path) {
+/// Removes a socket that was bound a moment ago and whose file could not be opened.
+fn remove_own(path: &Path) {
     let is_ours = |meta: fs::Metadata| {
         meta.file_type().is_socket() && meta.uid() == nix::unistd::geteuid().as_raw()
     };
@@ -124,7 +122,7 @@ fn disconnect(path: &Path) {
     }
 }
 
-/// Removes a socket that nobody listens on any more; refuses anything else.
+/// Removes a socket on which no process listens; refuses anything else.
 fn clear_the_way(path: &Path) -> Result<(), Error> {
     let taken = |what| Error::PathTaken {
         path: path.to_owned(),
@@ -147,10 +145,10 @@ fn clear_the_way(path: &Path) -> Result<(), Error> {
     match probe(path)? {
         Err(Errno::ECONNREFUSED) => {}
         Err(Errno::ENOENT) => return Ok(()),
-        Err(Errno::EACCES | Errno::EPERM) => return Err(taken("it is a socket of somebody else")),
-        // Its queue is full, or it is of another type: somebody has it.
+        Err(Errno::EACCES | Errno::EPERM) => return Err(taken("it is a socket of another user")),
+        // Its queue is full, or it is of another type: a process has it.
         Ok(()) | Err(Errno::EAGAIN | Errno::EPROTOTYPE) => {
-            return Err(taken("somebody listens on it (ss -lpx shows who)"));
+            return Err(taken("a process listens on it (ss -lpx shows which)"));
         }
         Err(errno) => {
             return Err(socket_error("find out who listens on", path.display())(
@@ -169,7 +167,10 @@ fn clear_the_way(path: &Path) -> Result<(), Error> {
     }
 }
 
-/// Tries to connect, without waiting. An error: that could not be tried.
+/// Tries to connect, without waiting.
+///
+/// # Errors
+/// The attempt could not be made.
 fn probe(path: &Path) -> Result<nix::Result<()>, Error> {
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let fd = socket(AddressFamily::Unix, SockType::Stream, flags, None)
@@ -178,7 +179,7 @@ fn probe(path: &Path) -> Result<nix::Result<()>, Error> {
     Ok(connect(fd.as_raw_fd(), &address))
 }
 
-/// The same, as the next program in this process gets it.
+/// The saved form, for the next program in this process.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct SavedPath {
@@ -236,7 +237,7 @@ impl UnixPath {
             .is_ok_and(|found| found.dev() == self.device && found.ino() == self.inode)
     }
 
-    /// Lets the file be: the socket will outlive us.
+    /// Leaves the file: the socket outlives this process.
     pub(super) fn leave(self) {
         std::mem::forget(self); // a path's few bytes, once
     }

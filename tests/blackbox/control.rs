@@ -278,7 +278,7 @@ mod extensions {
     fn second_supervisor_is_refused_and_the_first_keeps_its_socket() {
         let s = start(&[CONTROL], SLEEPS);
         let second = s.command(&[CONTROL, "--", "true"]);
-        second.expect(1, &["somebody listens on it"]);
+        second.expect(1, &["a process listens on it"]);
         s.command(&RESTART).expect(0, &[]);
         s.stop();
     }

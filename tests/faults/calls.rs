@@ -87,8 +87,8 @@ pub(crate) fn means(name: &str, errno: &str) -> Option<&'static str> {
     match (name, errno) {
         // the end of a pipe stays open, and the wait for it times out
         ("close", _) => Some("timed out"),
-        ("connect", "EACCES") => Some("it is a socket of somebody else"),
-        ("connect", "EAGAIN") => Some("somebody listens on it"), // its queue is full
+        ("connect", "EACCES") => Some("it is a socket of another user"),
+        ("connect", "EAGAIN") => Some("a process listens on it"), // its queue is full
         ("flock", "EAGAIN") => Some("is locked by a running supervisor"),
         // a file that is reported missing is not removed, and is then in the way
         ("statx", "ENOENT") => Some("Address already in use"),

@@ -40,7 +40,7 @@ fn keys(plan: &Plan) -> Vec<String> {
 }
 
 #[test]
-fn numbers_are_the_lowest_nobody_asked_for() {
+fn numbers_are_the_lowest_that_no_option_asks_for() {
     let numbers = |specs: &[&str]| plan(specs, vec![]).unwrap().numbers();
     assert_eq!(numbers(&["80", "81"]), [3, 4]);
     assert_eq!(numbers(&["80", "81=3", "82", "83=0"]), [4, 3, 5, 0]);
@@ -64,7 +64,7 @@ fn conflicts_are_refused_before_anything_is_bound() {
 }
 
 #[test]
-fn a_spec_takes_the_inherited_socket_at_its_address() {
+fn spec_takes_the_inherited_socket_at_its_address() {
     let ((one, port), (other, other_port)) = (inherited("one"), inherited("two"));
     let spec = format!("127.0.0.1:{port}");
     let plan = plan(&["127.0.0.1:1", &spec], vec![other, one]).unwrap();
@@ -75,14 +75,14 @@ fn a_spec_takes_the_inherited_socket_at_its_address() {
             let at = socket.fd.as_raw_fd();
             assert!(
                 at == number || at >= plan.min_fd(),
-                "{at} is in somebody's way"
+                "{at} is a number of another socket"
             );
         }
     }
 }
 
 #[test]
-fn one_inherited_socket_for_both_families_serves_two_options() {
+fn inherited_socket_for_both_families_serves_two_options() {
     let Ok(listener) = TcpListener::bind("[::]:0") else {
         return eprintln!("SKIPPED: no IPv6 here");
     };
@@ -123,7 +123,7 @@ fn two_names_of_one_address_are_refused() {
 }
 
 #[test]
-fn a_spec_may_name_an_inherited_socket() {
+fn spec_may_name_an_inherited_socket() {
     let ((a, port_a), (b, port_b), (c, port_c)) =
         (inherited("web"), inherited("admin"), inherited("web"));
     let plan = plan(&["fd:web"], vec![b, a, c]).unwrap();
@@ -132,7 +132,7 @@ fn a_spec_may_name_an_inherited_socket() {
 }
 
 #[test]
-fn a_name_that_is_not_there_is_an_error_that_lists_those_that_are() {
+fn unknown_name_is_refused_with_the_known_ones() {
     let error = plan(&["fd:web"], vec![inherited("admin").0])
         .err()
         .unwrap()
@@ -144,7 +144,7 @@ fn a_name_that_is_not_there_is_an_error_that_lists_those_that_are() {
 }
 
 #[test]
-fn what_came_back_and_is_not_wanted_is_stale() {
+fn stored_socket_that_no_option_asks_for_is_stale() {
     let ((kept, port), (stale, _)) = (inherited("stale"), inherited("stale"));
     let plan = plan(&[&format!("127.0.0.1:{port}")], vec![stale, kept]).unwrap();
     assert_eq!(keys(&plan), [format!("127.0.0.1:{port}")]);
