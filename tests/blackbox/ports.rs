@@ -5,7 +5,7 @@ use server_starter_testing::{Supervisor, exports, have_ipv6};
 
 use crate::fixtures::{start, supervisor};
 
-/// "Address already in use" in the words of glibc, "Address in use" in those of musl.
+/// "in use" in the words of glibc, "Address in use" in those of musl.
 const IN_USE: &str = "in use";
 
 /// Key and bound address of each export, in the order exported. `PORT`… are not filled in.
