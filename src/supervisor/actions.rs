@@ -73,7 +73,7 @@ impl Supervisor {
         let spawned = self
             .notify_sockets
             .open(generation)
-            .map_err(SpawnError::for_now)
+            .map_err(SpawnError::transient)
             .and_then(|socket| self.spawner.spawn(generation, &self.environment, socket));
         match spawned {
             Ok(pid) => {

@@ -1,6 +1,7 @@
-//! A cgroup for each generation, where one is ours to divide: a unit with `Delegate=yes`,
-//! systemd.resource-control(5), or a container whose own cgroup is writable. What a worker starts stays in
-//! its cgroup whatever it does, so `cgroup.kill` (Linux 5.14, cgroup-v2.rst) ends all of it at once.
+//! A cgroup for each generation, if the cgroup of this process is delegated to it: in a unit with
+//! `Delegate=yes`, systemd.resource-control(5), or in a container whose own cgroup is writable. No process
+//! that a worker starts can leave the cgroup, so `cgroup.kill` (Linux 5.14, cgroup-v2.rst) ends all of them
+//! at once.
 //!
 //! No controller is enabled, so that this process may stay in the parent of the new cgroups.
 
@@ -15,22 +16,23 @@ use crate::sys;
 /// Where cgroup v2 is mounted; the second on machines that still have v1 controllers.
 const MOUNTS: [&str; 2] = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"];
 
-/// What systemd sets on a delegated cgroup; the second is readable without privileges, from systemd 251.
+/// Attributes that systemd sets on a delegated cgroup. The second one, from systemd 251 on, is readable
+/// without privileges.
 const DELEGATED: [&CStr; 2] = [c"trusted.delegate", c"user.delegate"];
 
-/// The cgroups of the generations, below our own.
+/// The cgroups of the generations, below that of this process.
 pub(crate) struct Cgroups {
-    /// `None` if our own cgroup is not ours to divide.
+    /// The cgroup of this process; `None` if it is not delegated.
     parent: Option<PathBuf>,
-    /// Names begin with this; another supervisor in the same container has another one.
+    /// The names of the cgroups begin with this, which differs between supervisors in one container.
     prefix: String,
 }
 
 impl Cgroups {
-    /// Looks whether the cgroup of this process is delegated to it.
+    /// Finds the cgroup of this process, and whether it is delegated.
     pub(crate) fn find() -> Cgroups {
-        let parent = own().filter(|own| own.is_delegated()).map(|own| own.dir);
-        Cgroups::below(parent)
+        let delegated = own_cgroup().filter(OwnCgroup::is_delegated);
+        Cgroups::below(delegated.map(|own| own.dir))
     }
 
     fn below(parent: Option<PathBuf>) -> Cgroups {
@@ -43,8 +45,8 @@ impl Cgroups {
         Some(parent.join(format!("{}{generation}", self.prefix)))
     }
 
-    /// Makes the cgroup of a generation and opens its `cgroup.procs`, into which the new process writes
-    /// `0` to move there. `None` if there is none: the worker then stays in our own.
+    /// Creates the cgroup of a generation and opens its `cgroup.procs`, to which the new process writes `0` to
+    /// move there. `None` if that is impossible: the worker then stays in the cgroup of this process.
     pub(crate) fn make(&self, generation: Generation) -> Option<File> {
         let path = self.path(generation)?;
         let made = fs::create_dir(&path).and_then(|()| {
@@ -59,18 +61,18 @@ impl Cgroups {
         .ok()
     }
 
-    /// Kills every process of a generation, and all that these have started. Fails if the generation has
-    /// no cgroup of its own, or the kernel has no `cgroup.kill`.
+    /// Kills all processes in the cgroup of a generation. Fails if the generation has none, or if the kernel
+    /// has no `cgroup.kill`.
     pub(crate) fn kill(&self, generation: Generation) -> io::Result<()> {
         let path = self.path(generation).ok_or(io::ErrorKind::Unsupported)?;
-        // Not `fs::write`, which would create a file.
+        // Not `fs::write`, which would create the file.
         let mut file = OpenOptions::new()
             .write(true)
             .open(path.join("cgroup.kill"))?;
         io::Write::write_all(&mut file, b"1")
     }
 
-    /// Removes the cgroups in which no process is left. The others stay until a later call.
+    /// Removes the cgroups without processes. The others stay until a later call.
     pub(crate) fn remove_empty(&self) {
         let Some(entries) = self.parent.as_ref().and_then(|dir| fs::read_dir(dir).ok()) else {
             return;
@@ -78,34 +80,34 @@ impl Cgroups {
         for entry in entries.flatten() {
             let name = entry.file_name();
             if name.as_encoded_bytes().starts_with(self.prefix.as_bytes()) {
-                let _ = fs::remove_dir(entry.path()); // EBUSY: a process is left
+                let _ = fs::remove_dir(entry.path()); // EBUSY if a process is left
             }
         }
     }
 }
 
 /// The cgroup of this process.
-struct Own {
+struct OwnCgroup {
     dir: PathBuf,
-    /// The root of the cgroup namespace, as in a container without a service manager.
+    /// It is the root of the cgroup namespace, as in a container without a service manager.
     is_root: bool,
 }
 
-fn own() -> Option<Own> {
+fn own_cgroup() -> Option<OwnCgroup> {
     let table = fs::read_to_string("/proc/self/cgroup").ok()?;
     let path = table.lines().find_map(|line| line.strip_prefix("0::"))?;
     let mount = MOUNTS
         .into_iter()
         .find(|mount| Path::new(mount).join("cgroup.procs").exists())?;
-    Some(Own {
+    Some(OwnCgroup {
         dir: Path::new(mount).join(path.trim_start_matches('/')),
         is_root: path == "/",
     })
 }
 
-impl Own {
+impl OwnCgroup {
     fn is_delegated(&self) -> bool {
-        // The root of the machine, which is never ours, has no type.
+        // The root cgroup of the machine, which is never delegated, has no `cgroup.type`.
         let in_container = self.is_root && self.dir.join("cgroup.type").exists();
         let by_systemd = || {
             DELEGATED

@@ -1,8 +1,8 @@
-//! The processes that a worker has started, and theirs: what has to go with a worker that is killed.
+//! The descendants of a worker, which are killed with it.
 //!
-//! The tree is read from proc(5) and every member is held by a pidfd before the first one is killed, so
-//! that no signal reaches a process that got a recycled pid. A process whose parent has ended (a daemon
-//! that forked twice) is not found: it belongs to no tree any more. Only a cgroup holds those, see
+//! The tree is read from proc(5), and a pidfd of every member is opened before the first one is killed, so
+//! that no signal reaches another process that got the same pid. A process whose parent has ended (a daemon
+//! that forked twice) is not found: it is no descendant any more. Only a cgroup contains those, see
 //! `cgroup.rs`.
 
 use std::collections::{HashMap, HashSet};
@@ -11,29 +11,29 @@ use std::fs;
 use crate::sys::pidfd::PidFd;
 use crate::types::{Pid, Signal};
 
-/// A tree is walked again until nothing new is found, at most this often: it may grow meanwhile.
-const MOST_WALKS: usize = 4;
+/// How often a tree is read at most. It is read until there are no new members, since it may grow meanwhile.
+const MAX_WALKS: usize = 4;
 
-/// The most processes of one tree that are looked at.
-const MOST_MEMBERS: usize = 10_000;
+/// The maximum number of processes in a tree.
+const MAX_MEMBERS: usize = 10_000;
 
 /// A process and all of its descendants.
 pub(crate) struct ProcessTree {
-    /// Parents before their children. A member without a descriptor could not be opened, for lack of
-    /// descriptors: it is signalled by pid.
+    /// Parents come before their children. A member whose pidfd could not be opened, for lack of descriptors,
+    /// is signalled by pid.
     members: Vec<(Pid, Option<PidFd>)>,
 }
 
 impl ProcessTree {
-    /// The tree below `root`: a child of this process that has not been reaped, or a process that the
-    /// caller holds by a pidfd and knows to live afterwards.
+    /// The tree of `root`, which is a child of this process that has not been reaped, or a process of which
+    /// the caller has a pidfd and checks afterwards that it is alive.
     pub(crate) fn of(root: Pid) -> ProcessTree {
         let mut tree = ProcessTree {
             members: vec![(root, PidFd::open(root).ok())],
         };
         let mut known = HashSet::from([root]);
         let children = Children::new(root);
-        for _ in 0..MOST_WALKS {
+        for _ in 0..MAX_WALKS {
             if !tree.grow(&mut known, &children) {
                 break;
             }
@@ -41,15 +41,15 @@ impl ProcessTree {
         tree
     }
 
-    /// Adds the children of all members that are not members yet. Returns whether there were any.
+    /// Adds the children of all members. Returns whether there were new ones.
     fn grow(&mut self, known: &mut HashSet<Pid>, children: &Children) -> bool {
         let before = self.members.len();
         let mut at = 0;
         while let Some(&(parent, _)) = self.members.get(at) {
             for child in children.of(parent) {
-                if self.members.len() < MOST_MEMBERS && known.insert(child) {
+                if self.members.len() < MAX_MEMBERS && known.insert(child) {
                     let held = PidFd::open(child).ok();
-                    // Read after the process is held: its pid was not recycled in between.
+                    // Checked after the pidfd was opened, since the pid may have been reused before.
                     if parent_of(child) == Some(parent) {
                         self.members.push((child, held));
                     }
@@ -66,8 +66,7 @@ impl ProcessTree {
         self.members.iter().map(|(pid, _)| *pid)
     }
 
-    /// Sends `signal` to every member but the root, which is the caller's to signal. The members that
-    /// have ended meanwhile are left out.
+    /// Sends `signal` to all members except the root. Members that have ended are skipped.
     pub(crate) fn signal_descendants(&self, signal: Signal) {
         for (pid, held) in self.members.iter().skip(1) {
             let sent = match held {
@@ -81,11 +80,11 @@ impl ProcessTree {
     }
 }
 
-/// Where the children of a process are listed.
+/// How the children of a process are found.
 enum Children {
-    /// `/proc/PID/task/TID/children`, which needs CONFIG_PROC_CHILDREN.
+    /// From `/proc/PID/task/TID/children`, which needs CONFIG_PROC_CHILDREN.
     Listed,
-    /// One look at all processes of the machine.
+    /// From the parents of all processes, read once.
     Scanned(HashMap<Pid, Vec<Pid>>),
 }
 
@@ -105,7 +104,7 @@ impl Children {
     }
 }
 
-/// A child belongs to the thread that has forked it.
+/// The children of all threads of a process: the kernel lists a child at the thread that has forked it.
 fn listed(parent: Pid) -> Vec<Pid> {
     let Ok(threads) = fs::read_dir(format!("/proc/{parent}/task")) else {
         return Vec::new();
@@ -121,6 +120,7 @@ fn listed(parent: Pid) -> Vec<Pid> {
         .collect()
 }
 
+/// The children of all processes.
 fn scan() -> HashMap<Pid, Vec<Pid>> {
     let mut map: HashMap<Pid, Vec<Pid>> = HashMap::new();
     let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
@@ -133,7 +133,7 @@ fn scan() -> HashMap<Pid, Vec<Pid>> {
     map
 }
 
-/// Field 4 of proc_pid_stat(5). The name before it may hold any character.
+/// Field 4 of proc_pid_stat(5). The name before it may contain any character.
 fn parent_of(pid: Pid) -> Option<Pid> {
     let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
     let end_of_name = stat.iter().rposition(|byte| *byte == b')')?;
@@ -151,7 +151,7 @@ mod tests {
 
     use super::*;
 
-    /// A shell with a child and a grandchild; all of them end with the pipe's reader.
+    /// A shell with a child and a grandchild.
     fn family() -> (Child, Vec<Pid>) {
         let script = "sh -c 'sleep 1000 & echo $!; wait' & echo $!; wait";
         let mut root = Command::new("sh")
@@ -184,9 +184,9 @@ mod tests {
             .map(|pid| PidFd::open(*pid).unwrap())
             .collect();
         tree.signal_descendants(Signal::KILL);
-        root.wait().unwrap(); // the shell ends when its child has
+        root.wait().unwrap(); // the shell ends when its child has ended
         for process in held {
-            // Readable when it has ended; an orphan that process 1 has reaped is so for ever.
+            // Readable once the process has ended, whether it was reaped or not.
             let mut fds = [PollFd::new(process.as_fd(), PollFlags::POLLIN)];
             assert_eq!(poll(&mut fds, PollTimeout::from(10_000_u16)), Ok(1));
         }

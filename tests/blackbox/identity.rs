@@ -107,7 +107,7 @@ mod extensions {
             assert!(said.status().unwrap().success());
         };
         say(4243, NotifyClient::of(worker).into_fd());
-        s.wait_line_starting("generation 1: ignoring a notification from a stranger: process ");
+        s.wait_line_starting("generation 1: ignoring a notification from another user: process ");
         assert_eq!(s.status(), []);
         let path = NotifyClient::of(worker).path;
         let may_write = |user: u32| {

@@ -164,7 +164,7 @@ mod extensions {
             .status()
             .unwrap();
         assert!(other.success());
-        s.wait_line_starting("generation 2: ignoring a notification from a stranger: process ");
+        s.wait_line_starting("generation 2: ignoring a notification from another user: process ");
         assert_eq!(s.status().len(), 1);
         let refused = std::process::Command::new("/bin/sh")
             .args(["-c", "test -S \"$0\""])

@@ -78,7 +78,7 @@ fn check_block(read: Variables) {
             warnings: Vec::new(),
         },
     };
-    let block = environment.block();
+    let block = environment.variables();
     let pairs = block.iter().map(|variable| {
         let bytes = variable.as_bytes();
         let equals = bytes.iter().position(|byte| *byte == b'=').expect("a '='");

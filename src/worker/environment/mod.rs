@@ -100,7 +100,7 @@ impl Environment {
     }
 
     /// All variables except those that the supervisor sets for each worker, as `NAME=VALUE`.
-    pub(crate) fn block(&self) -> Vec<CString> {
+    pub(crate) fn variables(&self) -> Vec<CString> {
         let own = self.inherited.iter().map(|(name, value)| (name, value));
         let own = own.filter(|(name, _)| !self.reading.variables.contains_key(*name));
         own.chain(&self.reading.variables)

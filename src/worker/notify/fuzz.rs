@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use super::message::{Field, LONGEST, fields};
+use super::message::{Field, MAX_LENGTH, fields};
 use crate::machine::Notification;
 use crate::types::fuzz::integer;
 
 /// Parses one datagram, and compares its fields with those of `parse_line`.
 pub fn notification(data: &[u8]) {
-    if data.len() > LONGEST {
+    if data.len() > MAX_LENGTH {
         return; // refused before parsing, as by systemd
     }
     let parsed: Vec<Field> = fields(data).collect();

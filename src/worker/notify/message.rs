@@ -1,18 +1,18 @@
-//! The datagrams of workers, sd_notify(3). A few fields are understood; all others are dropped. MAINPID, STOPPING and
-//! RELOADING of a worker would be wrong for the unit.
+//! The datagrams of workers, sd_notify(3). A few fields are understood; all others are dropped. MAINPID,
+//! STOPPING and RELOADING of a worker would be wrong for the unit.
 
 use std::time::Duration;
 
 use crate::machine::Notification;
 
 /// A longer message is dropped, as systemd does.
-pub(super) const LONGEST: usize = 4096;
+pub(super) const MAX_LENGTH: usize = 4096;
 
 /// A longer STATUS is cut, in bytes: it becomes part of the supervisor's.
-const LONGEST_STATUS: usize = 300;
+const MAX_STATUS: usize = 300;
 
 /// The longest time of an option, parse_seconds(): the limit of time_t on 32-bit machines.
-const LONGEST_EXTENSION: Duration = Duration::from_secs(1_000_000_000);
+const MAX_EXTENSION: Duration = Duration::from_secs(1_000_000_000);
 
 /// A field that is understood.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,18 +32,18 @@ pub(super) fn fields(datagram: &[u8]) -> impl Iterator<Item = Field> + '_ {
 fn field(line: &[u8]) -> Option<Field> {
     let equals = line.iter().position(|byte| *byte == b'=')?;
     let (name, value) = (&line[..equals], &line[equals + 1..]);
-    let word = match (name, value) {
+    let notification = match (name, value) {
         (b"READY", b"1") => Notification::Ready,
         (b"WATCHDOG", b"1") => Notification::Ping,
         (b"WATCHDOG", b"trigger") => Notification::Stuck,
         (b"EXTEND_TIMEOUT_USEC", usec) => {
-            Notification::Extend(Duration::from_micros(number(usec)?).min(LONGEST_EXTENSION))
+            Notification::Extend(Duration::from_micros(number(usec)?).min(MAX_EXTENSION))
         }
         (b"ERRNO", errno) => return number(errno).map(Field::Errno),
         (b"STATUS", text) => return Some(Field::Status(status(text))),
         _ => return None,
     };
-    Some(Field::Notification(word))
+    Some(Field::Notification(notification))
 }
 
 fn number<N: std::str::FromStr>(digits: &[u8]) -> Option<N> {
@@ -55,8 +55,8 @@ fn status(text: &[u8]) -> String {
         .chars()
         .filter(|c| !c.is_control())
         .collect();
-    if status.len() > LONGEST_STATUS {
-        let end = (0..=LONGEST_STATUS)
+    if status.len() > MAX_STATUS {
+        let end = (0..=MAX_STATUS)
             .rev()
             .find(|at| status.is_char_boundary(*at));
         status.truncate(end.unwrap_or(0));
@@ -118,7 +118,7 @@ mod tests {
         ] {
             assert_eq!(read(text.as_bytes()), [], "{text:?}");
         }
-        let garbage: Vec<u8> = (0..=255).cycle().take(LONGEST).collect();
+        let garbage: Vec<u8> = (0..=255).cycle().take(MAX_LENGTH).collect();
         assert_eq!(read(&garbage), []);
     }
 
@@ -131,7 +131,7 @@ mod tests {
             panic!("no status")
         };
         assert!(
-            status.len() <= LONGEST_STATUS + 3 && status.ends_with("é…"),
+            status.len() <= MAX_STATUS + 3 && status.ends_with("é…"),
             "{status}"
         );
     }

@@ -1,5 +1,5 @@
-//! Notifications of workers, sd_notify(3). Each generation has a `NOTIFY_SOCKET` of its own. Workers do not get that of
-//! the unit: READY or STOPPING sent there would count for the whole unit.
+//! Notifications of workers, sd_notify(3). Each generation has a `NOTIFY_SOCKET` of its own. Workers do not
+//! get that of the unit: READY or STOPPING sent there would count for the whole unit.
 
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
@@ -25,13 +25,15 @@ use runtime_dir::{Owner, RuntimeDir};
 pub(crate) use saved::SavedNotifySockets;
 use socket::NotifySocket;
 
-/// More than a queue holds: net.unix.max_dgram_qlen, which systemd sets to 512.
-const BATCHES: usize = 16;
+/// How many batches are read from a socket that is closed. More than its queue holds:
+/// net.unix.max_dgram_qlen, which systemd sets to 512.
+const MAX_BATCHES: usize = 16;
 
 /// The notification sockets of all live generations.
 pub(crate) struct NotifySockets {
     list: Vec<NotifySocket>,
-    place: Option<Rc<RuntimeDir>>,
+    /// The directory of the next socket; `None` if none could be made.
+    dir: Option<Rc<RuntimeDir>>,
     /// An option needs the sockets: no worker is started without one.
     indispensable: bool,
     /// The user and group of workers, if they differ from the supervisor's.
@@ -39,7 +41,7 @@ pub(crate) struct NotifySockets {
     parents: Parents,
     min_fd: RawFd,
     buffer: ReceiveBuffer,
-    /// Notifications that have been read and not handed out yet.
+    /// Notifications that were read, and not yet returned by [`NotifySockets::next_notification`].
     queue: Queue,
 }
 
@@ -66,45 +68,44 @@ impl NotifySockets {
         parents: Parents,
         min_fd: RawFd,
     ) -> Result<NotifySockets, Error> {
-        let owner = workers.map(|who| (who.user, who.group));
-        let place = match RuntimeDir::make(&parents, owner) {
-            Ok(place) => Some(Rc::new(place)),
-            Err(why) => {
-                if let Some(option) = needed_by {
-                    let message = format!(
-                        "{option}: no place for notification sockets in {why}; set TMPDIR to a directory that \
-                         can be written to"
-                    );
-                    return Err(Error::NotDone(message));
-                }
-                tracing::warn!("workers have no NOTIFY_SOCKET: no place for it in {why}");
-                None
-            }
-        };
-        Ok(NotifySockets {
-            list: Vec::new(),
-            place,
-            indispensable: needed_by.is_some(),
-            owner,
-            parents,
-            min_fd,
-            buffer: ReceiveBuffer::new(message::LONGEST),
-            queue: Queue::new(),
-        })
+        let mut sockets = NotifySockets::new(needed_by.is_some(), workers, parents, min_fd);
+        match RuntimeDir::make(&sockets.parents, sockets.owner) {
+            Ok(dir) => sockets.dir = Some(Rc::new(dir)),
+            Err(why) => no_dir(needed_by, &why)?,
+        }
+        Ok(sockets)
     }
 
-    /// Opens the socket of a generation that is about to be started. Returns its variable `NOTIFY_SOCKET`, or `None` if
-    /// the worker has to start without one.
+    fn new(
+        indispensable: bool,
+        workers: Option<&Identity>,
+        parents: Parents,
+        min_fd: RawFd,
+    ) -> NotifySockets {
+        NotifySockets {
+            list: Vec::new(),
+            dir: None,
+            indispensable,
+            owner: workers.map(|who| (who.user, who.group)),
+            parents,
+            min_fd,
+            buffer: ReceiveBuffer::new(message::MAX_LENGTH),
+            queue: Queue::new(),
+        }
+    }
+
+    /// Opens the socket of a generation that is about to be started. Returns its variable `NOTIFY_SOCKET`, or
+    /// `None` if the worker has to start without one.
     ///
     /// # Errors
     /// Why there is no socket, if an option needs it.
     pub(crate) fn open(&mut self, generation: Generation) -> Result<Option<CString>, String> {
         match self.try_open(generation) {
-            Ok(channel) => {
+            Ok(socket) => {
                 let mut variable = b"NOTIFY_SOCKET=".to_vec();
-                variable.extend_from_slice(channel.path().as_os_str().as_bytes());
-                self.list.push(channel);
-                Ok(CString::new(variable).ok()) // no NUL in what has been a path
+                variable.extend_from_slice(socket.path().as_os_str().as_bytes());
+                self.list.push(socket);
+                Ok(CString::new(variable).ok()) // a path has no NUL
             }
             Err(why) if self.indispensable => {
                 Err(format!("failed to make a notification socket: {why}"))
@@ -117,79 +118,75 @@ impl NotifySockets {
     }
 
     fn try_open(&mut self, generation: Generation) -> Result<NotifySocket, String> {
-        let first_try = match &self.place {
-            Some(place) => NotifySocket::open(generation, place, self.owner, self.min_fd),
-            None => Err(std::io::ErrorKind::NotFound.into()),
-        };
-        first_try.or_else(|_| {
-            // The directory was removed, or its file system is full. Another one may do; the sockets of live
-            // generations stay.
-            let place = Rc::new(RuntimeDir::make(&self.parents, self.owner)?);
-            let opened = NotifySocket::open(generation, &place, self.owner, self.min_fd);
-            let opened = opened.map_err(|e| DisplayIoError(&e).to_string())?;
-            self.place = Some(place);
-            Ok(opened)
-        })
+        let (owner, min_fd) = (self.owner, self.min_fd);
+        let open = |dir: &Rc<RuntimeDir>| NotifySocket::open(generation, dir, owner, min_fd);
+        if let Some(Ok(socket)) = self.dir.as_ref().map(open) {
+            return Ok(socket);
+        }
+        // The directory was removed, or its file system is full. Another one may do; the sockets of live
+        // generations stay.
+        let dir = Rc::new(RuntimeDir::make(&self.parents, owner)?);
+        let opened = open(&dir).map_err(|e| DisplayIoError(&e).to_string())?;
+        self.dir = Some(dir);
+        Ok(opened)
     }
 
     /// Sets the worker of a generation.
     pub(crate) fn set_worker(&mut self, generation: Generation, pid: Pid) {
-        if let Some(channel) = self.find(generation) {
-            channel.worker = Some(pid);
+        if let Some(socket) = self.list.iter_mut().find(|s| s.generation() == generation) {
+            socket.set_worker(pid);
         }
     }
 
     /// Closes the socket of a generation that has no worker any more. Returns its last status text. Its other
     /// notifications come too late.
     pub(crate) fn close(&mut self, generation: Generation) -> Option<StatusText> {
-        let at = self.list.iter().position(|c| c.generation == generation)?;
-        let mut channel = self.list.remove(at);
+        let at = self
+            .list
+            .iter()
+            .position(|s| s.generation() == generation)?;
+        let mut socket = self.list.remove(at);
         let (buffer, mut too_late) = (&mut self.buffer, Queue::new());
-        let mut last = status_text(&mut channel, buffer, &mut too_late);
-        // Read to the end: the kernel would close descriptors in unread messages, and may wait for that. Bounded,
-        // since a child of the worker may go on sending.
-        for _ in 0..BATCHES {
-            if channel.drained {
+        let mut last = read_one(&mut socket, buffer, &mut too_late);
+        // Read to the end: the kernel would close descriptors in unread messages, and may wait for that.
+        // Bounded, since a child of the worker may go on sending.
+        for _ in 0..MAX_BATCHES {
+            if socket.drained {
                 break;
             }
-            last = status_text(&mut channel, buffer, &mut too_late).or(last);
+            last = read_one(&mut socket, buffer, &mut too_late).or(last);
         }
         last
     }
 
-    fn find(&mut self, generation: Generation) -> Option<&mut NotifySocket> {
-        self.list.iter_mut().find(|c| c.generation == generation)
-    }
-
     /// The sockets to poll.
     pub(crate) fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        self.list
-            .iter()
-            .filter(|c| !c.ended)
-            .map(NotifySocket::as_fd)
+        let open = self.list.iter().filter(|socket| !socket.ended);
+        open.map(NotifySocket::as_fd)
     }
 
-    /// Takes the result of poll(2) for each of [`NotifySockets::fds`], in order. A socket that a worker has shut
-    /// down is left out from then on: poll would return at once each time.
-    pub(crate) fn mark_ready(&mut self, news: impl Iterator<Item = PollFlags>) {
-        for (channel, flags) in self.list.iter_mut().filter(|c| !c.ended).zip(news) {
-            channel.readable = flags.contains(PollFlags::POLLIN);
-            channel.ended = flags.intersects(PollFlags::POLLHUP | PollFlags::POLLNVAL);
+    /// Takes the result of poll(2) for each of [`NotifySockets::fds`], in order. A socket that a worker has
+    /// shut down is left out from then on: poll would return at once each time.
+    pub(crate) fn mark_ready(&mut self, polled: impl Iterator<Item = PollFlags>) {
+        let open = self.list.iter_mut().filter(|socket| !socket.ended);
+        for (socket, flags) in open.zip(polled) {
+            socket.readable = flags.contains(PollFlags::POLLIN);
+            socket.ended = flags.intersects(PollFlags::POLLHUP | PollFlags::POLLNVAL);
         }
     }
 
     /// Marks all sockets as readable.
     pub(crate) fn mark_all_ready(&mut self) {
-        self.list.iter_mut().for_each(|c| c.readable = true);
+        self.list.iter_mut().for_each(|s| s.readable = true);
     }
 
     /// Reads the readable sockets, and returns the status texts. Bounded, since a worker may send without an
     /// end.
     pub(crate) fn read(&mut self) -> Vec<StatusText> {
         let mut texts = Vec::new();
-        for channel in self.list.iter_mut().filter(|c| c.readable) {
-            channel.readable = false;
-            texts.extend(status_text(channel, &mut self.buffer, &mut self.queue));
+        for socket in self.list.iter_mut().filter(|s| s.readable) {
+            socket.readable = false;
+            texts.extend(read_one(socket, &mut self.buffer, &mut self.queue));
         }
         texts
     }
@@ -200,20 +197,33 @@ impl NotifySockets {
     }
 }
 
-fn status_text(
-    channel: &mut NotifySocket,
+/// Logs that there is no directory for the sockets; fails if an option needs them.
+fn no_dir(needed_by: Option<&str>, why: &str) -> Result<(), Error> {
+    if let Some(option) = needed_by {
+        return Err(Error::NotDone(format!(
+            "{option}: no place for notification sockets in {why}; set TMPDIR to a directory that can be \
+             written to"
+        )));
+    }
+    tracing::warn!("workers have no NOTIFY_SOCKET: no place for it in {why}");
+    Ok(())
+}
+
+/// Reads a batch from one socket into `queue`, and returns the text of its last STATUS and ERRNO.
+fn read_one(
+    socket: &mut NotifySocket,
     buffer: &mut ReceiveBuffer,
     queue: &mut Queue,
 ) -> Option<StatusText> {
-    let news = channel.read(buffer, queue);
-    let errno = news.errno.map(|errno| {
+    let batch = socket.read(buffer, queue);
+    let errno = batch.errno.map(|errno| {
         let why = std::io::Error::from_raw_os_error(errno);
         DisplayIoError(&why).to_string()
     });
-    let text = match (news.status, errno) {
+    let text = match (batch.status, errno) {
         (Some(status), Some(errno)) => format!("{status} ({errno})"),
         (status, errno) => status.or(errno)?,
     };
-    let generation = channel.generation;
+    let generation = socket.generation();
     Some(StatusText { generation, text })
 }

@@ -13,7 +13,7 @@ use crate::error::DisplayIoError;
 use crate::machine::Generation;
 
 /// The longest path that fits into a socket's address, sun_path of unix(7), without the NUL.
-const LONGEST_PATH: usize = 107;
+const MAX_PATH: usize = 107;
 
 /// The most digits of a generation's number.
 const DIGITS: usize = 20;
@@ -32,37 +32,37 @@ impl RuntimeDir {
     /// # Errors
     /// Why each of `parents` cannot be used.
     pub(super) fn make(parents: &Parents, owner: Option<Owner>) -> Result<RuntimeDir, String> {
-        let mut complaints: Vec<String> = Vec::new();
+        let mut refused: Vec<String> = Vec::new();
         for parent in parents.in_order() {
             match RuntimeDir::in_directory(&parent, owner) {
-                Ok(place) => {
-                    if !complaints.is_empty() {
-                        let (why, place) = (complaints.join("; "), place.0.display());
-                        tracing::warn!("no place for notification sockets in {why}; using {place}");
+                Ok(dir) => {
+                    if !refused.is_empty() {
+                        let (why, used) = (refused.join("; "), dir.0.display());
+                        tracing::warn!("no place for notification sockets in {why}; using {used}");
                     }
-                    return Ok(place);
+                    return Ok(dir);
                 }
-                Err(e) => complaints.push(format!("{}: {}", parent.display(), DisplayIoError(&e))),
+                Err(e) => refused.push(format!("{}: {}", parent.display(), DisplayIoError(&e))),
             }
         }
-        Err(complaints.join("; "))
+        Err(refused.join("; "))
     }
 
     fn in_directory(parent: &Path, owner: Option<Owner>) -> io::Result<RuntimeDir> {
         // Symbolic links are resolved first, so that the directory that is checked is the one that is used.
         let parent = &fs::canonicalize(parent)?;
         let template = parent.join("start_server-XXXXXX");
-        if template.as_os_str().len() + 1 + DIGITS > LONGEST_PATH {
+        if template.as_os_str().len() + 1 + DIGITS > MAX_PATH {
             return Err(io::Error::other("too long a path for a socket"));
         }
         check(parent, owner)?;
-        let place = RuntimeDir(mkdtemp(&template)?);
+        let dir = RuntimeDir(mkdtemp(&template)?);
         if let Some((_, group)) = owner {
             // The owner stays: a worker that could rename in it could make the supervisor use other files.
-            chown(&place.0, None, Some(group))?;
-            fs::set_permissions(&place.0, fs::Permissions::from_mode(0o710))?;
+            chown(&dir.0, None, Some(group))?;
+            fs::set_permissions(&dir.0, fs::Permissions::from_mode(0o710))?;
         }
-        Ok(place)
+        Ok(dir)
     }
 
     /// The directory that the program before in this process has made.
@@ -93,16 +93,16 @@ impl Drop for RuntimeDir {
     }
 }
 
-/// Refuses a parent in which, or above which, other users could replace the directory, and a parent that workers
-/// cannot enter.
+/// Refuses a parent in which, or above which, other users could replace the directory, and a parent that
+/// workers cannot enter.
 fn check(parent: &Path, owner: Option<Owner>) -> io::Result<()> {
     let found = fs::symlink_metadata(parent)?;
     let ours = [0, geteuid().as_raw()];
     if others_rename_in(&found, &ours) {
         return Err(io::Error::other("others could rename in it"));
     }
-    // In a user namespace a directory above may belong to an unknown user. The owner of the root directory could
-    // replace anything anyway.
+    // In a user namespace a directory above may belong to an unknown user. The owner of the root directory
+    // could replace anything anyway.
     let ours = [ours[0], ours[1], fs::metadata("/")?.uid()];
     for above in parent.ancestors().skip(1) {
         if others_rename_in(&fs::symlink_metadata(above)?, &ours) {

@@ -9,20 +9,19 @@ use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
 
+use super::NotifySockets;
 use super::runtime_dir::{Parents, RuntimeDir};
 use super::socket::{NotifySocket, SavedNotifySocket};
-use super::{NotifySockets, Queue, message};
-use crate::sys::datagram::ReceiveBuffer;
 use crate::sys::reexec::FdSet;
 use crate::types::Identity;
 
-/// All sockets.
+/// The sockets of all live generations.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct SavedNotifySockets {
     list: Vec<SavedNotifySocket>,
     /// The directory of the next socket.
-    place: Option<OsString>,
+    dir: Option<OsString>,
 }
 
 /// Directories that several sockets may share.
@@ -31,20 +30,21 @@ struct RuntimeDirs(BTreeMap<PathBuf, Rc<RuntimeDir>>);
 
 impl RuntimeDirs {
     fn get(&mut self, path: &Path) -> Rc<RuntimeDir> {
-        let place = self.0.entry(path.to_owned());
-        Rc::clone(place.or_insert_with(|| Rc::new(RuntimeDir::resume(path))))
+        let dir = self.0.entry(path.to_owned());
+        Rc::clone(dir.or_insert_with(|| Rc::new(RuntimeDir::resume(path))))
     }
 }
 
 impl NotifySockets {
+    /// Keeps the sockets open for the next program in this process.
     pub(crate) fn save(&self, fds: &mut FdSet) -> SavedNotifySockets {
         SavedNotifySockets {
-            list: self.list.iter().map(|line| line.save(fds)).collect(),
-            place: self.place.as_ref().map(|place| place.path().into()),
+            list: self.list.iter().map(|socket| socket.save(fds)).collect(),
+            dir: self.dir.as_ref().map(|dir| dir.path().into()),
         }
     }
 
-    /// Resumes the sockets that the program before has saved.
+    /// Adopts the sockets that the previous program in this process has saved.
     pub(crate) fn resume(
         saved: SavedNotifySockets,
         indispensable: bool,
@@ -52,24 +52,14 @@ impl NotifySockets {
         parents: Parents,
         min_fd: RawFd,
     ) -> io::Result<NotifySockets> {
-        let owner = workers.map(|who| (who.user, who.group));
-        let mut places = RuntimeDirs::default();
-        let place = saved.place.map(|path| places.get(Path::new(&path)));
-        let list = saved.list.into_iter();
-        let list = list.map(|line| {
-            let directory = line.directory().to_owned();
-            NotifySocket::resume(line, places.get(&directory), owner)
-        });
-        let list: io::Result<Vec<NotifySocket>> = list.collect();
-        Ok(NotifySockets {
-            list: list?,
-            place,
-            indispensable,
-            owner,
-            parents,
-            min_fd,
-            buffer: ReceiveBuffer::new(message::LONGEST),
-            queue: Queue::new(),
-        })
+        let mut dirs = RuntimeDirs::default();
+        let mut sockets = NotifySockets::new(indispensable, workers, parents, min_fd);
+        sockets.dir = saved.dir.map(|path| dirs.get(Path::new(&path)));
+        for socket in saved.list {
+            let dir = dirs.get(socket.directory());
+            let socket = NotifySocket::resume(socket, dir, sockets.owner)?;
+            sockets.list.push(socket);
+        }
+        Ok(sockets)
     }
 }

@@ -1,12 +1,12 @@
-//! The notification socket of one generation. The socket tells the sender's generation; the sender's pid does not: it
-//! may be that of a child of the worker, or be gone when the message is read.
+//! The notification socket of one generation. The socket tells the sender's generation; the sender's pid does
+//! not: it may be that of a child of the worker, or be gone when the message is read.
 
 use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::fs::lchown;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -23,51 +23,56 @@ use super::runtime_dir::{Owner, RuntimeDir};
 use crate::error::DisplayIoError;
 use crate::machine::{Generation, Notification};
 use crate::sys;
-use crate::sys::datagram::ReceiveBuffer;
+use crate::sys::datagram::{Datagram, ReceiveBuffer};
 use crate::sys::reexec::FdSet;
 use crate::types::Pid;
 
 /// The most messages that are read from one socket in one iteration.
-const BATCH: usize = 64;
+const BATCH_SIZE: usize = 64;
 
 /// A notification socket. Its file is removed when it is dropped.
 pub(super) struct NotifySocket {
-    pub(super) generation: Generation,
-    socket: OwnedFd,
-    path: PathBuf,
+    fd: OwnedFd,
+    state: State,
     /// Dropped after the file. The last socket in it removes the directory.
-    _place: Rc<RuntimeDir>,
+    _dir: Rc<RuntimeDir>,
     /// The user whose processes may send, besides the supervisor's own.
     user: u32,
-    /// The worker, once it runs.
-    pub(super) worker: Option<Pid>,
     /// The socket is readable.
     pub(super) readable: bool,
     /// The socket was shut down: nothing comes any more.
     pub(super) ended: bool,
     /// The latest reading has emptied it.
     pub(super) drained: bool,
+}
+
+/// What is saved of a socket.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct State {
+    generation: Generation,
+    /// Not a `PathBuf`, which serde takes for text.
+    path: OsString,
+    /// The worker, once it runs.
+    worker: Option<Pid>,
     /// A message was rejected; already logged.
-    complained: bool,
+    warned: bool,
     /// READY has come. Later ones have no effect.
     ready: bool,
 }
 
-/// The saved form, for the next program in this process.
+/// A socket, as saved for the next program in this process.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct SavedNotifySocket {
-    generation: Generation,
-    socket: RawFd,
-    path: OsString,
-    worker: Option<Pid>,
-    complained: bool,
-    ready: bool,
+    fd: RawFd,
+    state: State,
 }
 
 impl SavedNotifySocket {
     pub(super) fn directory(&self) -> &Path {
-        Path::new(&self.path).parent().unwrap_or(Path::new("/"))
+        let path = Path::new(&self.state.path);
+        path.parent().unwrap_or(Path::new("/"))
     }
 }
 
@@ -86,7 +91,7 @@ pub(super) struct Batch {
 }
 
 impl Batch {
-    fn take_in(&mut self, field: Field) {
+    fn add(&mut self, field: Field) {
         match field {
             Field::Notification(Notification::Ready) => self.ready = true,
             Field::Notification(Notification::Ping) => self.ping = true,
@@ -111,143 +116,135 @@ impl Batch {
 }
 
 impl NotifySocket {
-    /// Binds a socket on `min_fd` or a higher number.
+    /// Binds a socket on descriptor `min_fd` or higher.
     pub(super) fn open(
         generation: Generation,
-        place: &Rc<RuntimeDir>,
+        dir: &Rc<RuntimeDir>,
         owner: Option<Owner>,
         min_fd: RawFd,
     ) -> io::Result<NotifySocket> {
-        let path = place.socket(generation);
+        let path = dir.socket(generation);
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-        let socket = socket(AddressFamily::Unix, SockType::Datagram, flags, None)?;
-        let socket = sys::fd::move_above(socket, min_fd)?;
-        setsockopt(&socket, sockopt::PassCred, &true)?;
-        bind_anew(&socket, &path)?;
-        // From here on a failure removes the file.
-        let channel = NotifySocket {
+        let fd = socket(AddressFamily::Unix, SockType::Datagram, flags, None)?;
+        let fd = sys::fd::move_above(fd, min_fd)?;
+        setsockopt(&fd, sockopt::PassCred, &true)?;
+        bind_replacing(&fd, &path)?;
+        let state = State {
             generation,
-            socket,
-            path,
-            _place: Rc::clone(place),
-            user: speaker(owner),
+            path: path.into(),
             worker: None,
-            readable: false,
-            ended: false,
-            drained: true,
-            complained: false,
+            warned: false,
             ready: false,
         };
+        // From here on a failure removes the file.
+        let socket = NotifySocket::new(fd, state, Rc::clone(dir), owner);
         if let Some((user, group)) = owner {
-            lchown(&channel.path, Some(user), Some(group))?;
+            lchown(socket.path(), Some(user), Some(group))?;
         }
-        Ok(channel)
+        Ok(socket)
+    }
+
+    fn new(fd: OwnedFd, state: State, dir: Rc<RuntimeDir>, owner: Option<Owner>) -> NotifySocket {
+        NotifySocket {
+            fd,
+            state,
+            _dir: dir,
+            user: owner.map_or(geteuid().as_raw(), |(user, _)| user),
+            readable: false,
+            ended: false,
+            drained: false,
+        }
     }
 
     pub(super) fn save(&self, fds: &mut FdSet) -> SavedNotifySocket {
         SavedNotifySocket {
-            generation: self.generation,
-            socket: fds.keep(&self.socket),
-            path: self.path.clone().into(),
-            worker: self.worker,
-            complained: self.complained,
-            ready: self.ready,
+            fd: fds.keep(&self.fd),
+            state: self.state.clone(),
         }
     }
 
     pub(super) fn resume(
         saved: SavedNotifySocket,
-        place: Rc<RuntimeDir>,
+        dir: Rc<RuntimeDir>,
         owner: Option<Owner>,
     ) -> io::Result<NotifySocket> {
-        Ok(NotifySocket {
-            generation: saved.generation,
-            socket: sys::fd::adopt(saved.socket)?,
-            path: saved.path.into(),
-            _place: place,
-            user: speaker(owner),
-            worker: saved.worker,
-            readable: false,
-            ended: false,
-            drained: false,
-            complained: saved.complained,
-            ready: saved.ready,
-        })
+        let fd = sys::fd::adopt(saved.fd)?;
+        Ok(NotifySocket::new(fd, saved.state, dir, owner))
     }
 
     pub(super) fn path(&self) -> &Path {
-        &self.path
+        Path::new(&self.state.path)
+    }
+
+    pub(super) fn generation(&self) -> Generation {
+        self.state.generation
+    }
+
+    pub(super) fn set_worker(&mut self, pid: Pid) {
+        self.state.worker = Some(pid);
     }
 
     /// Reads what has come, at most a batch.
     pub(super) fn read(&mut self, buffer: &mut ReceiveBuffer, queue: &mut Queue) -> Batch {
-        let mut news = Batch::default();
+        let mut batch = Batch::default();
         self.drained = false;
-        for _ in 0..BATCH {
-            let datagram = match buffer.receive(&self.socket) {
-                Ok(Some(datagram)) => datagram,
+        for _ in 0..BATCH_SIZE {
+            match buffer.receive(&self.fd) {
+                Ok(Some(datagram)) => self.accept(&datagram, &mut batch),
                 Ok(None) => {
                     self.drained = true;
                     break;
                 }
                 Err(e) => {
-                    let why = format!(
-                        "cannot read its notification socket: {}",
-                        DisplayIoError(&e)
-                    );
-                    self.complain(&why);
+                    let why = DisplayIoError(&e);
+                    self.warn(&format!("cannot read its notification socket: {why}"));
                     self.drained = true;
                     break;
                 }
-            };
-            if let Err(stranger) = self.check(datagram.sender) {
-                self.complain(&stranger);
-                continue;
             }
-            let Some(text) = datagram.text else {
-                self.complain("ignoring a notification that is too long");
-                continue;
-            };
-            message::fields(text).for_each(|field| news.take_in(field));
         }
-        news.ready &= !self.ready;
-        self.ready |= news.ready;
-        queue.extend(news.notifications().map(|n| (self.generation, n)));
-        news
+        batch.ready &= !self.state.ready;
+        self.state.ready |= batch.ready;
+        let notifications = batch.notifications();
+        queue.extend(notifications.map(|notification| (self.generation(), notification)));
+        batch
     }
 
-    /// Whether a sender is the worker, whatever user it has become, or a process of its user or of the supervisor's.
+    fn accept(&mut self, datagram: &Datagram<'_>, batch: &mut Batch) {
+        match (self.check(datagram.sender), datagram.text) {
+            (Err(why), _) => self.warn(&why),
+            (Ok(()), None) => self.warn("ignoring a notification that is too long"),
+            (Ok(()), Some(text)) => message::fields(text).for_each(|field| batch.add(field)),
+        }
+    }
+
+    /// Accepts the worker, whatever user it has become, and processes of its user or of the supervisor's.
     fn check(&self, sender: Option<libc::ucred>) -> Result<(), String> {
         let Some(sender) = sender else {
             return Err("ignoring a notification without its sender's credentials".to_owned());
         };
-        let ours = sender.uid == self.user || sender.uid == geteuid().as_raw();
+        let trusted_user = sender.uid == self.user || sender.uid == geteuid().as_raw();
         // The worker has not been reaped, so the pid is still its own.
-        if ours || Some(sender.pid) == self.worker {
+        if trusted_user || Some(sender.pid) == self.state.worker {
             return Ok(());
         }
         Err(format!(
-            "ignoring a notification from a stranger: process {} of user {}",
+            "ignoring a notification from another user: process {} of user {}",
             sender.pid, sender.uid
         ))
     }
 
-    /// Once for each generation: a process may send without end.
-    fn complain(&mut self, what: &str) {
-        if !std::mem::replace(&mut self.complained, true) {
-            let generation = self.generation;
+    /// Logs a warning, once for each generation: a process may send without end.
+    fn warn(&mut self, what: &str) {
+        if !std::mem::replace(&mut self.state.warned, true) {
+            let generation = self.generation();
             tracing::warn!(generation, "generation {generation}: {what}");
         }
     }
 }
 
-/// The user whose processes may send, besides the supervisor's own.
-fn speaker(owner: Option<Owner>) -> u32 {
-    owner.map_or(geteuid().as_raw(), |(user, _)| user)
-}
-
 /// No other program uses the directory, so a file of that name is a leftover.
-fn bind_anew(socket: &OwnedFd, path: &Path) -> io::Result<()> {
+fn bind_replacing(socket: &OwnedFd, path: &Path) -> io::Result<()> {
     let address = UnixAddr::new(path)?;
     match bind(socket.as_raw_fd(), &address) {
         Err(Errno::EADDRINUSE) => {
@@ -260,12 +257,12 @@ fn bind_anew(socket: &OwnedFd, path: &Path) -> io::Result<()> {
 
 impl AsFd for NotifySocket {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
+        self.fd.as_fd()
     }
 }
 
 impl Drop for NotifySocket {
     fn drop(&mut self) {
-        let _ = fs::remove_file(&self.path); // the worker may have done it
+        let _ = fs::remove_file(self.path()); // the worker may have done it
     }
 }
