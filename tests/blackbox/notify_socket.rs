@@ -1,12 +1,33 @@
 //! The `NOTIFY_SOCKET` of a generation: its place, its owner, and unusual messages.
 
 mod extensions {
+    use std::path::Path;
     use std::time::Instant;
 
     use server_starter_testing::workers::SLEEPS;
     use server_starter_testing::{BOUND, NotifyClient, skipped};
 
     use crate::fixtures::{NOTIFY, start_notified, supervisor};
+
+    #[test]
+    fn socket_is_beside_the_control_socket_if_tmp_is_read_only() {
+        if !nix::unistd::geteuid().is_root() {
+            skipped("a read-only /tmp: only root can mount one");
+            return;
+        }
+        let mounts = r#"set -- unshare --mount --propagation private sh -c '
+            mount --bind /tmp /tmp && mount --bind "$DIR" "$DIR" && mount -o remount,ro,bind /tmp && exec "$@"
+            ' sh "$@""#;
+        let s = supervisor(&["--control=DIR/control"])
+            .env("TMPDIR", "/tmp")
+            .before(mounts)
+            .sh(SLEEPS)
+            .start();
+        let socket = s.wait_generation(1).variable("NOTIFY_SOCKET");
+        let socket = socket.expect("the worker has a notification socket");
+        assert!(Path::new(&socket).starts_with(s.path("")), "{socket}");
+        s.stop();
+    }
 
     #[test]
     fn notification_sockets_are_removed() {

@@ -165,7 +165,7 @@ impl SupervisorBuilder {
             let mut running = self.launch();
             let in_use = wait_for(|| {
                 if running.exited().is_some() {
-                    return Some(running.stderr().contains("Address already in use"));
+                    return Some(running.stderr().contains("in use"));
                 }
                 self.is_ready().then_some(false)
             });
