@@ -9,8 +9,8 @@ use nix::sys::socket::{
     getsockopt, setsockopt, socket, sockopt,
 };
 
+use super::port_spec::{AddressSpec, Host};
 use super::socket_error;
-use super::spec::{AddressSpec, Host};
 use crate::error::Error;
 use crate::sys;
 

@@ -9,7 +9,7 @@ use listenfd::ListenFd;
 use nix::sys::socket::{getsockopt, sockopt};
 
 use super::FIRST_FD;
-use super::address::{Endpoint, Unfit};
+use super::endpoint::{Endpoint, Unfit};
 use crate::error::{Error, why};
 use crate::sys;
 

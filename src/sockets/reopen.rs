@@ -17,8 +17,9 @@ use nix::sys::socket::{AddressFamily, SockType, SockaddrLike, SockaddrStorage};
 use nix::sys::socket::{bind as bind_to, getsockname};
 use nix::sys::socket::{getsockopt, sockopt};
 
+use super::socket::{Origin, Socket, Sockets};
 use super::unix_path::PathAccess;
-use super::{Origin, Socket, Sockets, bind, unix_path};
+use super::{bind, unix_path};
 use crate::error::DisplayIoError;
 use crate::files::RemovalWatch;
 use crate::sys;

@@ -1,8 +1,9 @@
 //! Which socket an option gets, and on which number.
 
 use super::*;
-use crate::sockets::address::Endpoint;
+use crate::sockets::endpoint::Endpoint;
 use std::net::TcpListener;
+use std::os::fd::OwnedFd;
 
 fn ports(specs: &[&str]) -> Vec<PortSpec> {
     specs.iter().map(|s| s.parse().unwrap()).collect()

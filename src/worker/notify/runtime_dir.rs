@@ -110,8 +110,8 @@ fn check(parent: &Path, owner: Option<Owner>) -> io::Result<()> {
             return Err(io::Error::other(why));
         }
     }
-    let strangers = owner.is_some_and(|(user, _)| user != found.uid());
-    if strangers && found.mode() & 0o001 == 0 {
+    let other_user = owner.is_some_and(|(user, _)| user != found.uid());
+    if other_user && found.mode() & 0o001 == 0 {
         return Err(io::Error::other("workers could not enter it"));
     }
     Ok(())

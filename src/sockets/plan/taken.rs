@@ -8,10 +8,10 @@ use std::os::fd::{OwnedFd, RawFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::address::Endpoint;
-use super::plan::Plan;
+use super::Plan;
 use super::planned::{Planned, Source};
-use super::unix_path::UnixPath;
+use crate::sockets::endpoint::Endpoint;
+use crate::sockets::unix_path::UnixPath;
 use crate::sys;
 
 /// A socket that is still to be bound.

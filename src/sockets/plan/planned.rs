@@ -4,9 +4,10 @@ use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::os::fd::{OwnedFd, RawFd};
 
-use super::inherit::Inherited;
-use super::spec::{AddressSpec, PathSpec};
-use super::unix_path::UnixPath;
+use crate::sockets::inherit::Inherited;
+use crate::sockets::path_spec::PathSpec;
+use crate::sockets::port_spec::AddressSpec;
+use crate::sockets::unix_path::UnixPath;
 
 /// A socket and the descriptor number that its option asks for.
 pub(super) struct Planned {

@@ -1,14 +1,13 @@
-//! Which inherited socket an option means, and which options cannot be had beside it.
+//! Finds the inherited socket of an option.
 
-use std::collections::HashMap;
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::os::fd::RawFd;
 
-use super::inherit::Inherited;
 use super::planned::{Planned, Source};
-use super::spec::AddressSpec;
 use crate::error::Error;
+use crate::sockets::inherit::Inherited;
+use crate::sockets::port_spec::AddressSpec;
 
 /// Whether an inherited socket that an earlier option has taken serves this one too: systemd's `ListenStream=80`
 /// is one socket for both families, which `--port=80` and `--port=[::]:80` name. Workers get it once, by
@@ -38,38 +37,6 @@ pub(super) fn shared(
     *asked = asked.or(spec.fd);
     tracing::info!("inherited socket {label} serves {spec} too; workers see it as {key}");
     Ok(true)
-}
-
-/// Refuses to bind an address that a socket of the plan, or an inherited one, keeps others from having.
-pub(super) fn refuse_clashes(list: &[Planned], left: &[Inherited]) -> Result<(), Error> {
-    let taken = list.iter().filter_map(|planned| match &planned.source {
-        Source::Inherited { socket, .. } => Some(socket),
-        Source::Bind(..) | Source::BindPath(_) | Source::Taken { .. } => None,
-    });
-    let inherited: Vec<&Inherited> = taken.chain(left).collect();
-    let mut bound = HashMap::new();
-    for planned in list {
-        let Source::Bind(spec, address) = &planned.source else {
-            continue;
-        };
-        let clash = |socket: &&Inherited| {
-            Some((socket.label(), socket.endpoint.clash(*address, spec.udp)?))
-        };
-        if let Some((label, address)) = inherited.iter().find_map(clash) {
-            return Err(Error::Inherited(format!(
-                "--port={spec} cannot be bound beside the inherited socket {label}, which has {address}: leave the \
-                 option out, or change ListenStream= in the .socket unit"
-            )));
-        }
-        let same = bound
-            .insert((*address, spec.udp), spec)
-            .filter(|_| address.port() != 0);
-        if let Some(other) = same {
-            let message = format!("--port: {other} and {spec} are the same address, {address}");
-            return Err(Error::Usage(message));
-        }
-    }
-    Ok(())
 }
 
 pub(super) fn take_first(

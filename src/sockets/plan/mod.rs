@@ -1,22 +1,29 @@
 //! The plan of the sockets: where each comes from and which descriptor number it gets. It is complete before anything
 //! is bound.
 
+mod conflicts;
+mod matching;
+mod open;
+mod planned;
+pub(super) mod taken;
+
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, RawFd};
 
 use super::inherit::Inherited;
-use super::matching::{own_key, refuse_clashes, shared, take_first, take_named};
-use super::planned::{Planned, Source};
-use super::spec::{PathSpec, PortSpec};
-use super::unix_path::PathAccess;
-use super::{FIRST_FD, Origin, Socket, Sockets, bind, unix_path};
+use super::path_spec::PathSpec;
+use super::port_spec::PortSpec;
+use super::{FIRST_FD, bind};
 use crate::error::Error;
 use crate::sys;
+use conflicts::{check, refuse_clashes};
+use matching::{own_key, shared, take_first, take_named};
+use planned::{Planned, Source};
 
 /// The sockets that will be opened, in order.
 pub(crate) struct Plan {
-    pub(super) list: Vec<Planned>,
+    list: Vec<Planned>,
     min_fd: RawFd,
     stale: Vec<OsString>,
 }
@@ -34,7 +41,7 @@ impl Plan {
         inherited: Vec<Inherited>,
         was_ours: impl Fn(&OsStr) -> bool,
     ) -> Result<Plan, Error> {
-        super::check(ports, paths).map_err(Error::Usage)?;
+        check(ports, paths).map_err(Error::Usage)?;
         // A name that this program has given, in the fd store, means nothing to workers.
         let taken = |socket: Inherited, key| {
             let fd_name = match was_ours(&socket.name) {
@@ -167,81 +174,6 @@ impl Plan {
         }
         Ok(())
     }
-
-    /// Binds the sockets that are not inherited, and puts all on their numbers. After an error no socket and no file is
-    /// left.
-    pub(crate) fn open(self, access: &PathAccess, backlog: u32) -> Result<Sockets, Error> {
-        // listen(2) cuts the backlog down to the system's maximum.
-        let backlog = if backlog == 0 { u32::MAX } else { backlog };
-        let numbers = self.numbers();
-        let mut list = Vec::with_capacity(self.list.len());
-        for (Planned { source, asked }, number) in self.list.into_iter().zip(numbers) {
-            let mut stored = false;
-            let (key, fd_name, fd, origin) = match source {
-                Source::Bind(spec, address) => {
-                    let (fd, port) = bind::port(&spec, address, backlog)?;
-                    let datagram = spec.udp;
-                    let origin = Origin::Bound {
-                        datagram,
-                        path: None,
-                    };
-                    (spec.key(port), OsString::new(), fd, origin)
-                }
-                Source::BindPath(spec) => {
-                    let (fd, made) = unix_path::bind(spec.as_path(), access, backlog)?;
-                    let origin = Origin::Bound {
-                        datagram: false,
-                        path: Some(made),
-                    };
-                    (spec.as_path().into(), OsString::new(), fd, origin)
-                }
-                Source::Taken {
-                    fd,
-                    key,
-                    datagram,
-                    path,
-                } => {
-                    tracing::info!("taking over socket {}", key.to_string_lossy());
-                    if !datagram {
-                        bind::listen_again(&fd, &key, backlog)?;
-                    }
-                    let origin = Origin::Bound { datagram, path };
-                    (key, OsString::new(), fd, origin)
-                }
-                Source::Inherited {
-                    socket,
-                    key,
-                    fd_name,
-                    stored: was_ours,
-                } => {
-                    stored = was_ours;
-                    let (name, key_shown) = (socket.label(), key.to_string_lossy());
-                    tracing::info!("using inherited socket {name} for {key_shown}");
-                    (key, fd_name, socket.fd, Origin::Inherited)
-                }
-            };
-            let fd = park(fd, number, &key)?;
-            if asked.is_some() {
-                tracing::info!("socket is duplicated to file descriptor {number}");
-            }
-            list.push(Socket {
-                key,
-                fd_name,
-                fd,
-                origin,
-                stored,
-            });
-        }
-        Ok(Sockets { list })
-    }
-}
-
-fn park(fd: OwnedFd, number: RawFd, key: &OsString) -> Result<OwnedFd, Error> {
-    sys::fd::dup_to(fd, number).map_err(|source| Error::Socket {
-        action: "find a descriptor number for",
-        address: format!("{} (={number})", key.to_string_lossy()),
-        source,
-    })
 }
 
 #[cfg(test)]
