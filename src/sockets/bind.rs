@@ -14,7 +14,8 @@ use super::socket_error;
 use crate::error::Error;
 use crate::sys;
 
-/// Binds a spec to its address, and listens if it is TCP. Returns the port as well, which the kernel chooses for port 0.
+/// Binds a spec to its address, and listens if it is TCP. Returns the port as well, which the kernel chooses
+/// for port 0.
 pub(super) fn port(
     spec: &AddressSpec,
     address: SocketAddr,
@@ -86,7 +87,8 @@ pub(super) fn again(old: &OwnedFd) -> std::io::Result<OwnedFd> {
     Ok(new)
 }
 
-/// Sets the backlog of a socket that was taken over, and makes this process the listening one, SO_PEERCRED of unix(7).
+/// Sets the backlog of a socket that was taken over, and makes this process the listening one, SO_PEERCRED of
+/// unix(7).
 pub(super) fn listen_again(fd: &OwnedFd, key: &OsStr, backlog: u32) -> Result<(), Error> {
     sys::fd::listen(fd, backlog).map_err(|source| Error::Socket {
         action: "listen on",

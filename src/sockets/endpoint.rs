@@ -16,13 +16,13 @@ use nix::sys::socket::{
 /// The address and the type of a descriptor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Endpoint {
-    address: Address,
+    address: BoundAddress,
     /// `None` if it is no socket.
     kind: Option<SockType>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Address {
+enum BoundAddress {
     /// `both`: an IPv6 socket that takes IPv4 as well, as systemd makes them for a bare port.
     Ip {
         address: SocketAddr,
@@ -34,8 +34,8 @@ enum Address {
     Nameless,
 }
 
-/// Opens a TCP socket again that systemd has kept and a worker of an earlier supervisor has shut down: it has a port
-/// but no peer. Returns whether it was such a socket.
+/// Opens a TCP socket again that systemd has kept and a worker of an earlier supervisor has shut down: it has
+/// a port but no peer. Returns whether it was such a socket.
 fn listens_again(fd: &OwnedFd) -> bool {
     let peer: nix::Result<SockaddrStorage> = getpeername(fd.as_raw_fd());
     let own: Option<SockaddrStorage> = getsockname(fd.as_raw_fd()).ok();
@@ -63,7 +63,7 @@ impl Endpoint {
             Ok(kind) => kind,
             Err(Errno::ENOTSOCK) => {
                 return Ok(Endpoint {
-                    address: Address::Nameless, // a FIFO or a special file
+                    address: BoundAddress::Nameless, // a FIFO or a special file
                     kind: None,
                 });
             }
@@ -78,28 +78,28 @@ impl Endpoint {
         }
         let name: SockaddrStorage = getsockname(fd.as_raw_fd()).map_err(Unfit::Unreadable)?;
         let address = match name.family() {
-            Some(AddressFamily::Inet) => name.as_sockaddr_in().map(|a| Address::Ip {
+            Some(AddressFamily::Inet) => name.as_sockaddr_in().map(|a| BoundAddress::Ip {
                 address: SocketAddr::V4((*a).into()),
                 both: false,
             }),
             Some(AddressFamily::Inet6) => {
                 let v6_only = getsockopt(fd, sockopt::Ipv6V6Only).unwrap_or(true);
-                name.as_sockaddr_in6().map(|a| Address::Ip {
+                name.as_sockaddr_in6().map(|a| BoundAddress::Ip {
                     address: SocketAddr::V6((*a).into()),
                     both: !v6_only,
                 })
             }
             Some(AddressFamily::Unix) => name.as_unix_addr().and_then(|a| {
-                let path = a.path().map(|p| Address::Path(p.to_owned()));
+                let path = a.path().map(|p| BoundAddress::Path(p.to_owned()));
                 path.or_else(|| {
                     a.as_abstract()
-                        .map(|name| Address::Abstract(name.to_owned()))
+                        .map(|name| BoundAddress::Abstract(name.to_owned()))
                 })
             }),
             _ => None,
         };
         Ok(Endpoint {
-            address: address.unwrap_or(Address::Nameless),
+            address: address.unwrap_or(BoundAddress::Nameless),
             kind: Some(kind),
         })
     }
@@ -107,7 +107,7 @@ impl Endpoint {
     /// Whether this is the socket that a spec for `wanted` would bind. IPv4's "every address" is
     /// served by an IPv6 socket that takes both, too: binding beside it would fail.
     pub(super) fn serves(&self, wanted: SocketAddr, udp: bool) -> bool {
-        let Address::Ip { address, both } = &self.address else {
+        let BoundAddress::Ip { address, both } = &self.address else {
             return false;
         };
         let kind = if udp {
@@ -125,7 +125,7 @@ impl Endpoint {
     /// The address of this socket, if a socket for `wanted` cannot be bound beside it: the same port of the
     /// same protocol, where one of the two is for every address.
     pub(super) fn clash(&self, wanted: SocketAddr, udp: bool) -> Option<SocketAddr> {
-        let Address::Ip { address, both } = self.address else {
+        let BoundAddress::Ip { address, both } = self.address else {
             return None;
         };
         let kind = match udp {
@@ -138,9 +138,10 @@ impl Endpoint {
         (same_port && same_family && (for_all || address.ip() == wanted.ip())).then_some(address)
     }
 
-    /// Whether this is the unix stream socket at `path`. Its file has to exist: without it no client can connect.
+    /// Whether this is the unix stream socket at `path`. Its file has to exist: without it no client can
+    /// connect.
     pub(super) fn serves_path(&self, path: &Path) -> bool {
-        let Address::Path(own) = &self.address else {
+        let BoundAddress::Path(own) = &self.address else {
             return false;
         };
         let same = own == path || std::path::absolute(path).is_ok_and(|path| path == *own);
@@ -148,10 +149,10 @@ impl Endpoint {
         self.kind == Some(SockType::Stream) && same && is_there()
     }
 
-    /// Whether this is a unix stream socket that was bound to exactly this path, whether its file exists or not. A relative
-    /// path names another file in another directory.
+    /// Whether this is a unix stream socket that was bound to exactly this path, whether its file exists or
+    /// not. A relative path names another file in another directory.
     pub(super) fn was_bound_to(&self, path: &Path) -> bool {
-        let Address::Path(own) = &self.address else {
+        let BoundAddress::Path(own) = &self.address else {
             return false;
         };
         self.kind == Some(SockType::Stream) && own.is_absolute() && own == path
@@ -161,17 +162,17 @@ impl Endpoint {
     /// `[V6]:P`, a path, `@ABSTRACT`; `None` if it has no such address.
     pub(super) fn key(&self) -> Option<OsString> {
         match &self.address {
-            Address::Ip {
+            BoundAddress::Ip {
                 address: SocketAddr::V4(v4),
                 ..
             } if v4.ip().is_unspecified() => Some(v4.port().to_string().into()),
-            Address::Ip { address, .. } => Some(address.to_string().into()),
-            Address::Path(path) => Some(path.clone().into()),
-            Address::Abstract(name) => {
+            BoundAddress::Ip { address, .. } => Some(address.to_string().into()),
+            BoundAddress::Path(path) => Some(path.clone().into()),
+            BoundAddress::Abstract(name) => {
                 let key: Vec<u8> = [b"@", name.as_slice()].concat();
                 Some(OsString::from_vec(key))
             }
-            Address::Nameless => None,
+            BoundAddress::Nameless => None,
         }
         .filter(|key| !key.as_bytes().iter().any(|b| matches!(b, b';' | b'=' | 0)))
     }

@@ -5,7 +5,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 
 use super::FIRST_FD;
-use super::socket::{Origin, Socket, Sockets};
+use super::socket::{Socket, Sockets};
 
 /// The variables of sd_listen_fds(3): the number of descriptors from 3 on, and their names.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,7 +17,7 @@ pub(crate) struct ListenFds {
 }
 
 /// The longest name of a descriptor, sd_pid_notify_with_fds(3).
-const LONGEST_NAME: usize = 255;
+const MAX_FD_NAME: usize = 255;
 
 impl Sockets {
     /// The value of `SERVER_STARTER_PORT`: `KEY=FD;KEY=FD`, in order; empty without sockets.
@@ -27,13 +27,14 @@ impl Sockets {
             if at > 0 {
                 value.push(";");
             }
-            value.push(&socket.key);
+            value.push(&socket.state.key);
             value.push(format!("={}", socket.fd.as_raw_fd()));
         }
         value
     }
 
-    /// The variables of sd_listen_fds(3); `None` without sockets, or if they are not on 3, 4, 5, … without a gap.
+    /// The variables of sd_listen_fds(3); `None` without sockets, or if they are not on 3, 4, 5, … without a
+    /// gap.
     pub(crate) fn listen_fds(&self) -> Option<ListenFds> {
         let mut sockets: Vec<&Socket> = self.list.iter().collect();
         sockets.sort_unstable_by_key(|socket| socket.fd.as_raw_fd());
@@ -50,7 +51,7 @@ impl Sockets {
 }
 
 /// A socket, as workers see it.
-pub(crate) struct Told<'a> {
+pub(crate) struct SocketInfo<'a> {
     pub(crate) key: &'a OsStr,
     pub(crate) fd: i32,
     /// As in `LISTEN_FDNAMES`.
@@ -63,31 +64,31 @@ pub(crate) struct Told<'a> {
 
 impl Sockets {
     /// All sockets, in order.
-    pub(crate) fn told(&self) -> impl Iterator<Item = Told<'_>> {
-        self.list.iter().map(|socket| Told {
-            key: &socket.key,
+    pub(crate) fn describe(&self) -> impl Iterator<Item = SocketInfo<'_>> {
+        self.list.iter().map(|socket| SocketInfo {
+            key: &socket.state.key,
             fd: socket.fd.as_raw_fd(),
             name: fd_name(socket),
-            inherited: matches!(socket.origin, Origin::Inherited),
-            kept: socket.stored || matches!(socket.origin, Origin::Inherited),
+            inherited: !socket.is_bound(),
+            kept: socket.state.stored || !socket.is_bound(),
         })
     }
 }
 
 /// systemd's name for a socket, else one made from its key: `127.0.0.1_8080`.
 fn fd_name(socket: &Socket) -> String {
-    let name = match socket.fd_name.is_empty() {
-        true => &socket.key,
-        false => &socket.fd_name,
-    };
-    valid(name)
+    let state = &socket.state;
+    match state.fd_name.is_empty() {
+        true => valid_fd_name(&state.key),
+        false => valid_fd_name(&state.fd_name),
+    }
 }
 
 /// A valid name of a descriptor: printable, without colons. Other characters become `_`; of a long name the end
 /// stays, which says more of a path.
-pub(super) fn valid(name: &OsStr) -> String {
+pub(super) fn valid_fd_name(name: &OsStr) -> String {
     let bytes = name.as_bytes();
-    let tail = &bytes[bytes.len().saturating_sub(LONGEST_NAME)..];
+    let tail = &bytes[bytes.len().saturating_sub(MAX_FD_NAME)..];
     tail.iter()
         .map(|byte| match byte {
             b':' => '_',
@@ -100,6 +101,7 @@ pub(super) fn valid(name: &OsStr) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sockets::socket::{Origin, State};
     use std::os::fd::{OwnedFd, RawFd};
 
     /// Sockets on numbers from `base` on, far above those that the test program uses. Tests run at the same
@@ -108,11 +110,14 @@ mod tests {
         let socket = |&(key, fd_name, number): &(&str, &str, RawFd)| {
             let file = OwnedFd::from(std::fs::File::open("/dev/null").unwrap());
             Socket {
-                key: key.into(),
-                fd_name: fd_name.into(),
                 fd: crate::sys::fd::dup_to(file, base + number).unwrap(),
-                origin: Origin::Inherited,
-                stored: false,
+                file: None,
+                state: State {
+                    key: key.into(),
+                    fd_name: fd_name.into(),
+                    origin: Origin::Inherited,
+                    stored: false,
+                },
             }
         };
         Sockets {
@@ -129,13 +134,16 @@ mod tests {
 
     #[test]
     fn names_are_valid_for_systemd() {
-        assert_eq!(valid(OsStr::new("127.0.0.1:8080")), "127.0.0.1_8080");
-        assert_eq!(valid(OsStr::new("[::1]:8080")), "[__1]_8080");
-        assert_eq!(valid(OsStr::new("/run/web.sock")), "/run/web.sock");
-        assert_eq!(valid(OsStr::from_bytes(b"\xffa\n")), "_a_");
+        assert_eq!(
+            valid_fd_name(OsStr::new("127.0.0.1:8080")),
+            "127.0.0.1_8080"
+        );
+        assert_eq!(valid_fd_name(OsStr::new("[::1]:8080")), "[__1]_8080");
+        assert_eq!(valid_fd_name(OsStr::new("/run/web.sock")), "/run/web.sock");
+        assert_eq!(valid_fd_name(OsStr::from_bytes(b"\xffa\n")), "_a_");
         let long = "x".repeat(300) + "/end.sock";
-        assert!(valid(OsStr::new(&long)).len() == 255);
-        assert!(valid(OsStr::new(&long)).ends_with("/end.sock"));
+        assert!(valid_fd_name(OsStr::new(&long)).len() == 255);
+        assert!(valid_fd_name(OsStr::new(&long)).ends_with("/end.sock"));
     }
 
     #[test]

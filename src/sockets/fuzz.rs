@@ -5,18 +5,18 @@ use std::ffi::{OsStr, OsString};
 use std::net::SocketAddr;
 use std::os::unix::ffi::OsStrExt;
 
-use super::export::valid;
-use super::inherit::told_by;
+use super::export::valid_fd_name;
+use super::inherit::parse_listen_fds;
 use super::{AddressSpec, FIRST_FD, Host, PathSpec, PortSpec};
 use crate::types::fuzz::integer;
 
 /// Parses the input as `--port` and as `--path`, and makes a descriptor name of it.
 pub fn specs(data: &[u8]) {
     check_path(data);
-    let name = valid(OsStr::from_bytes(data));
+    let name = valid_fd_name(OsStr::from_bytes(data));
     let is_fd_name = name.bytes().all(|b| matches!(b, b' '..=b'~') && b != b':');
     assert!(is_fd_name && name.len() <= 255, "{name:?}");
-    assert_eq!(valid(OsStr::new(&name)), name);
+    assert_eq!(valid_fd_name(OsStr::new(&name)), name);
 
     let Ok(text) = std::str::from_utf8(data) else {
         return;
@@ -116,7 +116,7 @@ pub fn inherited(data: &[u8]) {
             value => Some(OsStr::from_bytes(value).to_owned()),
         }
     };
-    let result = told_by(value, |fd| (0..FIRST_FD + OPEN).contains(&fd));
+    let result = parse_listen_fds(value, |fd| (0..FIRST_FD + OPEN).contains(&fd));
 
     let number = |name| {
         let value = value(name).filter(|value| !value.as_bytes().starts_with(b"-"))?;

@@ -1,5 +1,5 @@
-//! Inherited sockets: from systemd by `LISTEN_FDS`, sd_listen_fds(3), or as standard input, as with inetd(8) and
-//! `StandardInput=socket`.
+//! Inherited sockets: from systemd by `LISTEN_FDS`, sd_listen_fds(3), or as standard input, as with inetd(8)
+//! and `StandardInput=socket`.
 
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -10,7 +10,7 @@ use nix::sys::socket::{getsockopt, sockopt};
 
 use super::FIRST_FD;
 use super::endpoint::{Endpoint, Unfit};
-use crate::error::{Error, why};
+use crate::error::{DisplayIoError, Error, why};
 use crate::sys;
 
 /// An inherited socket, FIFO, or other descriptor.
@@ -21,41 +21,35 @@ pub(crate) struct Inherited {
     pub(super) endpoint: Endpoint,
 }
 
-/// Takes the inherited descriptors, and unsets their variables. Call it before anything is opened: the descriptors are
-/// given by number.
+/// Takes the inherited descriptors, and unsets their variables. Call it before anything is opened: the
+/// descriptors are given by number.
 pub(crate) fn take() -> Result<Vec<Inherited>, Error> {
-    let told = told_by(|name| std::env::var_os(name), sys::fd::is_open);
-    let (count, names) = match told {
-        Ok(Some(told)) => told,
-        Ok(None) | Err(_) => {
-            sys::environment::unset_listen_fds();
-            return match told {
-                Err(e) => Err(e),
-                _ => Ok(standard_input().into_iter().collect()),
-            };
-        }
+    let listed = parse_listen_fds(|name| std::env::var_os(name), sys::fd::is_open);
+    let Ok(Some((count, names))) = listed else {
+        sys::environment::unset_listen_fds();
+        return listed.map(|_| standard_input().into_iter().collect());
     };
-    sys::environment::unset("LISTEN_FDS_FIRST_FD"); // would move the numbers
-    let mut all = ListenFd::from_env(); // unsets two of them
+    sys::environment::unset("LISTEN_FDS_FIRST_FD"); // listenfd would take other numbers
+    let mut listenfd = ListenFd::from_env(); // unsets LISTEN_FDS and LISTEN_PID
     sys::environment::unset_listen_fds();
-    let mut inherited = Vec::with_capacity(count);
-    for index in 0..count {
-        let Ok(Some(number)) = all.take_raw_fd(index) else {
-            continue;
-        };
-        let fd = sys::fd::adopt(number)
-            .map_err(|e| unusable(number, crate::error::DisplayIoError(&e)))?;
-        let endpoint = Endpoint::of(&fd).map_err(|unfit| match unfit {
-            Unfit::Connection => unusable(
-                number,
-                "a connection, and not a listening socket (Accept=yes in its unit? no is needed)",
-            ),
-            Unfit::Unreadable(errno) => unusable(number, why(errno)),
-        })?;
-        let name = names.get(index).cloned().unwrap_or_default();
-        inherited.push(Inherited { fd, name, endpoint });
-    }
-    Ok(inherited)
+    let numbers = (0..count).map(|index| listenfd.take_raw_fd(index).ok().flatten());
+    let names = names.into_iter().chain(std::iter::repeat(OsString::new()));
+    let named = numbers.zip(names);
+    named
+        .filter_map(|(number, name)| Some(adopt(number?, name)))
+        .collect()
+}
+
+fn adopt(number: RawFd, name: OsString) -> Result<Inherited, Error> {
+    let fd = sys::fd::adopt(number).map_err(|e| unusable(number, DisplayIoError(&e)))?;
+    let endpoint = Endpoint::of(&fd).map_err(|unfit| match unfit {
+        Unfit::Connection => unusable(
+            number,
+            "a connection, and not a listening socket (Accept=yes in its unit? no is needed)",
+        ),
+        Unfit::Unreadable(errno) => unusable(number, why(errno)),
+    })?;
+    Ok(Inherited { fd, name, endpoint })
 }
 
 fn unusable(number: RawFd, why: impl std::fmt::Display) -> Error {
@@ -63,7 +57,7 @@ fn unusable(number: RawFd, why: impl std::fmt::Display) -> Error {
 }
 
 /// The number of descriptors, and their names; `None` if there are none, or if they are for another process.
-pub(super) fn told_by(
+pub(super) fn parse_listen_fds(
     variable: impl Fn(&str) -> Option<OsString>,
     is_open: impl Fn(RawFd) -> bool,
 ) -> Result<Option<(usize, Vec<OsString>)>, Error> {
@@ -92,25 +86,21 @@ pub(super) fn told_by(
         let message = format!("LISTEN_FDS={count}, but descriptor {closed} is not open");
         return Err(Error::Inherited(message));
     }
-    let names = variable("LISTEN_FDNAMES")
-        .map(|names| split(&names))
-        .unwrap_or_default();
-    if !names.is_empty() && names.len() != count {
-        tracing::warn!(
-            "ignoring LISTEN_FDNAMES: it has {} names for {count} descriptors",
-            names.len()
-        );
-        return Ok(Some((count, Vec::new())));
-    }
+    let names = variable("LISTEN_FDNAMES");
+    let names = names.map_or(Vec::new(), |names| split_names(&names, count));
     Ok(Some((count, names)))
 }
 
-fn split(names: &OsStr) -> Vec<OsString> {
+/// Splits `LISTEN_FDNAMES`. Empty, with a warning, if it has not exactly `count` names.
+fn split_names(names: &OsStr, count: usize) -> Vec<OsString> {
+    let names = names.as_bytes().split(|b| *b == b':');
+    let names: Vec<OsString> = names.map(|n| OsStr::from_bytes(n).to_owned()).collect();
+    if names.len() != count {
+        let found = names.len();
+        tracing::warn!("ignoring LISTEN_FDNAMES: it has {found} names for {count} descriptors");
+        return Vec::new();
+    }
     names
-        .as_bytes()
-        .split(|b| *b == b':')
-        .map(|name| OsStr::from_bytes(name).to_owned())
-        .collect()
 }
 
 /// Standard input, if it is a listening socket. It moves to another number: workers find it at its place in the
@@ -143,14 +133,11 @@ impl Inherited {
 
     /// The key for workers, if no option names the socket.
     pub(super) fn key(&self) -> Option<OsString> {
-        let name = || {
-            let fit = !self
-                .name
-                .as_bytes()
-                .iter()
-                .any(|b| matches!(b, b';' | b'='));
-            (fit && !self.name.is_empty()).then(|| self.name.clone())
+        let is_valid = |name: &&OsString| {
+            let reserved = |b: &u8| matches!(b, b';' | b'=');
+            !name.is_empty() && !name.as_bytes().iter().any(reserved)
         };
+        let name = || Some(&self.name).filter(is_valid).cloned();
         self.endpoint.key().or_else(name)
     }
 }

@@ -19,10 +19,10 @@ pub use path_spec::PathSpec;
 pub(crate) use plan::Plan;
 pub(crate) use plan::taken::{Offer, Wanted, WantedAddress};
 pub use port_spec::{AddressSpec, Host, PortSpec};
-pub(crate) use reopen::{Cause, Outcome, Reopener, ShutDown};
+pub(crate) use reopen::{ReopenCause, ReopenOutcome, Reopened, Reopener};
 pub(crate) use socket::{SavedSocket, Sockets};
 pub use unix_path::PathAccess;
-pub(crate) use unix_path::{SavedPath, UnixPath, bind as bind_path};
+pub(crate) use unix_path::{SocketFile, UnixPath, bind as bind_path};
 
 use std::os::fd::RawFd;
 

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 pub struct PathSpec(PathBuf);
 
 /// The longest path that fits sockaddr_un with its final NUL, unix(7).
-const LONGEST_PATH: usize = 107;
+const MAX_PATH: usize = 107;
 
 impl PathSpec {
     /// # Errors
@@ -20,11 +20,13 @@ impl PathSpec {
             return Err("empty; the path of a unix socket is wanted".to_owned());
         }
         if bytes.contains(&b';') || bytes.contains(&b'=') {
-            return Err("a path with ';' or '=' could not be told to workers".to_owned());
+            return Err(
+                "a path with ';' or '=' would be ambiguous in SERVER_STARTER_PORT".to_owned(),
+            );
         }
-        if bytes.len() > LONGEST_PATH {
+        if bytes.len() > MAX_PATH {
             return Err(format!(
-                "{} bytes long, and a unix socket's path has at most {LONGEST_PATH}",
+                "{} bytes long, and a unix socket's path has at most {MAX_PATH}",
                 bytes.len()
             ));
         }

@@ -7,35 +7,60 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use nix::sys::socket::{SockType, getsockopt, sockopt};
 use serde::{Deserialize, Serialize};
 
-use super::unix_path::{SavedPath, UnixPath};
+use super::unix_path::{SocketFile, UnixPath};
 use crate::sys;
 use crate::sys::reexec::FdSet;
 
-/// The sockets, on the descriptor numbers that workers get. A start of a worker only has to clear their close-on-exec
-/// flags.
+/// The sockets, on the descriptor numbers that workers get. A start of a worker only has to clear their
+/// close-on-exec flags.
 pub(crate) struct Sockets {
-    /// In the order in which workers see them: ports, then paths, then those that were inherited
-    /// and no option named.
+    /// In the order in which workers see them: ports, then paths, then those that were inherited and no option
+    /// named.
     pub(super) list: Vec<Socket>,
 }
 
 pub(super) struct Socket {
+    pub(super) fd: OwnedFd,
+    /// The file of a unix socket that was bound or taken over here. Dropping it removes the file.
+    pub(super) file: Option<UnixPath>,
+    pub(super) state: State,
+}
+
+/// What is saved of a socket, besides its descriptor and its file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct State {
     pub(super) key: OsString,
     /// Its name from systemd; empty if it has none.
     pub(super) fd_name: OsString,
-    pub(super) fd: OwnedFd,
     pub(super) origin: Origin,
     /// systemd's fd store keeps it, under a name that this program has given.
     pub(super) stored: bool,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) enum Origin {
     Inherited,
-    /// Bound by this program. Dropping `path` removes the socket's file.
+    /// Bound by this program, or taken over from a supervisor that was killed.
     Bound {
         datagram: bool,
-        path: Option<UnixPath>,
     },
+}
+
+/// A socket, as saved for the next program in this process.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SavedSocket {
+    fd: RawFd,
+    file: Option<SocketFile>,
+    state: State,
+}
+
+impl Socket {
+    pub(super) fn is_bound(&self) -> bool {
+        matches!(self.state.origin, Origin::Bound { .. })
+    }
 }
 
 impl Sockets {
@@ -46,114 +71,64 @@ impl Sockets {
 
     /// The number of sockets that were bound here.
     pub(crate) fn bound(&self) -> usize {
-        let bound = |socket: &&Socket| matches!(socket.origin, Origin::Bound { .. });
-        self.list.iter().filter(bound).count()
+        self.list.iter().filter(|s| s.is_bound()).count()
     }
 
-    /// Gives the sockets that were bound here to `keep`: key, whether it is a datagram socket, descriptor. `keep` returns
-    /// how many it has kept, from the first on. The files of these stay at the end.
-    pub(crate) fn keep_bound<F>(&mut self, keep: F)
+    /// Gives the sockets that were bound here to `store`: key, whether it is a datagram socket, descriptor.
+    /// `store` returns how many it has stored, from the first on. The files of these stay when this process
+    /// ends.
+    pub(crate) fn store_bound<F>(&mut self, store: F)
     where
         F: FnOnce(std::vec::IntoIter<(&OsStr, bool, BorrowedFd<'_>)>) -> usize,
     {
-        let bound = self.list.iter().filter_map(|socket| match &socket.origin {
+        let bound = self.list.iter().filter_map(|s| match s.state.origin {
             Origin::Inherited => None,
-            Origin::Bound { datagram, .. } => {
-                Some((socket.key.as_os_str(), *datagram, socket.fd.as_fd()))
-            }
+            Origin::Bound { datagram } => Some((s.state.key.as_os_str(), datagram, s.fd.as_fd())),
         });
-        let kept = keep(bound.collect::<Vec<_>>().into_iter());
-        let bound = self
-            .list
-            .iter_mut()
-            .filter(|socket| matches!(socket.origin, Origin::Bound { .. }));
-        for socket in bound.take(kept) {
-            socket.stored = true;
-            if let Origin::Bound { path, .. } = &mut socket.origin {
-                path.take().into_iter().for_each(UnixPath::leave);
-            }
+        let count = store(bound.collect::<Vec<_>>().into_iter());
+        for socket in self.list.iter_mut().filter(|s| s.is_bound()).take(count) {
+            socket.state.stored = true;
+            socket.file.take().into_iter().for_each(UnixPath::leave);
         }
     }
 
     /// The key, whether it is a datagram socket, and the descriptor of a socket that the fd store keeps.
     pub(crate) fn stored(&self, index: usize) -> Option<(&OsStr, bool, BorrowedFd<'_>)> {
-        let socket = self.list.get(index).filter(|socket| socket.stored)?;
+        let socket = self.list.get(index).filter(|socket| socket.state.stored)?;
         let kind = getsockopt(&socket.fd, sockopt::SockType).ok()?;
-        Some((&socket.key, kind == SockType::Datagram, socket.fd.as_fd()))
+        let datagram = kind == SockType::Datagram;
+        Some((&socket.state.key, datagram, socket.fd.as_fd()))
     }
 
-    /// Sets whether the files of unix sockets that were taken over stay at the end: as long as the start may fail, or if
-    /// their workers are left behind.
-    pub(crate) fn leave_taken_files(&mut self, stay: bool) {
-        for socket in &mut self.list {
-            if let Origin::Bound {
-                path: Some(path), ..
-            } = &mut socket.origin
-            {
-                path.set_stays(stay);
-            }
-        }
+    /// Sets whether the files of unix sockets that were taken over stay when this process ends: as long as
+    /// the start may fail, or if their workers are left behind.
+    pub(crate) fn keep_taken_files(&mut self, keep: bool) {
+        let files = self.list.iter_mut().filter_map(|s| s.file.as_mut());
+        files.for_each(|file| file.keep_if_taken(keep));
     }
 
     /// Whether a socket is on standard input, as with inetd(8).
     pub(crate) fn on_stdin(&self) -> bool {
         self.numbers().contains(&libc::STDIN_FILENO)
     }
-}
 
-/// A socket on its number.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct SavedSocket {
-    key: OsString,
-    fd_name: OsString,
-    fd: RawFd,
-    origin: SavedOrigin,
-    stored: bool,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-enum SavedOrigin {
-    Inherited,
-    Bound {
-        datagram: bool,
-        path: Option<SavedPath>,
-    },
-}
-
-impl Sockets {
+    /// Keeps the sockets open for the next program in this process.
     pub(crate) fn save(&self, fds: &mut FdSet) -> Vec<SavedSocket> {
         let saved = self.list.iter().map(|socket| SavedSocket {
-            key: socket.key.clone(),
-            fd_name: socket.fd_name.clone(),
             fd: fds.keep(&socket.fd),
-            origin: match &socket.origin {
-                Origin::Inherited => SavedOrigin::Inherited,
-                Origin::Bound { datagram, path } => SavedOrigin::Bound {
-                    datagram: *datagram,
-                    path: path.as_ref().map(UnixPath::save),
-                },
-            },
-            stored: socket.stored,
+            file: socket.file.as_ref().map(UnixPath::save),
+            state: socket.state.clone(),
         });
         saved.collect()
     }
 
+    /// Adopts the sockets that the previous program in this process has saved.
     pub(crate) fn resume(saved: Vec<SavedSocket>) -> io::Result<Sockets> {
         let list = saved.into_iter().map(|socket| {
             Ok(Socket {
-                key: socket.key,
-                fd_name: socket.fd_name,
                 fd: sys::fd::adopt(socket.fd)?,
-                origin: match socket.origin {
-                    SavedOrigin::Inherited => Origin::Inherited,
-                    SavedOrigin::Bound { datagram, path } => Origin::Bound {
-                        datagram,
-                        path: path.map(UnixPath::resume),
-                    },
-                },
-                stored: socket.stored,
+                file: socket.file.map(UnixPath::resume),
+                state: socket.state,
             })
         });
         let list: io::Result<_> = list.collect();

@@ -5,7 +5,7 @@ use std::fs;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, open};
@@ -22,13 +22,21 @@ use crate::sys;
 
 /// The file of a socket. Dropping it removes the file, if it is still the same one.
 pub(crate) struct UnixPath {
-    path: PathBuf,
+    file: SocketFile,
+    /// The file is not removed: workers that are left behind may still listen on its socket.
+    keep: bool,
+}
+
+/// Which file it is. This is the saved form, for the next program in this process.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SocketFile {
+    /// Not a `PathBuf`, which serde takes for text.
+    path: OsString,
     device: u64,
     inode: u64,
     /// A supervisor that was killed has made it.
     taken: bool,
-    /// Workers that are left behind may still serve it: the file stays.
-    stays: bool,
 }
 
 /// Who may connect to a unix socket: to connect(2) is to write to its file, unix(7).
@@ -59,20 +67,8 @@ pub(crate) fn bind(
     access: &PathAccess,
     backlog: u32,
 ) -> Result<(OwnedFd, UnixPath), Error> {
-    clear_the_way(path)?;
-    let address = UnixAddr::new(path).map_err(socket_error("bind to", path.display()))?;
-    let fd = socket(
-        AddressFamily::Unix,
-        SockType::Stream,
-        SockFlag::SOCK_CLOEXEC,
-        None,
-    )
-    .map_err(socket_error("create a socket for", path.display()))?;
-    // The file has its final permissions from the start. There is one thread, so the umask changes for no other.
-    let umask_before = umask(Mode::from_bits_truncate(!access.mode & 0o777));
-    let bound = bind_to(fd.as_raw_fd(), &address);
-    umask(umask_before);
-    bound.map_err(socket_error("bind to", path.display()))?;
+    remove_stale(path)?;
+    let fd = create(path, access.mode)?;
     let error = |action| {
         move |source| Error::Socket {
             action,
@@ -80,16 +76,13 @@ pub(crate) fn bind(
             source,
         }
     };
-    let (file, found) = take_hold(path).map_err(|source| {
+    let (file, found) = open_file(path).map_err(|source| {
         remove_own(path);
         error("find the socket just bound to")(source)
     })?;
-    let made = UnixPath {
-        path: path.to_owned(),
-        device: found.dev(),
-        inode: found.ino(),
-        taken: false,
-        stays: false,
+    let unix_path = UnixPath {
+        file: SocketFile::new(path, &found, false),
+        keep: false,
     };
     if access.user.is_some() || access.group.is_some() {
         // By descriptor: another file could have the name by now.
@@ -98,11 +91,26 @@ pub(crate) fn bind(
             .map_err(socket_error("change the owner of", path.display()))?;
     }
     sys::fd::listen(&fd, backlog).map_err(error("listen on"))?;
-    Ok((fd, made))
+    Ok((fd, unix_path))
+}
+
+/// Creates a socket, and its file with these permissions.
+fn create(path: &Path, mode: u32) -> Result<OwnedFd, Error> {
+    let address = UnixAddr::new(path).map_err(socket_error("bind to", path.display()))?;
+    let flags = SockFlag::SOCK_CLOEXEC;
+    let fd = socket(AddressFamily::Unix, SockType::Stream, flags, None)
+        .map_err(socket_error("create a socket for", path.display()))?;
+    // The file has its final permissions from the start. There is one thread, so the umask changes for no
+    // other.
+    let umask_before = umask(Mode::from_bits_truncate(!mode & 0o777));
+    let bound = bind_to(fd.as_raw_fd(), &address);
+    umask(umask_before);
+    bound.map_err(socket_error("bind to", path.display()))?;
+    Ok(fd)
 }
 
 /// Opens the file of a socket. A user who can write to the directory may have replaced it.
-fn take_hold(path: &Path) -> io::Result<(OwnedFd, fs::Metadata)> {
+fn open_file(path: &Path) -> io::Result<(OwnedFd, fs::Metadata)> {
     let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let file = open(path, flags, Mode::empty())?;
     let found = sys::fd::metadata(&file)?;
@@ -122,47 +130,41 @@ fn remove_own(path: &Path) {
     }
 }
 
-/// Removes a socket on which no process listens; refuses anything else.
-fn clear_the_way(path: &Path) -> Result<(), Error> {
+/// Removes the file of a socket on which no process listens.
+///
+/// # Errors
+/// The file is not a socket, or a process may listen on it.
+fn remove_stale(path: &Path) -> Result<(), Error> {
+    let error = |action, source| Error::Socket {
+        action,
+        address: path.display().to_string(),
+        source,
+    };
     let taken = |what| Error::PathTaken {
         path: path.to_owned(),
         what,
     };
-    let meta = match fs::symlink_metadata(path) {
-        Ok(meta) => meta,
+    match fs::symlink_metadata(path) {
+        Ok(found) if found.file_type().is_socket() => {}
+        Ok(_) => return Err(taken("it is not a socket")),
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(source) => {
-            return Err(Error::Socket {
-                action: "look at",
-                address: path.display().to_string(),
-                source,
-            });
-        }
-    };
-    if !meta.file_type().is_socket() {
-        return Err(taken("it is not a socket"));
+        Err(e) => return Err(error("look at", e)),
     }
     match probe(path)? {
         Err(Errno::ECONNREFUSED) => {}
         Err(Errno::ENOENT) => return Ok(()),
         Err(Errno::EACCES | Errno::EPERM) => return Err(taken("it is a socket of another user")),
-        // Its queue is full, or it is of another type: a process has it.
+        // EAGAIN if its queue is full, EPROTOTYPE if it is not a stream socket.
         Ok(()) | Err(Errno::EAGAIN | Errno::EPROTOTYPE) => {
             return Err(taken("a process listens on it (ss -lpx shows which)"));
         }
-        Err(errno) => {
-            return Err(socket_error("find out who listens on", path.display())(
-                errno,
-            ));
-        }
+        Err(errno) => return Err(error("find out who listens on", errno.into())),
     }
     tracing::info!("removing existing socket file:{}", path.display());
     match fs::remove_file(path) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::Socket {
-            action: "remove existing socket file",
-            address: path.display().to_string(),
-            source: e,
-        }),
+        Err(e) if e.kind() != io::ErrorKind::NotFound => {
+            Err(error("remove existing socket file", e))
+        }
         _ => Ok(()),
     }
 }
@@ -179,74 +181,60 @@ fn probe(path: &Path) -> Result<nix::Result<()>, Error> {
     Ok(connect(fd.as_raw_fd(), &address))
 }
 
-/// The saved form, for the next program in this process.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct SavedPath {
-    /// Not a `PathBuf`, which serde takes for text.
-    path: OsString,
-    device: u64,
-    inode: u64,
-    taken: bool,
+impl SocketFile {
+    fn new(path: &Path, found: &fs::Metadata, taken: bool) -> SocketFile {
+        SocketFile {
+            path: path.into(),
+            device: found.dev(),
+            inode: found.ino(),
+            taken,
+        }
+    }
 }
 
 impl UnixPath {
-    /// The file of a socket that a supervisor has bound that was killed. It stays, until
-    /// [`UnixPath::set_stays`] says otherwise.
-    pub(super) fn taken(path: &Path, device: u64, inode: u64) -> UnixPath {
+    /// The file of a socket that is taken over from a supervisor that was killed. It is kept, unless
+    /// [`UnixPath::keep_if_taken`] changes that.
+    pub(super) fn taken(path: &Path, found: &fs::Metadata) -> UnixPath {
         UnixPath {
-            path: path.to_owned(),
-            device,
-            inode,
-            taken: true,
-            stays: true,
+            file: SocketFile::new(path, found, true),
+            keep: true,
         }
     }
 
-    /// Whether a file that was taken over stays when this is dropped.
-    pub(super) fn set_stays(&mut self, stays: bool) {
-        self.stays = self.taken && stays;
+    /// Sets whether a file that was taken over is kept when this is dropped.
+    pub(super) fn keep_if_taken(&mut self, keep: bool) {
+        self.keep = self.file.taken && keep;
     }
 
-    pub(crate) fn save(&self) -> SavedPath {
-        SavedPath {
-            path: self.path.clone().into(),
-            device: self.device,
-            inode: self.inode,
-            taken: self.taken,
-        }
+    pub(crate) fn save(&self) -> SocketFile {
+        self.file.clone()
     }
 
-    pub(crate) fn resume(saved: SavedPath) -> UnixPath {
-        UnixPath {
-            path: saved.path.into(),
-            device: saved.device,
-            inode: saved.inode,
-            taken: saved.taken,
-            stays: false,
-        }
+    pub(crate) fn resume(file: SocketFile) -> UnixPath {
+        UnixPath { file, keep: false }
     }
 
     pub(crate) fn as_path(&self) -> &Path {
-        &self.path
+        Path::new(&self.file.path)
     }
 
-    /// Whether the file is still the one that was made.
+    /// Whether the file is still there, and no other file has replaced it.
     pub(crate) fn is_there(&self) -> bool {
-        fs::symlink_metadata(&self.path)
-            .is_ok_and(|found| found.dev() == self.device && found.ino() == self.inode)
+        fs::symlink_metadata(self.as_path())
+            .is_ok_and(|found| found.dev() == self.file.device && found.ino() == self.file.inode)
     }
 
-    /// Leaves the file: the socket outlives this process.
-    pub(super) fn leave(self) {
-        std::mem::forget(self); // a path's few bytes, once
+    /// Drops this value and keeps the file: the socket outlives this process.
+    pub(super) fn leave(mut self) {
+        self.keep = true;
     }
 }
 
 impl Drop for UnixPath {
     fn drop(&mut self) {
-        if !self.stays && self.is_there() {
-            let _ = fs::remove_file(&self.path);
+        if !self.keep && self.is_there() {
+            let _ = fs::remove_file(self.as_path());
         }
     }
 }

@@ -143,7 +143,7 @@ impl Supervisor {
                 says: self.history.status_text(generation).map(str::to_owned),
             }
         });
-        let sockets = self.sockets.told().map(|socket| protocol::Socket {
+        let sockets = self.sockets.describe().map(|socket| protocol::Socket {
             key: socket.key.to_string_lossy().into_owned(),
             fd: socket.fd,
             name: socket.name,

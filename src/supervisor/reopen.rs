@@ -2,7 +2,7 @@
 
 use super::{Flow, Supervisor};
 use crate::machine::{Event, WorkerState};
-use crate::sockets::{Cause, Outcome, ShutDown};
+use crate::sockets::{ReopenCause, ReopenOutcome, Reopened};
 use crate::systemd::Store;
 
 impl Supervisor {
@@ -23,34 +23,40 @@ impl Supervisor {
     }
 
     /// Logs and stores reopened sockets. Returns whether some are new sockets.
-    fn note_reopened(&mut self, reopened: Vec<ShutDown>) -> bool {
+    fn note_reopened(&mut self, reopened: Vec<Reopened>) -> bool {
         for reopened in &reopened {
             self.log_reopened(reopened);
-            if reopened.outcome == Outcome::Replaced {
+            if reopened.outcome == ReopenOutcome::Replaced {
                 self.store_again(reopened.index);
             }
         }
-        reopened.iter().any(|it| it.outcome == Outcome::Replaced)
+        reopened
+            .iter()
+            .any(|it| it.outcome == ReopenOutcome::Replaced)
     }
 
     fn log_reopened(
         &self,
-        ShutDown {
+        Reopened {
             key,
             cause,
             outcome,
             ..
-        }: &ShutDown,
+        }: &Reopened,
     ) {
         let key = key.to_string_lossy();
         let what = match cause {
-            Cause::ShutDown => format!("was shut down by a worker, shutdown(2){}", self.leaving()),
-            Cause::FileRemoved => "has lost its file".to_owned(),
+            ReopenCause::ShutDown => {
+                format!("was shut down by a worker, shutdown(2){}", self.leaving())
+            }
+            ReopenCause::FileRemoved => "has lost its file".to_owned(),
         };
         match outcome {
-            Outcome::ListensAgain => tracing::warn!("socket {key} {what}; it listens again"),
-            Outcome::Replaced => tracing::warn!("socket {key} {what}; a new socket has its place"),
-            Outcome::Lost(why) => {
+            ReopenOutcome::ListensAgain => tracing::warn!("socket {key} {what}; it listens again"),
+            ReopenOutcome::Replaced => {
+                tracing::warn!("socket {key} {what}; a new socket has its place")
+            }
+            ReopenOutcome::Lost(why) => {
                 tracing::error!("socket {key} {what} and cannot be opened again: {why}")
             }
         }

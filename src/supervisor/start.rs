@@ -131,7 +131,7 @@ impl Supervisor {
         // All sockets are on their numbers now.
         log::connect(config.log_target, config.log_file.is_some());
         match Store::ours() {
-            Some(store) => sockets.keep_bound(|bound| store.add(bound)),
+            Some(store) => sockets.store_bound(|bound| store.add(bound)),
             None => Store::hint(sockets.bound()),
         }
         if let Some(file) = &mut pid_file {

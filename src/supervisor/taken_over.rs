@@ -42,7 +42,7 @@ impl Supervisor {
     /// Lists the workers in the status file, and makes the files of their sockets ours. Must be called when
     /// the start cannot fail any more.
     pub(super) fn publish_taken_over(&mut self) {
-        self.sockets.leave_taken_files(false);
+        self.sockets.keep_taken_files(false);
         self.status_due = true;
         self.write_status_file();
     }
@@ -74,7 +74,7 @@ impl Supervisor {
         if self.machine.live().next().is_none() {
             return;
         }
-        self.sockets.leave_taken_files(true);
+        self.sockets.keep_taken_files(true);
         if let Some(file) = self.status_file.take() {
             file.leave();
         }

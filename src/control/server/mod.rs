@@ -23,7 +23,7 @@ use super::varlink;
 use crate::error::{DisplayIoError, Error, why};
 use crate::files::RemovalWatch;
 use crate::machine::{RequestId, Time};
-use crate::sockets::{PathAccess, SavedPath, UnixPath, bind_path};
+use crate::sockets::{PathAccess, SocketFile, UnixPath, bind_path};
 use crate::sys;
 use crate::sys::reexec::FdSet;
 use connection::{Connection, SavedConnection};
@@ -65,7 +65,7 @@ pub(crate) struct Server {
 #[serde(deny_unknown_fields)]
 pub(crate) struct SavedServer {
     listener: RawFd,
-    file: SavedPath,
+    file: SocketFile,
     connections: Vec<SavedConnection>,
     last_call: CallId,
     paused_until: Option<Time>,

@@ -37,12 +37,11 @@ pub(super) fn check(ports: &[PortSpec], paths: &[PathSpec]) -> Result<(), String
     Ok(())
 }
 
-/// Refuses to bind an address that a socket of the plan, or an inherited one, keeps others from having.
+/// Refuses to bind an address that another socket of the plan has, or that an inherited socket blocks.
 pub(super) fn refuse_clashes(list: &[Planned], left: &[Inherited]) -> Result<(), Error> {
-    let taken = list.iter().filter_map(|planned| match &planned.source {
-        Source::Inherited { socket, .. } => Some(socket),
-        Source::Bind(..) | Source::BindPath(_) | Source::Taken { .. } => None,
-    });
+    let taken = list
+        .iter()
+        .filter_map(|planned| planned.source.as_inherited());
     let inherited: Vec<&Inherited> = taken.chain(left).collect();
     let mut bound = HashMap::new();
     for planned in list {

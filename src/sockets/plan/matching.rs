@@ -9,9 +9,9 @@ use crate::error::Error;
 use crate::sockets::inherit::Inherited;
 use crate::sockets::port_spec::AddressSpec;
 
-/// Whether an inherited socket that an earlier option has taken serves this one too: systemd's `ListenStream=80`
-/// is one socket for both families, which `--port=80` and `--port=[::]:80` name. Workers get it once, by
-/// the key of the first option; the second one may only add the descriptor number.
+/// Whether an inherited socket that an earlier option has taken serves this one too: systemd's
+/// `ListenStream=80` is one socket for both families, which `--port=80` and `--port=[::]:80` name. Workers
+/// get it once, by the key of the first option; the second one may only add the descriptor number.
 pub(super) fn shared(
     list: &mut [Planned],
     spec: &AddressSpec,
@@ -39,6 +39,7 @@ pub(super) fn shared(
     Ok(true)
 }
 
+/// Removes the first inherited socket that is `wanted`.
 pub(super) fn take_first(
     from: &mut Vec<Inherited>,
     wanted: impl FnMut(&Inherited) -> bool,
@@ -47,7 +48,10 @@ pub(super) fn take_first(
     Some(from.remove(at))
 }
 
-/// All inherited sockets of a name: two lines of one unit share theirs.
+/// Removes all inherited sockets of a name: two lines of one unit have the same.
+///
+/// # Errors
+/// There is none, or there are several and `fd` is given.
 pub(super) fn take_named(
     left: &mut Vec<Inherited>,
     name: &str,
@@ -58,10 +62,9 @@ pub(super) fn take_named(
     match found.len() {
         0 => {
             let there: Vec<String> = left.iter().map(Inherited::label).collect();
-            let there = if there.is_empty() {
-                "none".to_owned()
-            } else {
-                there.join(", ")
+            let there = match there.is_empty() {
+                true => "none".to_owned(),
+                false => there.join(", "),
             };
             Err(Error::Inherited(format!(
                 "--port=fd:{name}: no inherited socket has that name (left to choose from: {there})"
@@ -77,12 +80,16 @@ pub(super) fn take_named(
     }
 }
 
-/// An inherited socket that no option's address names, under a key of its own.
+/// The key of an inherited socket that no option's address names.
+///
+/// # Errors
+/// It has neither an address nor a valid name.
 pub(super) fn own_key(socket: Inherited) -> Result<(Inherited, OsString), Error> {
     match socket.key() {
         Some(key) => Ok((socket, key)),
         None => Err(Error::Inherited(format!(
-            "cannot tell workers of inherited {}: it has no address, and no name without ';' and '='",
+            "cannot pass on inherited {}: it has no address, and no name without ';' and '='; set \
+             FileDescriptorName= in its .socket unit",
             socket.label()
         ))),
     }

@@ -1,5 +1,5 @@
-//! The plan of the sockets: where each comes from and which descriptor number it gets. It is complete before anything
-//! is bound.
+//! The plan of the sockets: where each comes from and which descriptor number it gets. It is complete before
+//! anything is bound.
 
 mod conflicts;
 mod matching;
@@ -29,9 +29,9 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// Looks up host names, and matches specs with inherited sockets. Inherited sockets that no spec names are passed on
-    /// too, unless their name shows that an earlier run of this program has bound them (`was_ours`): no option asks
-    /// for these any more.
+    /// Looks up host names, and matches specs with inherited sockets. Inherited sockets that no spec names
+    /// are passed on too, except those from the fd store: no option asks for these any more. `is_stored`
+    /// recognizes the names that an earlier run of this program has given in the fd store.
     ///
     /// # Errors
     /// Two sockets on one number, one address twice, an address that an inherited socket blocks.
@@ -39,88 +39,49 @@ impl Plan {
         ports: &[PortSpec],
         paths: &[PathSpec],
         inherited: Vec<Inherited>,
-        was_ours: impl Fn(&OsStr) -> bool,
+        is_stored: impl Fn(&OsStr) -> bool,
     ) -> Result<Plan, Error> {
         check(ports, paths).map_err(Error::Usage)?;
-        // A name that this program has given, in the fd store, means nothing to workers.
-        let taken = |socket: Inherited, key| {
-            let fd_name = match was_ours(&socket.name) {
-                true => OsString::new(),
-                false => socket.name.clone(),
-            };
-            Source::Inherited {
-                stored: was_ours(&socket.name),
-                socket,
-                key,
-                fd_name,
-            }
-        };
         let mut left = inherited;
         let mut list = Vec::with_capacity(ports.len() + paths.len() + left.len());
         for spec in ports {
-            match spec {
-                PortSpec::Address(spec) => {
-                    let address = bind::resolve(spec)?;
-                    let same = |s: &Inherited| s.endpoint.serves(address, spec.udp);
-                    let source = match take_first(&mut left, same) {
-                        Some(socket) => taken(socket, spec.key(spec.port)),
-                        None if shared(&mut list, spec, address)? => continue,
-                        None => Source::Bind(spec.clone(), address),
-                    };
-                    list.push(Planned {
-                        source,
-                        asked: spec.fd,
-                    });
-                }
-                PortSpec::FdName { name, fd } => {
-                    let found = take_named(&mut left, name, *fd)?;
-                    for (at, socket) in found.into_iter().enumerate() {
-                        let asked = fd.filter(|_| at == 0);
-                        list.push(Planned {
-                            source: own_key(socket).map(|(socket, key)| taken(socket, key))?,
-                            asked,
-                        });
-                    }
-                }
-            }
+            plan_port(spec, &mut list, &mut left, &is_stored)?;
         }
         for spec in paths {
             let path = spec.as_path();
             let source = match take_first(&mut left, |s| s.endpoint.serves_path(path)) {
-                Some(socket) => taken(socket, path.into()),
+                Some(socket) => Source::inherited(socket, path.into(), &is_stored),
                 None => Source::BindPath(spec.clone()),
             };
-            list.push(Planned {
-                source,
-                asked: None,
-            });
+            list.push(Planned::anywhere(source));
         }
         refuse_clashes(&list, &left)?;
-        let (stale, left): (Vec<_>, Vec<_>) = left.into_iter().partition(|s| was_ours(&s.name));
+        let (stale, left): (Vec<_>, Vec<_>) = left.into_iter().partition(|s| is_stored(&s.name));
         for socket in left {
-            list.push(Planned {
-                source: own_key(socket).map(|(socket, key)| taken(socket, key))?,
-                asked: None,
-            });
+            let (socket, key) = own_key(socket)?;
+            let source = Source::inherited(socket, key, &is_stored);
+            list.push(Planned::anywhere(source));
         }
         let mut plan = Plan {
             list,
             min_fd: FIRST_FD,
             stale: stale.into_iter().map(|s| s.name).collect(),
         };
-        let highest = plan
-            .numbers()
-            .into_iter()
-            .max()
-            .unwrap_or(0)
-            .max(FIRST_FD - 1);
+        plan.set_min_fd()?;
+        plan.move_inherited_away()?;
+        Ok(plan)
+    }
+
+    /// Sets `min_fd`, and checks that enough descriptors may be open.
+    fn set_min_fd(&mut self) -> Result<(), Error> {
+        let highest = self.numbers().into_iter().max();
+        let highest = highest.unwrap_or(0).max(FIRST_FD - 1);
         let limit = sys::limits::soft_limit();
         if highest >= limit.saturating_sub(sys::limits::RESERVED_FDS) {
             return Err(Error::OpenFiles { highest, limit });
         }
-        plan.min_fd = highest + 1;
-        plan.move_inherited_away()?;
-        Ok(plan)
+        self.min_fd = highest + 1;
+        Ok(())
     }
 
     /// The first number above those of all sockets: descriptors of the supervisor's own go there.
@@ -130,14 +91,8 @@ impl Plan {
 
     /// The present numbers of the inherited sockets.
     pub(crate) fn inherited_numbers(&self) -> Vec<RawFd> {
-        let inherited = self
-            .list
-            .iter()
-            .filter_map(|planned| match &planned.source {
-                Source::Inherited { socket, .. } => Some(socket.fd.as_raw_fd()),
-                Source::Bind(..) | Source::BindPath(_) | Source::Taken { .. } => None,
-            });
-        inherited.collect()
+        let inherited = self.list.iter().filter_map(|p| p.source.as_inherited());
+        inherited.map(|socket| socket.fd.as_raw_fd()).collect()
     }
 
     /// The names of sockets from the fd store that no option asks for any more. Their descriptors are closed.
@@ -159,21 +114,54 @@ impl Plan {
     fn move_inherited_away(&mut self) -> Result<(), Error> {
         let numbers = self.numbers();
         for (planned, number) in self.list.iter_mut().zip(numbers) {
-            if let Source::Inherited { socket, .. } = &mut planned.source {
-                if socket.fd.as_raw_fd() != number && socket.fd.as_raw_fd() < self.min_fd {
-                    socket.fd = sys::fd::dup_above(&socket.fd, self.min_fd).map_err(|e| {
-                        let address = socket.label();
-                        Error::Socket {
-                            action: "move inherited",
-                            address,
-                            source: e,
-                        }
-                    })?;
-                }
+            let Source::Inherited { socket, .. } = &mut planned.source else {
+                continue;
+            };
+            let at = socket.fd.as_raw_fd();
+            if at != number && at < self.min_fd {
+                let moved = sys::fd::dup_above(&socket.fd, self.min_fd);
+                socket.fd = moved.map_err(|source| Error::Socket {
+                    action: "move inherited",
+                    address: socket.label(),
+                    source,
+                })?;
             }
         }
         Ok(())
     }
+}
+
+/// Adds the sockets of a `--port`: usually one, none if an earlier option has the same inherited socket, and
+/// several for a name.
+fn plan_port(
+    spec: &PortSpec,
+    list: &mut Vec<Planned>,
+    left: &mut Vec<Inherited>,
+    is_stored: &impl Fn(&OsStr) -> bool,
+) -> Result<(), Error> {
+    match spec {
+        PortSpec::Address(spec) => {
+            let address = bind::resolve(spec)?;
+            let same = |s: &Inherited| s.endpoint.serves(address, spec.udp);
+            let source = match take_first(left, same) {
+                Some(socket) => Source::inherited(socket, spec.key(spec.port), is_stored),
+                None if shared(list, spec, address)? => return Ok(()),
+                None => Source::Bind(spec.clone(), address),
+            };
+            let asked = spec.fd;
+            list.push(Planned { source, asked });
+        }
+        PortSpec::FdName { name, fd } => {
+            let found = take_named(left, name, *fd)?;
+            for (at, socket) in found.into_iter().enumerate() {
+                let (socket, key) = own_key(socket)?;
+                let source = Source::inherited(socket, key, is_stored);
+                let asked = fd.filter(|_| at == 0);
+                list.push(Planned { source, asked });
+            }
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! A socket of the plan, before it is opened.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::net::SocketAddr;
 use std::os::fd::{OwnedFd, RawFd};
 
@@ -36,4 +36,39 @@ pub(super) enum Source {
         /// It comes from systemd's fd store, where an earlier run of this program has put it.
         stored: bool,
     },
+}
+
+impl Planned {
+    /// A socket whose option asks for no number.
+    pub(super) fn anywhere(source: Source) -> Planned {
+        let asked = None;
+        Planned { source, asked }
+    }
+}
+
+impl Source {
+    /// An inherited socket. Workers do not get a name that this program has given in the fd store.
+    pub(super) fn inherited(
+        socket: Inherited,
+        key: OsString,
+        is_stored: &impl Fn(&OsStr) -> bool,
+    ) -> Source {
+        let stored = is_stored(&socket.name);
+        Source::Inherited {
+            fd_name: match stored {
+                true => OsString::new(),
+                false => socket.name.clone(),
+            },
+            socket,
+            key,
+            stored,
+        }
+    }
+
+    pub(super) fn as_inherited(&self) -> Option<&Inherited> {
+        match self {
+            Source::Inherited { socket, .. } => Some(socket),
+            Source::Bind(..) | Source::BindPath(_) | Source::Taken { .. } => None,
+        }
+    }
 }

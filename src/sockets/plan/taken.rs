@@ -1,5 +1,5 @@
-//! Sockets of a supervisor that was killed. Its workers still hold them. They are used instead of new ones, so that no
-//! connection in their queues is lost.
+//! Sockets of a supervisor that was killed. Its workers still hold them. They are used instead of new ones,
+//! so that no connection in their queues is lost.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -147,9 +147,7 @@ fn taken_for(
 fn file_of(path: &Path, socket: &OwnedFd) -> Option<UnixPath> {
     let found = fs::symlink_metadata(path).ok()?;
     match sys::unix_diag::bound_file(socket) {
-        Ok(bound) if bound == Some(found.ino() as u32) => {
-            Some(UnixPath::taken(path, found.dev(), found.ino()))
-        }
+        Ok(bound) if bound == Some(found.ino() as u32) => Some(UnixPath::taken(path, &found)),
         Ok(_) => None,
         Err(e) => {
             let (path, why) = (path.display(), crate::error::DisplayIoError(&e));
