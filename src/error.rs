@@ -103,6 +103,18 @@ impl Error {
             source,
         }
     }
+
+    /// Makes an error of a system call on a socket, for `map_err`. `action` completes "failed to".
+    pub(crate) fn socket<E: Into<io::Error>>(
+        action: &'static str,
+        address: impl ToString,
+    ) -> impl FnOnce(E) -> Error {
+        move |source| Error::Socket {
+            action,
+            address: address.to_string(),
+            source: source.into(),
+        }
+    }
 }
 
 impl fmt::Display for Error {

@@ -9,7 +9,8 @@ use std::time::Duration;
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 
-use super::{FileId, safe_open};
+use super::file_id::FileId;
+use super::safe_open;
 use crate::error::Error;
 use crate::sys;
 use crate::sys::reexec::FdSet;

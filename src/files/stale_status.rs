@@ -14,7 +14,8 @@ use std::time::SystemTime;
 
 use nix::unistd::geteuid;
 
-use super::{FileId, safe_open};
+use super::file_id::FileId;
+use super::safe_open;
 use crate::machine::Generation;
 use crate::sys;
 use crate::types::Pid;

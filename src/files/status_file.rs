@@ -10,7 +10,8 @@ use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 use nix::sys::stat::{Mode, fchmod, umask};
 use nix::unistd::mkstemp;
 
-use super::{FileId, safe_open};
+use super::file_id::FileId;
+use super::safe_open;
 use crate::error::Error;
 use crate::machine::Generation;
 use crate::sys;

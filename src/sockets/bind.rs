@@ -10,7 +10,6 @@ use nix::sys::socket::{
 };
 
 use super::port_spec::{AddressSpec, Host};
-use super::socket_error;
 use crate::error::Error;
 use crate::sys;
 
@@ -25,36 +24,31 @@ pub(super) fn port(
         SocketAddr::V4(_) => AddressFamily::Inet,
         SocketAddr::V6(_) => AddressFamily::Inet6,
     };
-    let kind = if spec.udp {
-        SockType::Datagram
-    } else {
-        SockType::Stream
+    let kind = match spec.udp {
+        true => SockType::Datagram,
+        false => SockType::Stream,
     };
     let fd = socket(family, kind, SockFlag::SOCK_CLOEXEC, None)
-        .map_err(socket_error("create a socket for", spec))?;
+        .map_err(Error::socket("create a socket for", spec))?;
     if !spec.udp {
         // With UDP two supervisors could share a port unnoticed.
         setsockopt(&fd, sockopt::ReuseAddr, &true)
-            .map_err(socket_error("set SO_REUSEADDR for", spec))?;
+            .map_err(Error::socket("set SO_REUSEADDR for", spec))?;
     }
     if address.is_ipv6() {
         setsockopt(&fd, sockopt::Ipv6V6Only, &true)
-            .map_err(socket_error("set IPV6_V6ONLY for", spec))?;
+            .map_err(Error::socket("set IPV6_V6ONLY for", spec))?;
     }
     let bound = match address {
         SocketAddr::V4(address) => bind(fd.as_raw_fd(), &SockaddrIn::from(address)),
         SocketAddr::V6(address) => bind(fd.as_raw_fd(), &SockaddrIn6::from(address)),
     };
-    bound.map_err(socket_error("bind to", spec))?;
+    bound.map_err(Error::socket("bind to", spec))?;
     if !spec.udp {
-        sys::fd::listen(&fd, backlog).map_err(|source| Error::Socket {
-            action: "listen on",
-            address: spec.to_string(),
-            source,
-        })?;
+        sys::fd::listen(&fd, backlog).map_err(Error::socket("listen on", spec))?;
     }
     let real = match spec.port {
-        0 => real_port(&fd).map_err(socket_error("read the address of", spec))?,
+        0 => real_port(&fd).map_err(Error::socket("read the address of", spec))?,
         port => port,
     };
     Ok((fd, real))
@@ -90,11 +84,7 @@ pub(super) fn again(old: &OwnedFd) -> std::io::Result<OwnedFd> {
 /// Sets the backlog of a socket that was taken over, and makes this process the listening one, SO_PEERCRED of
 /// unix(7).
 pub(super) fn listen_again(fd: &OwnedFd, key: &OsStr, backlog: u32) -> Result<(), Error> {
-    sys::fd::listen(fd, backlog).map_err(|source| Error::Socket {
-        action: "listen on",
-        address: key.to_string_lossy().into_owned(),
-        source,
-    })
+    sys::fd::listen(fd, backlog).map_err(Error::socket("listen on", key.to_string_lossy()))
 }
 
 /// The address to bind to.

@@ -4,8 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 
-use super::FIRST_FD;
-use super::socket::{Socket, Sockets};
+use super::socket::{FIRST_FD, Socket, Sockets};
 
 /// The variables of sd_listen_fds(3): the number of descriptors from 3 on, and their names.
 #[derive(Debug, Clone, PartialEq, Eq)]

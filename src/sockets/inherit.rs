@@ -8,8 +8,8 @@ use std::os::unix::ffi::OsStrExt;
 use listenfd::ListenFd;
 use nix::sys::socket::{getsockopt, sockopt};
 
-use super::FIRST_FD;
 use super::endpoint::{Endpoint, Unfit};
+use super::socket::FIRST_FD;
 use crate::error::{DisplayIoError, Error, why};
 use crate::sys;
 

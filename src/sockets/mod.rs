@@ -20,25 +20,6 @@ pub(crate) use plan::Plan;
 pub(crate) use plan::taken::{Offer, Wanted, WantedAddress};
 pub use port_spec::{AddressSpec, Host, PortSpec};
 pub(crate) use reopen::{ReopenCause, ReopenOutcome, Reopened, Reopener};
-pub(crate) use socket::{SavedSocket, Sockets};
+pub(crate) use socket::{FIRST_FD, SavedSocket, Sockets};
 pub use unix_path::PathAccess;
 pub(crate) use unix_path::{SocketFile, UnixPath, bind as bind_path};
-
-use std::os::fd::RawFd;
-
-use crate::error::Error;
-
-/// The first descriptor number of a socket, as in sd_listen_fds(3).
-pub(crate) const FIRST_FD: RawFd = 3;
-
-/// For messages about sockets.
-fn socket_error(
-    action: &'static str,
-    address: impl ToString,
-) -> impl FnOnce(nix::errno::Errno) -> Error {
-    move |errno| Error::Socket {
-        action,
-        address: address.to_string(),
-        source: errno.into(),
-    }
-}

@@ -11,6 +11,9 @@ use super::unix_path::{SocketFile, UnixPath};
 use crate::sys;
 use crate::sys::reexec::FdSet;
 
+/// The first descriptor number of a socket, as in sd_listen_fds(3).
+pub(crate) const FIRST_FD: RawFd = 3;
+
 /// The sockets, on the descriptor numbers that workers get. A start of a worker only has to clear their
 /// close-on-exec flags.
 pub(crate) struct Sockets {

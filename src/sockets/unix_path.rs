@@ -16,7 +16,6 @@ use nix::sys::stat::{Mode, umask};
 use nix::unistd::{Gid, Uid, fchownat};
 use serde::{Deserialize, Serialize};
 
-use super::socket_error;
 use crate::error::Error;
 use crate::sys;
 
@@ -69,16 +68,9 @@ pub(crate) fn bind(
 ) -> Result<(OwnedFd, UnixPath), Error> {
     remove_stale(path)?;
     let fd = create(path, access.mode)?;
-    let error = |action| {
-        move |source| Error::Socket {
-            action,
-            address: path.display().to_string(),
-            source,
-        }
-    };
     let (file, found) = open_file(path).map_err(|source| {
         remove_own(path);
-        error("find the socket just bound to")(source)
+        Error::socket("find the socket just bound to", path.display())(source)
     })?;
     let unix_path = UnixPath {
         file: SocketFile::new(path, &found, false),
@@ -88,24 +80,24 @@ pub(crate) fn bind(
         // By descriptor: another file could have the name by now.
         let (user, group) = (access.user.map(Uid::from), access.group.map(Gid::from));
         fchownat(&file, "", user, group, AtFlags::AT_EMPTY_PATH)
-            .map_err(socket_error("change the owner of", path.display()))?;
+            .map_err(Error::socket("change the owner of", path.display()))?;
     }
-    sys::fd::listen(&fd, backlog).map_err(error("listen on"))?;
+    sys::fd::listen(&fd, backlog).map_err(Error::socket("listen on", path.display()))?;
     Ok((fd, unix_path))
 }
 
 /// Creates a socket, and its file with these permissions.
 fn create(path: &Path, mode: u32) -> Result<OwnedFd, Error> {
-    let address = UnixAddr::new(path).map_err(socket_error("bind to", path.display()))?;
+    let address = UnixAddr::new(path).map_err(Error::socket("bind to", path.display()))?;
     let flags = SockFlag::SOCK_CLOEXEC;
     let fd = socket(AddressFamily::Unix, SockType::Stream, flags, None)
-        .map_err(socket_error("create a socket for", path.display()))?;
+        .map_err(Error::socket("create a socket for", path.display()))?;
     // The file has its final permissions from the start. There is one thread, so the umask changes for no
     // other.
     let umask_before = umask(Mode::from_bits_truncate(!mode & 0o777));
     let bound = bind_to(fd.as_raw_fd(), &address);
     umask(umask_before);
-    bound.map_err(socket_error("bind to", path.display()))?;
+    bound.map_err(Error::socket("bind to", path.display()))?;
     Ok(fd)
 }
 
@@ -135,11 +127,7 @@ fn remove_own(path: &Path) {
 /// # Errors
 /// The file is not a socket, or a process may listen on it.
 fn remove_stale(path: &Path) -> Result<(), Error> {
-    let error = |action, source| Error::Socket {
-        action,
-        address: path.display().to_string(),
-        source,
-    };
+    let error = |action, source: io::Error| Error::socket(action, path.display())(source);
     let taken = |what| Error::PathTaken {
         path: path.to_owned(),
         what,
@@ -176,8 +164,8 @@ fn remove_stale(path: &Path) -> Result<(), Error> {
 fn probe(path: &Path) -> Result<nix::Result<()>, Error> {
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let fd = socket(AddressFamily::Unix, SockType::Stream, flags, None)
-        .map_err(socket_error("create a socket to look at", path.display()))?;
-    let address = UnixAddr::new(path).map_err(socket_error("look at", path.display()))?;
+        .map_err(Error::socket("create a socket to look at", path.display()))?;
+    let address = UnixAddr::new(path).map_err(Error::socket("look at", path.display()))?;
     Ok(connect(fd.as_raw_fd(), &address))
 }
 

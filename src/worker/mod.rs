@@ -112,7 +112,7 @@ impl Spawner {
         variables.extend(notify_socket);
         self.cgroups.remove_empty(); // of generations that have ended since
         let cgroup = self.cgroups.make(generation);
-        self.start(&Program {
+        start(&Program {
             cgroup: cgroup.as_ref().map(AsFd::as_fd),
             ..self.program(&self.argv, &variables)
         })
@@ -132,7 +132,7 @@ impl Spawner {
         variables.retain(|variable| !variable.as_bytes().starts_with(b"WATCHDOG_USEC="));
         let mut pid_env = self.pid_env.clone();
         pid_env.retain(|name| *name == "LISTEN_PID");
-        self.start(&Program {
+        start(&Program {
             pid_env: &pid_env,
             own_group: true,
             ..self.program(&argv, &variables)
@@ -176,10 +176,10 @@ impl Spawner {
             cgroup: None,
         }
     }
+}
 
-    fn start(&self, program: &Program<'_>) -> Result<Pid, SpawnError> {
-        process::spawn(program).map_err(|error| self.error(program.argv, error))
-    }
+fn start(program: &Program<'_>) -> Result<Pid, SpawnError> {
+    process::spawn(program).map_err(|error| SpawnError::new(program, error))
 }
 
 /// Fails for text with a NUL byte; `what` names it.

@@ -4,10 +4,9 @@ use std::ffi::{CStr, CString};
 
 use nix::errno::Errno;
 
-use super::Spawner;
 use crate::error::why;
 use crate::machine::SpawnFailure;
-use crate::sys::process::{ChildError, ChildStep};
+use crate::sys::process::{ChildError, ChildStep, Program};
 
 /// Why a worker was not started: the text for the log, the kind for the machine.
 #[derive(Debug)]
@@ -22,23 +21,22 @@ impl SpawnError {
         let kind = SpawnFailure::Transient;
         SpawnError { reason, kind }
     }
-}
 
-impl Spawner {
-    /// The error for a failed start of the program `argv`.
-    pub(super) fn error(&self, argv: &[CString], error: ChildError) -> SpawnError {
+    /// The error of a failed start of `program`.
+    pub(super) fn new(program: &Program<'_>, error: ChildError) -> SpawnError {
         let ChildError { step, errno } = error;
         let why = why(errno);
         let reason = match step {
             ChildStep::Exec => {
-                let program = text(argv.first().map(CString::as_c_str));
-                format!("failed to exec {program}: {why}{}", self.too_long(errno))
+                let name = text(program.argv.first().map(CString::as_c_str));
+                let hint = too_long(program, errno);
+                format!("failed to exec {name}: {why}{hint}")
             }
-            ChildStep::Chdir => format!("failed to chdir to {}: {why}", text(self.dir.as_deref())),
+            ChildStep::Chdir => format!("failed to chdir to {}: {why}", text(program.dir)),
             ChildStep::Identity => {
-                let identity = self.identity.as_ref();
-                let names = identity.map(|id| format!("user {}, group {}", id.user, id.group));
-                format!("failed to become {}: {why}", names.unwrap_or_default())
+                let who = program.identity;
+                let who = who.map(|who| format!("user {}, group {}", who.user, who.group));
+                format!("failed to become {}: {why}", who.unwrap_or_default())
             }
             ChildStep::Fork => format!("failed to fork: {why}"),
             ChildStep::Descriptors => format!("failed to pass on a descriptor: {why}"),
@@ -49,17 +47,19 @@ impl Spawner {
         };
         SpawnError { reason, kind }
     }
+}
 
-    /// For E2BIG: the longest of the variables that grow with the number of sockets. Otherwise empty.
-    fn too_long(&self, errno: Errno) -> String {
-        let longest = self.common.iter().max_by_key(|v| v.as_bytes().len());
-        let Some(variable) = longest.filter(|_| errno == Errno::E2BIG) else {
-            return String::new();
-        };
-        let (variable, length) = (variable.to_string_lossy(), variable.as_bytes().len());
-        let name = variable.split('=').next().unwrap_or_default();
-        format!(" ({name} has {length} bytes; Linux takes 131071 of one variable, execve(2))")
-    }
+/// For E2BIG: the longest variable, usually one that grows with the number of sockets. Otherwise empty.
+fn too_long(program: &Program<'_>, errno: Errno) -> String {
+    let variables = program.environment.iter().map(|v| v.as_bytes());
+    let longest = variables.max_by_key(|v| v.len());
+    let Some(variable) = longest.filter(|_| errno == Errno::E2BIG) else {
+        return String::new();
+    };
+    let name = variable.split(|byte| *byte == b'=').next();
+    let name = String::from_utf8_lossy(name.unwrap_or_default());
+    let length = variable.len();
+    format!(" ({name} has {length} bytes; Linux takes 131071 of one variable, execve(2))")
 }
 
 /// Transient errors may end without a change of the configuration.

@@ -11,10 +11,11 @@ use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsRawFd, RawFd};
 
+use super::bind;
 use super::inherit::Inherited;
 use super::path_spec::PathSpec;
 use super::port_spec::PortSpec;
-use super::{FIRST_FD, bind};
+use super::socket::FIRST_FD;
 use crate::error::Error;
 use crate::sys;
 use conflicts::{check, refuse_clashes};
@@ -120,11 +121,7 @@ impl Plan {
             let at = socket.fd.as_raw_fd();
             if at != number && at < self.min_fd {
                 let moved = sys::fd::dup_above(&socket.fd, self.min_fd);
-                socket.fd = moved.map_err(|source| Error::Socket {
-                    action: "move inherited",
-                    address: socket.label(),
-                    source,
-                })?;
+                socket.fd = moved.map_err(Error::socket("move inherited", socket.label()))?;
             }
         }
         Ok(())

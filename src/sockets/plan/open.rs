@@ -88,9 +88,7 @@ fn bound(fd: OwnedFd, key: OsString, datagram: bool, file: Option<UnixPath>) -> 
 }
 
 fn move_to(fd: OwnedFd, number: RawFd, key: &OsStr) -> Result<OwnedFd, Error> {
-    sys::fd::dup_to(fd, number).map_err(|source| Error::Socket {
-        action: "find a descriptor number for",
-        address: format!("{} (={number})", key.to_string_lossy()),
-        source,
-    })
+    let shown = format!("{} (={number})", key.to_string_lossy());
+    let moved = sys::fd::dup_to(fd, number);
+    moved.map_err(Error::socket("find a descriptor number for", shown))
 }
