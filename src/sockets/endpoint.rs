@@ -34,6 +34,33 @@ enum BoundAddress {
     Nameless,
 }
 
+impl BoundAddress {
+    /// Reads the address of a socket, getsockname(2).
+    fn of(fd: &OwnedFd) -> nix::Result<BoundAddress> {
+        let name: SockaddrStorage = getsockname(fd.as_raw_fd())?;
+        let address = match name.family() {
+            Some(AddressFamily::Inet) => name.as_sockaddr_in().map(|a| BoundAddress::Ip {
+                address: SocketAddr::V4((*a).into()),
+                both: false,
+            }),
+            Some(AddressFamily::Inet6) => {
+                let v6_only = getsockopt(fd, sockopt::Ipv6V6Only).unwrap_or(true);
+                name.as_sockaddr_in6().map(|a| BoundAddress::Ip {
+                    address: SocketAddr::V6((*a).into()),
+                    both: !v6_only,
+                })
+            }
+            Some(AddressFamily::Unix) => name.as_unix_addr().and_then(|a| {
+                let path = a.path().map(|path| BoundAddress::Path(path.to_owned()));
+                let name = a.as_abstract();
+                path.or(name.map(|name| BoundAddress::Abstract(name.to_owned())))
+            }),
+            _ => None,
+        };
+        Ok(address.unwrap_or(BoundAddress::Nameless))
+    }
+}
+
 /// Opens a TCP socket again that systemd has kept and a worker of an earlier supervisor has shut down: it has
 /// a port but no peer. Returns whether it was such a socket.
 fn listens_again(fd: &OwnedFd) -> bool {
@@ -76,30 +103,8 @@ impl Endpoint {
         {
             return Err(Unfit::Connection);
         }
-        let name: SockaddrStorage = getsockname(fd.as_raw_fd()).map_err(Unfit::Unreadable)?;
-        let address = match name.family() {
-            Some(AddressFamily::Inet) => name.as_sockaddr_in().map(|a| BoundAddress::Ip {
-                address: SocketAddr::V4((*a).into()),
-                both: false,
-            }),
-            Some(AddressFamily::Inet6) => {
-                let v6_only = getsockopt(fd, sockopt::Ipv6V6Only).unwrap_or(true);
-                name.as_sockaddr_in6().map(|a| BoundAddress::Ip {
-                    address: SocketAddr::V6((*a).into()),
-                    both: !v6_only,
-                })
-            }
-            Some(AddressFamily::Unix) => name.as_unix_addr().and_then(|a| {
-                let path = a.path().map(|p| BoundAddress::Path(p.to_owned()));
-                path.or_else(|| {
-                    a.as_abstract()
-                        .map(|name| BoundAddress::Abstract(name.to_owned()))
-                })
-            }),
-            _ => None,
-        };
         Ok(Endpoint {
-            address: address.unwrap_or(BoundAddress::Nameless),
+            address: BoundAddress::of(fd).map_err(Unfit::Unreadable)?,
             kind: Some(kind),
         })
     }
@@ -110,11 +115,7 @@ impl Endpoint {
         let BoundAddress::Ip { address, both } = &self.address else {
             return false;
         };
-        let kind = if udp {
-            SockType::Datagram
-        } else {
-            SockType::Stream
-        };
+        let kind = kind_of(udp);
         if self.kind != Some(kind) || address.port() != wanted.port() {
             return false;
         }
@@ -128,10 +129,7 @@ impl Endpoint {
         let BoundAddress::Ip { address, both } = self.address else {
             return None;
         };
-        let kind = match udp {
-            true => SockType::Datagram,
-            false => SockType::Stream,
-        };
+        let kind = kind_of(udp);
         let same_port = self.kind == Some(kind) && address.port() == wanted.port();
         let same_family = address.is_ipv4() == wanted.is_ipv4() || both;
         let for_all = address.ip().is_unspecified() || wanted.ip().is_unspecified();
@@ -175,6 +173,13 @@ impl Endpoint {
             BoundAddress::Nameless => None,
         }
         .filter(|key| !key.as_bytes().iter().any(|b| matches!(b, b';' | b'=' | 0)))
+    }
+}
+
+fn kind_of(udp: bool) -> SockType {
+    match udp {
+        true => SockType::Datagram,
+        false => SockType::Stream,
     }
 }
 

@@ -93,33 +93,38 @@ impl Plan {
         let Ok(endpoint) = Endpoint::of(&fd) else {
             return Offer::NotOurs;
         };
-        let taken = self.list.iter().enumerate().find_map(|(at, planned)| {
-            let (key, datagram, path) = taken_for(&planned.source, &endpoint, &fd)?;
-            Some((at, key, datagram, path))
+        let planned = self.list.iter_mut();
+        let mut sources = planned.map(|planned| &mut planned.source);
+        let taken = sources.find_map(|source| {
+            let taken = taken_for(source, &endpoint, &fd)?;
+            Some((source, taken))
         });
-        let Some((at, key, datagram, path)) = taken else {
-            let is_bound_to = |planned: &Planned| match &planned.source {
-                Source::BindPath(spec) => endpoint.was_bound_to(spec.as_path()),
-                _ => false,
-            };
-            return match self.list.iter().any(is_bound_to) {
-                true => Offer::Unlinked,
-                false => Offer::NotOurs,
-            };
+        let Some((source, (key, datagram, path))) = taken else {
+            return self.refuse(&endpoint);
         };
         // Lower numbers are assigned to sockets.
-        let Ok(fd) = sys::fd::move_above(fd, self.min_fd()) else {
+        let Ok(fd) = sys::fd::move_above(fd, self.min_fd) else {
             return Offer::NotOurs;
         };
-        if let Some(planned) = self.list.get_mut(at) {
-            planned.source = Source::Taken {
-                fd,
-                key,
-                datagram,
-                path,
-            };
-        }
+        *source = Source::Taken {
+            fd,
+            key,
+            datagram,
+            path,
+        };
         Offer::Taken
+    }
+
+    /// Why a socket is not used.
+    fn refuse(&self, endpoint: &Endpoint) -> Offer {
+        let is_bound_to = |planned: &Planned| match &planned.source {
+            Source::BindPath(spec) => endpoint.was_bound_to(spec.as_path()),
+            _ => false,
+        };
+        match self.list.iter().any(is_bound_to) {
+            true => Offer::Unlinked,
+            false => Offer::NotOurs,
+        }
     }
 }
 

@@ -43,7 +43,7 @@ pub(crate) struct Program<'a> {
     pub(crate) exact: bool,
     /// Whether it leads a process group of its own, and so gets no Ctrl-C from the terminal.
     pub(crate) own_group: bool,
-    /// The `cgroup.procs` of the cgroup that it moves to; `None`: it stays in ours.
+    /// The `cgroup.procs` of the cgroup that it moves to; `None` for that of this process.
     pub(crate) cgroup: Option<BorrowedFd<'a>>,
 }
 
