@@ -113,7 +113,7 @@ impl Reopener {
             return;
         };
         // Edge-triggered, so that a socket that stays shut down is reported once.
-        let event = EpollEvent::new(EpollFlags::EPOLLET, at as u64);
+        let event = EpollEvent::new(EpollFlags::EPOLLET | EpollFlags::EPOLLRDHUP, at as u64);
         if let Err(errno) = epoll.add(&socket.fd, event) {
             let key = socket.state.key.to_string_lossy();
             tracing::warn!(
@@ -158,7 +158,10 @@ impl Reopener {
         };
         let mut events = [EpollEvent::empty(); 16];
         let count = epoll.wait(&mut events, EpollTimeout::ZERO).unwrap_or(0);
-        let hung_up = |event: &&EpollEvent| event.events().contains(EpollFlags::EPOLLHUP);
+        let hung_up = |event: &&EpollEvent| {
+            let ended = EpollFlags::EPOLLHUP | EpollFlags::EPOLLRDHUP;
+            event.events().intersects(ended)
+        };
         let indexes = events
             .iter()
             .take(count)

@@ -79,6 +79,7 @@ impl SupervisorBuilder {
                 config.backlog,
                 self.min_fd,
             ),
+            file_reload: None,
             sockets_shut_down: false,
             adopted: self.adopted,
             sockets: self.sockets,

@@ -23,6 +23,7 @@ impl Supervisor {
                     }
                 }
                 Method::Reload(until) => {
+                    self.retry_lost_sockets();
                     let waits = !matches!(
                         self.machine.supervisor_state(),
                         SupervisorState::Serving | SupervisorState::Stopping

@@ -101,6 +101,8 @@ struct Supervisor {
     adopted: Adopted,
     sockets: Sockets,
     reopener: Reopener,
+    /// When a generation was last started because a socket file was removed.
+    file_reload: Option<Time>,
     /// A socket has been shut down.
     sockets_shut_down: bool,
     pid_file: Option<PidFile>,

@@ -1,19 +1,45 @@
 //! Listening sockets that a worker has shut down, or whose file is gone, are opened again.
 
+use std::time::Duration;
+
 use super::{Flow, Supervisor};
 use crate::machine::{Event, WorkerState};
 use crate::sockets::{ReopenCause, ReopenOutcome, Reopened};
 use crate::systemd::Store;
 
+/// The least time between two reloads that follow from a removed socket file.
+const FILE_RELOAD_DISTANCE: Duration = Duration::from_secs(60);
+
 impl Supervisor {
     /// Opens the sockets again that have been shut down or have lost their file.
     pub(super) fn reopen_sockets(&mut self) -> Flow {
         let reopened = self.reopener.reopen(&mut self.sockets);
+        let file_removed = |it: &Reopened| it.cause == ReopenCause::FileRemoved;
+        let by_file = reopened.iter().all(file_removed);
         match self.note_reopened(reopened) {
+            true if by_file && self.follows_too_soon() => {
+                tracing::warn!(
+                    "another generation was started for this a moment ago; the next reload's gets the socket"
+                );
+                Flow::Continue(())
+            }
             // Live workers wait for connections on the old socket.
             true => self.handle(Event::SocketReplaced),
             false => Flow::Continue(()),
         }
+    }
+
+    /// Whether a generation was started for a removed file less than [`FILE_RELOAD_DISTANCE`] ago. A worker that
+    /// removes the file when it leaves would otherwise cause one reload after the other.
+    fn follows_too_soon(&mut self) -> bool {
+        let now = self.now();
+        let last = self
+            .file_reload
+            .filter(|last| *last + FILE_RELOAD_DISTANCE > now);
+        if last.is_none() {
+            self.file_reload = Some(now);
+        }
+        last.is_some()
     }
 
     /// Tries those again whose file could not be made, before a generation starts that gets them.

@@ -24,6 +24,9 @@ const MARGIN: Duration = Duration::from_secs(10);
 /// The least time between two status lines that only relay a worker's `STATUS=`: a worker may send many.
 const STATUS_INTERVAL: Duration = Duration::from_millis(100);
 
+/// The pause before something is sent again that could not be sent.
+const RETRY: Duration = Duration::from_secs(1);
+
 /// Sends the notifications. Does nothing without a service manager.
 pub(crate) struct Notifier {
     listening: bool,
@@ -127,13 +130,18 @@ impl Notifier {
     pub(crate) fn tick(&mut self, now: Time, status: Status<'_>) {
         self.outbox.tick(now);
         if let Some(every) = self.ping_every.filter(|_| self.next_ping <= now) {
-            self.outbox.offer(&[NotifyState::Watchdog]);
-            self.next_ping = now.saturating_add(every);
+            let sent = self.outbox.offer(&[NotifyState::Watchdog]);
+            // A ping that was dropped is due again before systemd's time is over.
+            let pause = if sent { every } else { every.min(RETRY) };
+            self.next_ping = now.saturating_add(pause);
         }
         if self.listening && self.status_changed && self.next_status <= now {
             self.next_status = now.saturating_add(STATUS_INTERVAL);
             let line = self.state.status_line(status);
             self.status_changed = !self.outbox.offer(&[NotifyState::Status(&line)]);
+            if self.status_changed {
+                self.next_status = now.saturating_add(RETRY);
+            }
         }
     }
 

@@ -139,6 +139,8 @@ impl Outbox {
                 self.tries += 1;
                 if self.tries > TRIES {
                     self.queue.clear();
+                    self.retry_at = None;
+                    self.tries = 0;
                 }
                 self.flush();
             }

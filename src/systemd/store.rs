@@ -65,7 +65,9 @@ impl Store {
             .take(self.capacity)
             .take_while(|(key, datagram, fd)| {
                 let name = name_of(key, *datagram);
-                let states = [NotifyState::FdStore, NotifyState::FdName(&name)];
+                // FDPOLL=0: systemd would drop a socket that a worker has shut down.
+                let poll = NotifyState::Custom("FDPOLL=0");
+                let states = [NotifyState::FdStore, NotifyState::FdName(&name), poll];
                 let sent = sd_notify::notify_with_fds(&states, &[*fd]);
                 if let Err(e) = &sent {
                     tracing::warn!("failed to store {name} with systemd: {}", DisplayIoError(e));

@@ -94,6 +94,22 @@ fn unix_socket_is_replaced_at_its_path_and_on_its_number() {
 }
 
 #[test]
+fn unix_socket_that_was_shut_down_for_reading_is_replaced() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("s");
+    let (fd, file) = unix_path::bind(&path, &PathAccess::default(), 0).unwrap();
+    let held = fd.try_clone().unwrap();
+    let origin = Origin::Bound { datagram: false };
+    let (mut sockets, mut reopener) = watched(fd, origin, Some(file));
+    shutdown(held.as_raw_fd(), Shutdown::Read).unwrap();
+    assert_eq!(
+        outcomes(&mut sockets, &mut reopener),
+        [ReopenOutcome::Replaced]
+    );
+    UnixStream::connect(&path).unwrap();
+}
+
+#[test]
 fn udp_socket_is_replaced_and_gets_the_next_datagram() {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     let address = socket.local_addr().unwrap();
