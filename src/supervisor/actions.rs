@@ -91,7 +91,10 @@ impl Supervisor {
     }
 
     /// Ends a worker and everything that it has started.
-    fn kill(&self, pid: Pid) {
+    pub(super) fn kill(&self, pid: Pid) {
+        if self.adopted.has(pid) {
+            return self.signal(pid, Signal::KILL); // with its process tree, which is verified there
+        }
         // Read before the worker dies: its children then belong to another parent.
         let tree = ProcessTree::of(pid);
         self.signal(pid, Signal::KILL);

@@ -259,7 +259,7 @@ impl Supervisor {
             // The log would have the reason, which the user of --daemonize has to see.
             let how = sys::process::describe_status(status);
             self.last_failure = Some(format!("the log command ended ({how})"));
-            return self.handle(Event::Stop(Signal::TERM));
+            return self.abandon_start();
         }
         Flow::Continue(())
     }

@@ -6,6 +6,7 @@ use super::{Flow, Supervisor};
 use crate::history::History;
 use crate::machine::{Event, Machine, Rules, Time};
 use crate::takeover::{Adopted, Orphan, TakeOver};
+use crate::types::{Pid, Signal};
 
 impl TakeOver {
     /// The age of the oldest worker; 0 if there is none.
@@ -45,6 +46,18 @@ impl Supervisor {
         self.sockets.keep_taken_files(false);
         self.status_due = true;
         self.write_status_file();
+    }
+
+    /// Ends a first start that cannot go on. Adopted workers serve on; the worker that is starting has never
+    /// served, and is killed.
+    pub(super) fn abandon_start(&mut self) -> Flow {
+        let workers = self.machine.workers().map(|(_, pid, _)| pid);
+        let (adopted, own): (Vec<Pid>, Vec<Pid>) = workers.partition(|pid| self.adopted.has(*pid));
+        if adopted.is_empty() {
+            return self.handle(Event::Stop(Signal::TERM));
+        }
+        own.into_iter().for_each(|pid| self.kill(pid));
+        Flow::Break(1)
     }
 
     /// Processes the ends of adopted workers.

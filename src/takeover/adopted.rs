@@ -42,6 +42,11 @@ impl Adopted {
         Adopted(held.collect())
     }
 
+    /// Whether a process that has this pid was taken over.
+    pub(crate) fn has(&self, pid: Pid) -> bool {
+        self.0.iter().any(|held| held.pid == pid)
+    }
+
     /// Become readable when a process ends.
     pub(crate) fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         self.watched().map(|held| held.process.as_fd())

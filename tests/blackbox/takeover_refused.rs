@@ -41,6 +41,32 @@ mod extensions {
     }
 
     #[test]
+    fn workers_serve_on_when_the_log_command_of_the_next_daemon_ends_at_once() {
+        let log = "--log-file=| if [ -e DIR/broken ]; then exit 1; fi; exec cat >>DIR/log";
+        let options = [
+            "--daemonize",
+            log,
+            "--pid-file=DIR/pid",
+            "--interval=1",
+            PORT,
+        ];
+        let (_, mut s) = supervisor(&options).log("log").sh(SLEEPS).daemonize();
+        let old = s.wait_generation(1);
+        s.kill();
+        s.write("broken", "");
+        let refused = s.start_daemon_that_fails();
+        refused.expect(1, &["the log command ended"]);
+        assert!(old.is_alive());
+        assert_eq!(s.status(), [(1, old)]);
+
+        std::fs::remove_file(s.path("broken")).unwrap();
+        s.start_again();
+        s.wait_generation(2);
+        wait_old_died(&s, old);
+        s.stop();
+    }
+
+    #[test]
     fn a_start_that_cannot_be_made_leaves_the_workers_and_their_files_alone() {
         let mut s = start(&[PORT, "--path=DIR/a.sock"], SLEEPS);
         let old = s.wait_generation(1);

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use nix::sys::signal::Signal;
 
 use crate::supervisor::daemon_of;
-use crate::{Process, Supervisor};
+use crate::{Output, Process, Supervisor};
 
 impl Supervisor {
     /// Kills the supervisor with KILL and waits until it has ended. Its workers live on.
@@ -32,6 +32,12 @@ impl Supervisor {
         };
         self.process = process.unwrap_or(Process(0));
         *self.exited.get_mut().unwrap() = None;
+    }
+
+    /// Starts a daemon as [`Supervisor::start_again`] does, and returns what the start that fails has printed.
+    #[track_caller]
+    pub fn start_daemon_that_fails(&self) -> Output {
+        self.builder.relaunch().wait()
     }
 
     /// [`Supervisor::kill`], and [`Supervisor::start_again`].
