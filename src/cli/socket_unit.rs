@@ -8,6 +8,7 @@ use server_starter::{Host, PathSpec, PortSpec};
 
 use super::options::Options;
 use super::quote::setting;
+use super::unit_settings::Scope;
 
 /// The unit. `None` without a `--port` or a `--path`.
 pub(super) fn socket_unit(
@@ -37,6 +38,12 @@ pub(super) fn socket_unit(
         let _ = writeln!(text, "SocketMode={:04o}", options.path_mode);
         for (id, key) in [("path_user", "SocketUser"), ("path_group", "SocketGroup")] {
             if let Some(owner) = matches.get_raw(id).and_then(|mut raw| raw.next_back()) {
+                if options.scope() == Scope::User {
+                    let option = id.replace('_', "-");
+                    return Err(format!(
+                        "--{option}: a user's manager cannot give a socket to another user or group (--scope=system)"
+                    ));
+                }
                 let _ = writeln!(text, "{key}={}", setting(owner)?);
             }
         }

@@ -140,7 +140,7 @@ impl Supervisor {
         // Workers that were taken over have lived before.
         let oldest = found.oldest();
         let origin = sys::clock::monotonic().saturating_sub(oldest);
-        let now = oldest;
+        let now = sys::clock::monotonic().saturating_sub(origin);
         let mut notifier = Notifier::new(timeouts(&config), now);
         if config.daemonize {
             finish_daemon(&sockets, &mut notifier)?;

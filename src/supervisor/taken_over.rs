@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::{Flow, Supervisor};
 use crate::history::History;
 use crate::machine::{Event, Machine, Rules, Time};
+use crate::sys::clock::monotonic;
 use crate::takeover::{Adopted, Orphan, TakeOver};
 use crate::types::{Pid, Signal};
 
@@ -12,7 +13,8 @@ impl TakeOver {
     /// The age of the oldest worker; 0 if there is none.
     pub(super) fn oldest(&self) -> Duration {
         let ages = self.workers.iter().map(|worker| worker.age);
-        ages.max().unwrap_or_default()
+        // Ages count suspensions, and the monotonic clock does not: it may be younger.
+        ages.max().unwrap_or_default().min(monotonic())
     }
 
     /// When a worker was started. Time 0 of the machine is the start of the oldest.

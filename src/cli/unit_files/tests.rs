@@ -168,8 +168,11 @@ fn units_for_a_user_have_no_setting_that_needs_privileges() {
             .any(|line| line.starts_with(setting) || line.ends_with(setting));
         assert!(!is_set, "{setting}\n{text}");
     }
-    let error = generate(&["--scope=user", "--user=web", "web"]).unwrap_err();
-    assert!(error.contains("--scope=system"), "{error}");
+    for option in ["--user=web", "--path-user=0", "--path-group=0"] {
+        let args = ["--scope=user", "--path=/run/user/1000/s", option, "web"];
+        let error = generate(&args).unwrap_err();
+        assert!(error.contains("--scope=system"), "{option}: {error}");
+    }
 }
 
 #[test]
